@@ -1,0 +1,2 @@
+//! The farthing command: pay, inspect, facilitator, devnet, demo.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pays for x402 resources within limits that hold.

@@ -1,0 +1,25 @@
+//! Durable state: three books, one per role.
+//!
+//! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it.
+//! - [`Deliveries`] (server): which payment bought which request.
+//! - [`Ledger`] (client): what was promised and what was spent.
+//!
+//! The in-memory versions here are for tests, demos and single processes that may forget.
+
+mod deliveries;
+mod ledger;
+mod settlements;
+
+pub use deliveries::{Deliveries, Delivery, DeliveryClaim, Fingerprint, MemoryDeliveries};
+pub use ledger::{Ledger, MemoryLedger, Reservation, ReservationState, ReserveError, Spend, SpendLimit, SpendWindow, Usd};
+pub use settlements::{MemorySettlements, SettlementClaim, SettlementState, Settlements};
+
+/// A book could not be read or written. Nothing may be sent, signed or delivered on the strength of it.
+#[derive(Debug, thiserror::Error)]
+#[error("the book could not be read or written")]
+pub struct BookError(#[source] pub crate::Source);
+
+/// Locks a book's memory; a panic in another holder does not make the book unreadable.
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

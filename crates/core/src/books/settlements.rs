@@ -1,0 +1,120 @@
+//! The facilitator's book: Claimed → Sending(transaction) → Settled | Dead.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Mutex;
+
+use super::{BookError, locked};
+use crate::BoxFuture;
+use crate::reason::Refusal;
+use crate::scheme::{PaymentKey, Settlement, TransactionId};
+
+/// How far a payment has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettlementState {
+    /// Somebody is settling it; nothing has been sent.
+    Claimed,
+    /// A signed transaction may be on its way.
+    Sending(TransactionId),
+    /// The money moved.
+    Settled(Settlement),
+    /// A transaction was mined and moved nothing. The payment may be tried again.
+    Dead(Refusal),
+}
+
+/// What a claim found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettlementClaim {
+    /// Nobody else has it: go on, and end with `sending`, `settled`, `dead` or `release`.
+    New,
+    /// Somebody has it, or had it.
+    Taken(SettlementState),
+}
+
+/// What was sent to the chain, and what became of it. Each call is durable when it returns.
+pub trait Settlements: Send + Sync {
+    /// Takes the payment, if nobody has it and it was not settled; one of many concurrent claims wins.
+    fn claim(&self, key: PaymentKey) -> BoxFuture<'_, Result<SettlementClaim, BookError>>;
+
+    /// The payment's state, if the book knows it.
+    fn state(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementState>, BookError>>;
+
+    /// Records the signed transaction that is about to be sent.
+    fn sending<'a>(
+        &'a self,
+        key: PaymentKey,
+        transaction: &'a TransactionId,
+        signed: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), BookError>>;
+
+    /// The money moved.
+    fn settled<'a>(&'a self, key: PaymentKey, settlement: &'a Settlement) -> BoxFuture<'a, Result<(), BookError>>;
+
+    /// A transaction was mined and moved nothing.
+    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal) -> BoxFuture<'a, Result<(), BookError>>;
+
+    /// Gives a claim back after which nothing was sent.
+    fn release(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>>;
+}
+
+/// A book that dies with the process.
+#[derive(Debug, Default)]
+pub struct MemorySettlements(Mutex<HashMap<PaymentKey, SettlementState>>);
+
+impl MemorySettlements {
+    fn set(&self, key: PaymentKey, state: SettlementState) {
+        locked(&self.0).insert(key, state);
+    }
+}
+
+impl Settlements for MemorySettlements {
+    fn claim(&self, key: PaymentKey) -> BoxFuture<'_, Result<SettlementClaim, BookError>> {
+        let claim = match locked(&self.0).entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(SettlementState::Claimed);
+                SettlementClaim::New
+            }
+            Entry::Occupied(mut entry) => match entry.get() {
+                SettlementState::Dead(_) => {
+                    entry.insert(SettlementState::Claimed);
+                    SettlementClaim::New
+                }
+                state => SettlementClaim::Taken(state.clone()),
+            },
+        };
+        Box::pin(std::future::ready(Ok(claim)))
+    }
+
+    fn state(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementState>, BookError>> {
+        let state = locked(&self.0).get(&key).cloned();
+        Box::pin(std::future::ready(Ok(state)))
+    }
+
+    fn sending<'a>(
+        &'a self,
+        key: PaymentKey,
+        transaction: &'a TransactionId,
+        _signed: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), BookError>> {
+        self.set(key, SettlementState::Sending(transaction.clone()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn settled<'a>(&'a self, key: PaymentKey, settlement: &'a Settlement) -> BoxFuture<'a, Result<(), BookError>> {
+        self.set(key, SettlementState::Settled(settlement.clone()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal) -> BoxFuture<'a, Result<(), BookError>> {
+        self.set(key, SettlementState::Dead(refusal.clone()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn release(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
+        let mut states = locked(&self.0);
+        if states.get(&key) == Some(&SettlementState::Claimed) {
+            states.remove(&key);
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

@@ -1,0 +1,243 @@
+//! The one place where JSON becomes a scheme's typed payload, and where schemes are looked up.
+//!
+//! Every typed scheme becomes an `Any…Scheme` by a blanket implementation, so that engines can hold a list of them.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::BoxFuture;
+use crate::amount::Amount;
+use crate::asset::{AccountId, Asset};
+use crate::network::Network;
+use crate::reason::{Reason, Refusal};
+use crate::scheme::{
+    ClientScheme, FacilitatorScheme, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, SendLog, ServerScheme,
+    SettleError, Settlement, TransactionId, VerifiedPayment, VerifyError,
+};
+use crate::wire::{Payload, PaymentPayload, PaymentRequest, PaymentRequirements, SupportedKind};
+
+/// A client scheme whose types are hidden. See [`ClientScheme`].
+pub trait AnyClientScheme: Send + Sync {
+    /// The scheme's name.
+    fn name(&self) -> &'static str;
+    /// Whether this wallet can pay there at all.
+    fn supports(&self, network: &Network) -> bool;
+    /// Who pays there.
+    fn payer(&self, network: &Network) -> Option<AccountId>;
+    /// The asset of the offer, if known.
+    fn asset(&self, requirements: &PaymentRequirements) -> Option<Asset>;
+    /// The most that a payment for the offer can ever take.
+    fn max_spend(&self, requirements: &PaymentRequirements) -> Result<Amount, PayError>;
+    /// What the wallet holds of the offer's asset, if it can know.
+    fn balance<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Option<Amount>, PayError>>;
+    /// Signs a payment for the offer.
+    fn pay<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Payload, PayError>>;
+}
+
+/// A server scheme whose types are hidden. See [`ServerScheme`].
+pub trait AnyServerScheme: Send + Sync {
+    /// The scheme's name.
+    fn name(&self) -> &'static str;
+    /// Whether the scheme exists on that network.
+    fn supports(&self, network: &Network) -> bool;
+    /// The assets that a price can be asked in there, the default one first.
+    fn assets(&self, network: &Network) -> Vec<Asset>;
+    /// Checks an offer and fills in what buyers need.
+    fn complete(&self, requirements: PaymentRequirements, kind: &SupportedKind) -> Result<PaymentRequirements, Refusal>;
+    /// When the money of such an offer moves.
+    fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal>;
+    /// What makes the payment unique.
+    fn key(&self, payment: &PaymentPayload, requirements: &PaymentRequirements) -> Result<PaymentKey, Refusal>;
+}
+
+/// A facilitator scheme whose types are hidden. See [`FacilitatorScheme`].
+pub trait AnyFacilitatorScheme: Send + Sync {
+    /// The scheme's name.
+    fn name(&self) -> &'static str;
+    /// What it can do, network by network.
+    fn kinds(&self) -> Vec<SupportedKind>;
+    /// The sending accounts, by chain family pattern.
+    fn signers(&self) -> Vec<(String, AccountId)>;
+    /// Reads the payment, once, for the calls below.
+    fn read(&self, request: &PaymentRequest) -> Result<TypedPayment, Refusal>;
+    /// Checks a payment that [`Self::read`] made.
+    fn verify<'a>(&'a self, payment: &'a TypedPayment) -> BoxFuture<'a, Result<AccountId, VerifyError>>;
+    /// Verifies again and settles, in one call, so that nothing is settled that was not verified.
+    fn settle<'a>(&'a self, payment: &'a TypedPayment, log: &'a dyn SendLog) -> BoxFuture<'a, Result<Settlement, SettleError>>;
+    /// What became of a transaction that was sent for the payment.
+    fn outcome<'a>(
+        &'a self,
+        payment: &'a TypedPayment,
+        transaction: &'a TransactionId,
+    ) -> BoxFuture<'a, Result<Outcome, VerifyError>>;
+    /// Whether the networks can be reached.
+    fn ready(&self) -> BoxFuture<'_, Result<(), VerifyError>>;
+}
+
+/// A payment that one scheme has read and only that scheme can use.
+pub struct TypedPayment {
+    /// What makes the payment unique.
+    pub key: PaymentKey,
+    typed: Box<dyn Any + Send + Sync>,
+}
+
+impl<S: ClientScheme> AnyClientScheme for S {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn supports(&self, network: &Network) -> bool {
+        ClientScheme::supports(self, network)
+    }
+
+    fn payer(&self, network: &Network) -> Option<AccountId> {
+        ClientScheme::payer(self, network)
+    }
+
+    fn asset(&self, requirements: &PaymentRequirements) -> Option<Asset> {
+        ClientScheme::asset(self, requirements)
+    }
+
+    fn max_spend(&self, requirements: &PaymentRequirements) -> Result<Amount, PayError> {
+        ClientScheme::max_spend(self, &typed_offer(requirements)?)
+    }
+
+    fn balance<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Option<Amount>, PayError>> {
+        Box::pin(async move { ClientScheme::balance(self, &typed_offer(requirements)?).await })
+    }
+
+    fn pay<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Payload, PayError>> {
+        Box::pin(async move {
+            let payload = ClientScheme::pay(self, &typed_offer(requirements)?).await?;
+            written(&payload)
+        })
+    }
+}
+
+impl<S: ServerScheme> AnyServerScheme for S {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn supports(&self, network: &Network) -> bool {
+        ServerScheme::supports(self, network)
+    }
+
+    fn assets(&self, network: &Network) -> Vec<Asset> {
+        ServerScheme::assets(self, network)
+    }
+
+    fn complete(&self, requirements: PaymentRequirements, kind: &SupportedKind) -> Result<PaymentRequirements, Refusal> {
+        ServerScheme::complete(self, requirements, kind)
+    }
+
+    fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
+        ServerScheme::flow(self, requirements)
+    }
+
+    fn key(&self, payment: &PaymentPayload, requirements: &PaymentRequirements) -> Result<PaymentKey, Refusal> {
+        ServerScheme::key(self, &typed_payment(payment, requirements)?)
+    }
+}
+
+impl<S: FacilitatorScheme + 'static> AnyFacilitatorScheme for S
+where
+    S::Payload: 'static,
+    S::Extra: 'static,
+{
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn kinds(&self) -> Vec<SupportedKind> {
+        FacilitatorScheme::kinds(self)
+    }
+
+    fn signers(&self) -> Vec<(String, AccountId)> {
+        FacilitatorScheme::signers(self)
+    }
+
+    fn read(&self, request: &PaymentRequest) -> Result<TypedPayment, Refusal> {
+        let payment: Payment<S::Payload, S::Extra> = typed_payment(&request.payment, &request.requirements)?;
+        let key = FacilitatorScheme::key(self, &payment)?;
+        Ok(TypedPayment { key, typed: Box::new(payment) })
+    }
+
+    fn verify<'a>(&'a self, payment: &'a TypedPayment) -> BoxFuture<'a, Result<AccountId, VerifyError>> {
+        Box::pin(async move {
+            let verified = FacilitatorScheme::verify(self, own::<S>(payment)?).await?;
+            Ok(verified.payer())
+        })
+    }
+
+    fn settle<'a>(&'a self, payment: &'a TypedPayment, log: &'a dyn SendLog) -> BoxFuture<'a, Result<Settlement, SettleError>> {
+        Box::pin(async move {
+            let verified = FacilitatorScheme::verify(self, own::<S>(payment)?).await?;
+            FacilitatorScheme::settle(self, verified, log).await
+        })
+    }
+
+    fn outcome<'a>(
+        &'a self,
+        payment: &'a TypedPayment,
+        transaction: &'a TransactionId,
+    ) -> BoxFuture<'a, Result<Outcome, VerifyError>> {
+        Box::pin(async move { FacilitatorScheme::outcome(self, own::<S>(payment)?, transaction).await })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), VerifyError>> {
+        Box::pin(FacilitatorScheme::ready(self))
+    }
+}
+
+/// The payment as the types of the scheme that read it.
+fn own<S: FacilitatorScheme>(payment: &TypedPayment) -> Result<&Payment<S::Payload, S::Extra>, VerifyError>
+where
+    S::Payload: 'static,
+    S::Extra: 'static,
+{
+    payment
+        .typed
+        .downcast_ref()
+        .ok_or_else(|| VerifyError::Unavailable("a payment was handed to a scheme that did not read it".into()))
+}
+
+fn typed_offer<E: DeserializeOwned>(requirements: &PaymentRequirements) -> Result<Offer<E>, PayError> {
+    let extra = typed_extra(requirements).map_err(PayError::Offer)?;
+    Ok(Offer { requirements: requirements.clone(), extra })
+}
+
+fn typed_payment<P: DeserializeOwned, E: DeserializeOwned>(
+    payment: &PaymentPayload,
+    requirements: &PaymentRequirements,
+) -> Result<Payment<P, E>, Refusal> {
+    let payload = serde_json::from_str(payment.payload.raw())
+        .map_err(|error| Refusal::new(Reason::InvalidPayload, format!("payload: {error}")))?;
+    Ok(Payment {
+        accepted_scheme: payment.accepted.scheme().to_owned(),
+        accepted_network: payment.accepted.network().clone(),
+        payload,
+        extra: typed_extra(requirements)?,
+        requirements: requirements.clone(),
+    })
+}
+
+fn typed_extra<E: DeserializeOwned>(requirements: &PaymentRequirements) -> Result<E, Refusal> {
+    serde_json::from_value(Value::Object(requirements.extra.clone()))
+        .map_err(|error| Refusal::new(Reason::InvalidPaymentRequirements, format!("extra: {error}")))
+}
+
+fn written(payload: &impl Serialize) -> Result<Payload, PayError> {
+    Payload::new(payload).map_err(|error| PayError::Wallet(Box::new(error)))
+}
+
+/// The client schemes of one wallet.
+pub type ClientSchemes = Vec<Arc<dyn AnyClientScheme>>;
+/// The server schemes of one seller.
+pub type ServerSchemes = Vec<Arc<dyn AnyServerScheme>>;
+/// The facilitator schemes of one facilitator.
+pub type FacilitatorSchemes = Vec<Arc<dyn AnyFacilitatorScheme>>;

@@ -1,0 +1,279 @@
+//! What a payment mechanism (a scheme on a chain family) must bring, for each of the three roles.
+//!
+//! The traits are typed: a scheme names its own `Extra` and `Payload` and never sees JSON. [`crate::erased`] turns
+//! each into the form that the engines hold.
+
+use std::fmt;
+use std::future::Future;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::amount::Amount;
+use crate::asset::{AccountId, Asset};
+use crate::network::Network;
+use crate::reason::{Reason, Refusal};
+use crate::wire::{PaymentRequirements, SupportedKind};
+use crate::{BoxFuture, Source};
+
+/// An offer whose `extra` the scheme has understood.
+#[derive(Clone, Debug)]
+pub struct Offer<E> {
+    /// The offer.
+    pub requirements: PaymentRequirements,
+    /// Its `extra`, typed.
+    pub extra: E,
+}
+
+/// A payment and what it has to meet, as the scheme's own types.
+#[derive(Clone, Debug)]
+pub struct Payment<P, E> {
+    /// The scheme that the payment says it uses.
+    pub accepted_scheme: String,
+    /// The network that the payment says it is for.
+    pub accepted_network: Network,
+    /// What the payer signed.
+    pub payload: P,
+    /// What the seller asks for.
+    pub requirements: PaymentRequirements,
+    /// Its `extra`, typed.
+    pub extra: E,
+}
+
+/// What makes a payment unique on its chain, as a 32-byte digest that the scheme computes (for EIP-3009: of network,
+/// asset, payer and nonce). Never made of header bytes, which can be rewritten without changing the payment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PaymentKey(pub [u8; 32]);
+
+/// A transaction on chain, named as the chain names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TransactionId(pub String);
+
+/// Money that moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The transaction that moved it.
+    pub transaction: TransactionId,
+    /// Where.
+    pub network: Network,
+    /// Who paid.
+    pub payer: AccountId,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// When money moves, relative to the work (x402 v2 payment flows).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentFlow {
+    /// Verify, work, settle. The default; nothing on the wire.
+    Authorization,
+    /// Settle, work.
+    Upfront,
+    /// Settle a deposit, work, settle the charge.
+    Escrow,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It moved the money.
+    Settled(Settlement),
+    /// It was mined and moved nothing.
+    Failed(Refusal),
+    /// The chain does not say yet.
+    Unknown,
+}
+
+/// Why a client made no payment for an offer.
+#[derive(Debug, thiserror::Error)]
+pub enum PayError {
+    /// The offer is not one that this wallet can pay, and says why.
+    #[error("{0}")]
+    Offer(Refusal),
+    /// The wallet could not sign.
+    #[error("the wallet could not sign")]
+    Wallet(#[source] Source),
+}
+
+/// Why a payment was not found good.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It is bad: tell the payer.
+    #[error("{0}")]
+    Invalid(Refusal),
+    /// It could not be checked: answer 503, try again later.
+    #[error("the payment could not be checked")]
+    Unavailable(#[source] Source),
+}
+
+/// Why a payment was not settled.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// Nothing moved, and this payment will not settle.
+    #[error("{0}")]
+    Rejected(Refusal),
+    /// Nothing was sent: it is safe to try again.
+    #[error("nothing was sent")]
+    NotSent(#[source] Source),
+    /// Sent, and its outcome is not known: reconcile, never send another.
+    #[error("transaction {0} was sent and its outcome is not known yet")]
+    Unknown(TransactionId),
+}
+
+/// Where a settlement is written down **before** it is sent, so that no crash can lose it.
+pub trait SendLog: Send + Sync {
+    /// Records the signed transaction. Nothing may be broadcast before this has returned `Ok`.
+    fn sending<'a>(&'a self, transaction: &'a TransactionId, signed: &'a [u8]) -> BoxFuture<'a, Result<(), Source>>;
+}
+
+/// What verification proved. Only a scheme's `verify` can make one.
+pub trait VerifiedPayment: Send + Sync {
+    /// Whose signature it is.
+    fn payer(&self) -> AccountId;
+}
+
+/// A scheme for the payer.
+pub trait ClientScheme: Send + Sync {
+    /// The scheme's name on the wire.
+    const NAME: &'static str;
+    /// What the scheme reads of an offer's `extra`.
+    type Extra: DeserializeOwned + Send + Sync;
+    /// What the payer signs.
+    type Payload: Serialize + Send;
+
+    /// Whether this wallet can pay there at all.
+    fn supports(&self, network: &Network) -> bool;
+
+    /// Who pays there, if this wallet can.
+    fn payer(&self, network: &Network) -> Option<AccountId>;
+
+    /// The asset of the offer, if it is one that is known here; unknown assets are not paid with.
+    fn asset(&self, requirements: &PaymentRequirements) -> Option<Asset>;
+
+    /// The most that this payment can ever take, in atomic units. Spend controls see only this number.
+    fn max_spend(&self, offer: &Offer<Self::Extra>) -> Result<Amount, PayError>;
+
+    /// What the wallet holds of the offer's asset; `None` where no node is configured to ask.
+    fn balance(&self, offer: &Offer<Self::Extra>) -> impl Future<Output = Result<Option<Amount>, PayError>> + Send;
+
+    /// Signs. Nothing is sent.
+    fn pay(&self, offer: &Offer<Self::Extra>) -> impl Future<Output = Result<Self::Payload, PayError>> + Send;
+}
+
+/// A scheme for the seller. Pure.
+pub trait ServerScheme: Send + Sync {
+    /// The scheme's name on the wire.
+    const NAME: &'static str;
+    /// What the scheme reads of an offer's `extra`.
+    type Extra: DeserializeOwned + Send + Sync;
+    /// What the payer signed.
+    type Payload: DeserializeOwned + Send + Sync;
+
+    /// Whether the scheme exists on that network.
+    fn supports(&self, network: &Network) -> bool;
+
+    /// The assets that a price can be asked in there, the default one first.
+    fn assets(&self, network: &Network) -> Vec<Asset>;
+
+    /// Checks an offer and fills in what buyers need, from the scheme's own tables and the facilitator's kind.
+    fn complete(&self, requirements: PaymentRequirements, kind: &SupportedKind) -> Result<PaymentRequirements, Refusal>;
+
+    /// When the money of such an offer moves.
+    fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal>;
+
+    /// What makes the payment unique, so that it buys one thing once.
+    fn key(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Result<PaymentKey, Refusal>;
+}
+
+/// A scheme for the facilitator.
+pub trait FacilitatorScheme: Send + Sync {
+    /// The scheme's name on the wire.
+    const NAME: &'static str;
+    /// What the scheme reads of an offer's `extra`.
+    type Extra: DeserializeOwned + Send + Sync;
+    /// What the payer signed.
+    type Payload: DeserializeOwned + Send + Sync;
+    /// What verification proved.
+    type Verified: VerifiedPayment;
+
+    /// What this facilitator can do, network by network; nothing else is served.
+    fn kinds(&self) -> Vec<SupportedKind>;
+
+    /// The sending accounts, by chain family pattern such as `eip155:*`.
+    fn signers(&self) -> Vec<(String, AccountId)>;
+
+    /// What makes the payment unique. Called before anything else, so it may refuse what cannot be a payment at all.
+    fn key(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Result<PaymentKey, Refusal>;
+
+    /// Checks everything that can be checked; no money moves.
+    fn verify(
+        &self,
+        payment: &Payment<Self::Payload, Self::Extra>,
+    ) -> impl Future<Output = Result<Self::Verified, VerifyError>> + Send;
+
+    /// Moves the money: records in the log, sends, confirms, and checks what moved.
+    fn settle(
+        &self,
+        verified: Self::Verified,
+        log: &dyn SendLog,
+    ) -> impl Future<Output = Result<Settlement, SettleError>> + Send;
+
+    /// What became of a transaction that was sent for this payment.
+    fn outcome(
+        &self,
+        payment: &Payment<Self::Payload, Self::Extra>,
+        transaction: &TransactionId,
+    ) -> impl Future<Output = Result<Outcome, VerifyError>> + Send;
+
+    /// Whether the networks can be reached, for readiness probes.
+    fn ready(&self) -> impl Future<Output = Result<(), VerifyError>> + Send;
+}
+
+impl fmt::Display for PaymentKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PaymentKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PaymentKey({self})")
+    }
+}
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl From<Refusal> for VerifyError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Invalid(refusal)
+    }
+}
+
+impl From<VerifyError> for SettleError {
+    /// What could not be verified was not sent.
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Invalid(refusal) => Self::Rejected(refusal),
+            VerifyError::Unavailable(source) => Self::NotSent(source),
+        }
+    }
+}
+
+impl PaymentFlow {
+    /// The flow that an offer's `extra.paymentFlow` asks for.
+    pub fn of(requirements: &PaymentRequirements) -> Result<Self, Refusal> {
+        match requirements.extra.get("paymentFlow").map(serde_json::Value::as_str) {
+            None | Some(Some("authorization")) => Ok(Self::Authorization),
+            Some(Some("upfront")) => Ok(Self::Upfront),
+            Some(Some("escrow")) => Ok(Self::Escrow),
+            Some(_) => Err(Refusal::new(
+                Reason::UnsupportedPaymentFlow,
+                "extra.paymentFlow: expected \"authorization\", \"upfront\" or \"escrow\"",
+            )),
+        }
+    }
+}

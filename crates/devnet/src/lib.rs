@@ -1,0 +1,1 @@
+//! Embedded chains for demo, development and tests.

@@ -1,0 +1,1 @@
+//! x402 schemes on EVM chains, for client, server and facilitator.

@@ -1,0 +1,1 @@
+//! Verifies and settles x402 payments, in process or over HTTP.

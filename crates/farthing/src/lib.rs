@@ -1,0 +1,1 @@
+//! x402 payments for Rust: charge for any route, pay for any resource.

@@ -1,0 +1,1 @@
+//! Charges for HTTP routes with x402.

@@ -1,0 +1,1 @@
+//! Test doubles, builders and peers' launchers. A dev-dependency only.

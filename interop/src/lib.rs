@@ -1,0 +1,1 @@
+//! Farthing against the official SDKs, role by role.

@@ -1,0 +1,2 @@
+//! Development tasks: test, bench, contracts.
+fn main() {}
