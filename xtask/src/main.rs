@@ -1,2 +1,68 @@
-//! Development tasks: test, bench, contracts.
-fn main() {}
+//! Development tasks. `cargo xtask help` lists them; `cargo xtask test` is all that CI runs.
+
+mod licences;
+mod matrix;
+mod peers;
+mod process;
+mod style;
+mod suite;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::{process::run, workspace::Workspace};
+
+const HELP: &str = "\
+Development tasks of Farthing: cargo xtask TASK
+
+  test            everything that CI checks, in one run
+  bench [FILTER]  build farthing-bench in release mode, and run it
+  contracts       compile contracts/ into contracts/artifacts/
+  peers           install the official SDKs and the other programs that the tests talk to
+  help            this text
+
+FARTHING_CACHE   where peers are installed       (default: $HOME/.cache/farthing)
+CARGO_TARGET_DIR where cargo builds              (default: $HOME/.cache/farthing/target)
+";
+
+fn main() -> ExitCode {
+    match task() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (name, rest) = match arguments.split_first() {
+        Some((name, rest)) => (name.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let workspace = Workspace::find()?;
+    match name {
+        "test" => return test::run_all(&workspace),
+        "bench" => {
+            let mut bench = workspace.cargo(&["run", "--release", "--package", "farthing-bench", "--"]);
+            run(bench.args(rest))?;
+        }
+        "contracts" => {
+            tools::require()?;
+            run(&mut peers::contracts_compiler(&workspace)?)?;
+        }
+        "peers" => {
+            tools::require()?;
+            let index = peers::install(&workspace)?;
+            println!("{}", index.display());
+        }
+        "help" | "--help" | "-h" => print!("{HELP}"),
+        unknown => bail!("there is no task named {unknown:?}; `cargo xtask help` lists them"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

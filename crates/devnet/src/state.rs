@@ -113,6 +113,12 @@ pub(crate) struct World {
     pub overridden: Map<(Address, U256), U256>,
 }
 
+impl World {
+    pub(crate) fn new(state: State, hashes: Map<u64, B256>) -> Self {
+        Self { state, hashes, emptied: HashSet::new(), overridden: Map::default() }
+    }
+}
+
 impl Database for World {
     type Error = Infallible;
 

@@ -8,7 +8,8 @@ use super::{BookError, locked};
 use crate::BoxFuture;
 use crate::scheme::{PaymentKey, TransactionId};
 
-/// What a payment was presented for: method, host, path, query and body, as a digest or any stable text of them.
+/// With what a payment was presented, as a digest: for a server method, host, path, query and body, for a facilitator
+/// the whole request. Two presentations with one fingerprint are one request, sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub String);
 

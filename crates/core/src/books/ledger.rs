@@ -82,6 +82,14 @@ pub enum ReserveError {
 
 /// What was promised and spent. Each call is durable when it returns.
 pub trait Ledger: Send + Sync {
+    /// What [`Ledger::reserve`] would answer just now, promising nothing; for dry runs and explanations.
+    fn allows<'a>(
+        &'a self,
+        spend: &'a Spend,
+        limits: &'a [SpendLimit],
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<(), ReserveError>>;
+
     /// Promises a spend if every limit allows it; atomic among concurrent callers.
     fn reserve<'a>(
         &'a self,
@@ -192,7 +200,29 @@ impl SpendWindow {
     }
 }
 
+/// The first limit that the spend would pass, given what the ledger holds.
+fn check(entries: &[Entry], spend: &Spend, limits: &[SpendLimit], now: UnixSeconds) -> Result<(), ReserveError> {
+    for limit in limits {
+        let counted = entries.iter().filter(|entry| limit.window.covers(entry.at, now));
+        let used =
+            counted.filter_map(|entry| entry.spend.as_ref()).fold(Usd::ZERO, |sum, spend| sum.saturating_add(spend.usd));
+        if used.saturating_add(spend.usd) > limit.max {
+            return Err(ReserveError::OverLimit { limit: *limit, asked: spend.usd, spent: used });
+        }
+    }
+    Ok(())
+}
+
 impl Ledger for MemoryLedger {
+    fn allows<'a>(
+        &'a self,
+        spend: &'a Spend,
+        limits: &'a [SpendLimit],
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<(), ReserveError>> {
+        Box::pin(async move { check(&locked(&self.0), spend, limits, now) })
+    }
+
     fn reserve<'a>(
         &'a self,
         spend: &'a Spend,
@@ -201,15 +231,7 @@ impl Ledger for MemoryLedger {
     ) -> BoxFuture<'a, Result<Reservation, ReserveError>> {
         Box::pin(async move {
             let mut entries = locked(&self.0);
-            for limit in limits {
-                let counted = entries.iter().filter(|entry| limit.window.covers(entry.at, now));
-                let used = counted
-                    .filter_map(|entry| entry.spend.as_ref())
-                    .fold(Usd::ZERO, |sum, spend| sum.saturating_add(spend.usd));
-                if used.saturating_add(spend.usd) > limit.max {
-                    return Err(ReserveError::OverLimit { limit: *limit, asked: spend.usd, spent: used });
-                }
-            }
+            check(&entries, spend, limits, now)?;
             entries.push(Entry { at: now, spend: Some(spend.clone()), state: ReservationState::Open });
             let number = u64::try_from(entries.len()).map_err(|error| BookError(Box::new(error)))?;
             Ok(Reservation(number.saturating_sub(1)))
@@ -273,5 +295,25 @@ mod tests {
         assert_eq!(Usd::of(Amount::from(1), &asset(18, true)).unwrap().to_string(), "$0.000000000000000001");
         assert_eq!(Usd::of(Amount::from(1), &asset(6, false)), None);
         assert_eq!(Usd::of(Amount::MAX, &asset(6, true)), None);
+    }
+
+    #[test]
+    fn asking_what_is_allowed_promises_nothing() {
+        let ledger = MemoryLedger::default();
+        let spend = Spend { usd: "$0.60".parse().unwrap(), resource: "https://api.example.com/report".to_owned() };
+        let limits = ["$1 per day".parse().unwrap()];
+        let now = UnixSeconds(1_000_000);
+        let ready = |future: BoxFuture<'_, Result<(), ReserveError>>| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            match std::pin::pin!(future).as_mut().poll(&mut context) {
+                std::task::Poll::Ready(answer) => answer,
+                std::task::Poll::Pending => panic!("a ledger in memory never waits"),
+            }
+        };
+        assert!(ready(ledger.allows(&spend, &limits, now)).is_ok());
+        assert!(ready(ledger.allows(&spend, &limits, now)).is_ok());
+        ready(Box::pin(async { ledger.reserve(&spend, &limits, now).await.map(|_| ()) })).unwrap();
+        assert!(matches!(ready(ledger.allows(&spend, &limits, now)), Err(ReserveError::OverLimit { .. })));
+        assert!(ready(ledger.allows(&spend, &limits, now.plus(86_400))).is_ok());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 
-use super::{BookError, locked};
+use super::{BookError, Fingerprint, locked};
 use crate::BoxFuture;
 use crate::reason::Refusal;
 use crate::scheme::{PaymentKey, Settlement, TransactionId};
@@ -27,14 +27,17 @@ pub enum SettlementState {
 pub enum SettlementClaim {
     /// Nobody else has it: go on, and end with `sending`, `settled`, `dead` or `release`.
     New,
-    /// Somebody has it, or had it.
+    /// This very request has it, or had it: its answer may be given again.
+    Resumed(SettlementState),
+    /// Another request has it, or had it. That one's answer is not this one's: a payer can sign two payments with one
+    /// nonce, and anybody can copy a nonce from the chain.
     Taken(SettlementState),
 }
 
 /// What was sent to the chain, and what became of it. Each call is durable when it returns.
 pub trait Settlements: Send + Sync {
-    /// Takes the payment, if nobody has it and it was not settled; one of many concurrent claims wins.
-    fn claim(&self, key: PaymentKey) -> BoxFuture<'_, Result<SettlementClaim, BookError>>;
+    /// Takes the payment for one request, if nobody has it and it was not settled; one of many concurrent claims wins.
+    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<SettlementClaim, BookError>>;
 
     /// The payment's state, if the book knows it.
     fn state(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementState>, BookError>>;
@@ -59,34 +62,37 @@ pub trait Settlements: Send + Sync {
 
 /// A book that dies with the process.
 #[derive(Debug, Default)]
-pub struct MemorySettlements(Mutex<HashMap<PaymentKey, SettlementState>>);
+pub struct MemorySettlements(Mutex<HashMap<PaymentKey, (Fingerprint, SettlementState)>>);
 
 impl MemorySettlements {
     fn set(&self, key: PaymentKey, state: SettlementState) {
-        locked(&self.0).insert(key, state);
+        if let Some((_, current)) = locked(&self.0).get_mut(&key) {
+            *current = state;
+        }
     }
 }
 
 impl Settlements for MemorySettlements {
-    fn claim(&self, key: PaymentKey) -> BoxFuture<'_, Result<SettlementClaim, BookError>> {
+    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<SettlementClaim, BookError>> {
         let claim = match locked(&self.0).entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(SettlementState::Claimed);
+                entry.insert((request.clone(), SettlementState::Claimed));
                 SettlementClaim::New
             }
             Entry::Occupied(mut entry) => match entry.get() {
-                SettlementState::Dead(_) => {
-                    entry.insert(SettlementState::Claimed);
+                (_, SettlementState::Dead(_)) => {
+                    entry.insert((request.clone(), SettlementState::Claimed));
                     SettlementClaim::New
                 }
-                state => SettlementClaim::Taken(state.clone()),
+                (claimed_by, state) if claimed_by == request => SettlementClaim::Resumed(state.clone()),
+                (_, state) => SettlementClaim::Taken(state.clone()),
             },
         };
         Box::pin(std::future::ready(Ok(claim)))
     }
 
     fn state(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementState>, BookError>> {
-        let state = locked(&self.0).get(&key).cloned();
+        let state = locked(&self.0).get(&key).map(|(_, state)| state.clone());
         Box::pin(std::future::ready(Ok(state)))
     }
 
@@ -112,7 +118,7 @@ impl Settlements for MemorySettlements {
 
     fn release(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
         let mut states = locked(&self.0);
-        if states.get(&key) == Some(&SettlementState::Claimed) {
+        if matches!(states.get(&key), Some((_, SettlementState::Claimed))) {
             states.remove(&key);
         }
         Box::pin(std::future::ready(Ok(())))

@@ -1,0 +1,35 @@
+//! The sample API: what a seller would have anyway, with a price on each route.
+
+use axum::response::{Html, IntoResponse};
+use axum::{Json, Router, routing::get};
+use serde_json::json;
+
+/// The price of the report, for agents.
+pub const REPORT_PRICE: &str = "$0.01";
+/// The price of the article, for people.
+pub const ARTICLE_PRICE: &str = "$0.05";
+/// The price of the archive, above what the demo's agent may spend.
+pub const ARCHIVE_PRICE: &str = "$25";
+
+/// The three routes, each behind its own layer.
+pub fn router(toll: &farthing::server::Server) -> anyhow::Result<Router> {
+    let report = toll.price(REPORT_PRICE)?.description("Harbour traffic, last hour").mime_type("application/json").layer()?;
+    let article = toll.price(ARTICLE_PRICE)?.description("The harbour at night, an article").mime_type("text/html").layer()?;
+    let archive = toll.price(ARCHIVE_PRICE)?.description("Ten years of harbour traffic").mime_type("application/json").layer()?;
+    Ok(Router::new()
+        .route("/report", get(report_handler).layer(report))
+        .route("/article", get(article_handler).layer(article))
+        .route("/archive", get(archive_handler).layer(archive)))
+}
+
+async fn report_handler() -> impl IntoResponse {
+    Json(json!({"harbour": "Farside", "ships_in": 14, "ships_out": 11, "waiting": 3, "tide_metres": "2.4"}))
+}
+
+async fn article_handler() -> impl IntoResponse {
+    Html(include_str!("article.html"))
+}
+
+async fn archive_handler() -> impl IntoResponse {
+    Json(json!({"years": 10, "rows": 3_504_000}))
+}

@@ -1,0 +1,63 @@
+//! How the command looks on a terminal: few colours, none where `NO_COLOR` is set or the output is no terminal.
+
+use std::io::{IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+/// Good news.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// Bad news.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What matters in a line.
+pub const STRONG: Style = Style::new().bold();
+/// What may be skipped.
+pub const FAINT: Style = Style::new().dimmed();
+/// Money and links.
+pub const ACCENT: Style = AnsiColor::Cyan.on_default();
+/// Back to normal.
+pub const PLAIN: anstyle::Reset = anstyle::Reset;
+
+const BAR_CELLS: usize = 24;
+
+/// A progress line that is redrawn in place on a terminal, and written once, when done, elsewhere.
+pub struct Progress {
+    live: bool,
+}
+
+impl Progress {
+    /// A progress line on stdout.
+    pub fn on_stdout() -> Self {
+        Self { live: std::io::stdout().is_terminal() }
+    }
+
+    /// Redraws the line.
+    pub fn draw(&self, done: usize, of: usize, text: &str) {
+        if self.live {
+            let filled = done.saturating_mul(BAR_CELLS).checked_div(of).unwrap_or(0).min(BAR_CELLS);
+            let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR_CELLS.saturating_sub(filled)));
+            anstream::print!("\r      {ACCENT}{bar}{PLAIN} {text}\x1b[K");
+            flush();
+        }
+    }
+
+    /// Writes the last state of the line and ends it.
+    pub fn finish(&self, text: &str) {
+        if self.live {
+            anstream::print!("\r\x1b[K");
+        }
+        anstream::println!("      {text}");
+    }
+}
+
+/// An address or hash with its middle left out: `0x2096…287C`.
+pub fn short(text: &str) -> String {
+    match (text.get(..6), text.len().checked_sub(4).and_then(|from| text.get(from..))) {
+        (Some(head), Some(tail)) if text.len() > 14 => format!("{head}…{tail}"),
+        _ => text.to_owned(),
+    }
+}
+
+fn flush() {
+    // A terminal that went away is found out by the next line that matters.
+    let _gone = std::io::stdout().flush().is_err();
+}

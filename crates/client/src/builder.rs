@@ -1,0 +1,156 @@
+//! Builds a [`Client`]: schemes, clock, ledger, limits, and the HTTP below.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farthing_core::books::{Ledger, MemoryLedger, SpendLimit};
+use farthing_core::erased::{AnyClientScheme, ClientSchemes};
+use farthing_core::network::{Network, NetworkError};
+use farthing_core::time::Clock;
+
+use crate::controls::SpendControls;
+use crate::http::{Client, Inner};
+use crate::payer::Payer;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer's body may stand still.
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a server may take to answer an unpaid request.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take to answer a paid request: the work, and a settlement on chain.
+const PAID_TIMEOUT: Duration = Duration::from_mins(2);
+/// What this client calls itself.
+const USER_AGENT: &str = concat!("farthing/", env!("CARGO_PKG_VERSION"));
+
+/// Builds a [`Client`].
+#[must_use]
+pub struct ClientBuilder {
+    schemes: ClientSchemes,
+    clock: Option<Arc<dyn Clock>>,
+    ledger: Option<Arc<dyn Ledger>>,
+    controls: SpendControls,
+    preferred: Vec<Network>,
+    http: Option<reqwest::ClientBuilder>,
+    probe_timeout: Duration,
+    paid_timeout: Duration,
+}
+
+/// Why no client was built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A limit that cannot be read.
+    #[error("{0}")]
+    Limit(String),
+    /// A network that cannot be read.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// No clock was given, and nothing here reads one by itself.
+    #[error("the client needs a clock: call .clock(…)")]
+    NoClock,
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Http(#[source] reqwest::Error),
+}
+
+impl ClientBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            schemes: Vec::new(),
+            clock: None,
+            ledger: None,
+            controls: SpendControls::default(),
+            preferred: Vec::new(),
+            http: None,
+            probe_timeout: PROBE_TIMEOUT,
+            paid_timeout: PAID_TIMEOUT,
+        }
+    }
+
+    /// Adds ways to pay. Without any, the client can inspect and pays nothing.
+    pub fn schemes(mut self, schemes: impl IntoIterator<Item = Arc<dyn AnyClientScheme>>) -> Self {
+        self.schemes.extend(schemes);
+        self
+    }
+
+    /// The clock that spending windows are measured by.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The book of what was promised and spent. Unless it is set, the book dies with the process, and cumulative limits
+    /// with it.
+    pub fn ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// Adds a limit such as `"$5 per day"`; see [`SpendControls::limit`].
+    pub fn limit(mut self, limit: &str) -> Result<Self, BuildError> {
+        let limit: SpendLimit = limit.parse().map_err(BuildError::Limit)?;
+        self.controls = self.controls.limit(limit);
+        Ok(self)
+    }
+
+    /// Sets every control at once, in place of limits set before.
+    pub fn controls(mut self, controls: SpendControls) -> Self {
+        self.controls = controls;
+        self
+    }
+
+    /// Prefers a network, by its CAIP-2 name, among offers that cost the same; the first one named most.
+    pub fn prefer_network(mut self, network: &str) -> Result<Self, BuildError> {
+        self.preferred.push(network.parse()?);
+        Ok(self)
+    }
+
+    /// Allows payments over unencrypted HTTP to other machines.
+    pub fn allow_plain_http(mut self, allow: bool) -> Self {
+        self.controls = self.controls.allow_plain_http(allow);
+        self
+    }
+
+    /// The HTTP client below: certificates, proxies, time-outs. Its redirects, referrers and retries are switched off,
+    /// since this client follows redirects itself and never repeats a payment. Credentials belong on the request: default
+    /// headers would follow a redirect to another origin.
+    pub fn http(mut self, builder: reqwest::ClientBuilder) -> Self {
+        self.http = Some(builder);
+        self
+    }
+
+    /// How long a server may take to answer an unpaid request (30 seconds).
+    pub fn probe_timeout(mut self, timeout: Duration) -> Self {
+        self.probe_timeout = timeout;
+        self
+    }
+
+    /// How long a server may take to answer a paid request (2 minutes). When it is over, the money may have moved.
+    pub fn paid_timeout(mut self, timeout: Duration) -> Self {
+        self.paid_timeout = timeout;
+        self
+    }
+
+    /// The client.
+    pub fn build(self) -> Result<Client, BuildError> {
+        let clock = self.clock.ok_or(BuildError::NoClock)?;
+        let ledger = self.ledger.unwrap_or_else(|| Arc::new(MemoryLedger::default()));
+        let http = self.http.unwrap_or_else(|| {
+            reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
+        });
+        let http = http.redirect(reqwest::redirect::Policy::none()).referer(false).retry(reqwest::retry::never());
+        Ok(Client::of(Inner {
+            http: http.build().map_err(BuildError::Http)?,
+            payer: Payer::new(self.schemes, ledger, clock).with_controls(self.controls).preferring(self.preferred),
+            probe_timeout: self.probe_timeout,
+            paid_timeout: self.paid_timeout,
+        }))
+    }
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ClientBuilder").field("controls", &self.controls).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,233 @@
+//! The paid half of an exchange: one retry with the payment, and what its answer means.
+//!
+//! | answer | settlement says | what follows |
+//! |---|---|---|
+//! | not 402 | it settled | the answer, paid for |
+//! | 2xx, 3xx | it did not, or nothing | the answer; the payment stays reserved |
+//! | 402, or terms again | anything | [`Error::Rejected`], never paid again |
+//! | 4xx, 5xx | it failed | [`Error::Rejected`] |
+//! | 4xx, 5xx | pending, or failed with a transaction | [`Error::Unknown`] |
+//! | other 4xx | nothing | the answer; the payment stays reserved |
+//! | 5xx, or none | nothing | [`Error::Unknown`] |
+//!
+//! The connection could not be made: nothing was sent, the reservation is released.
+
+use farthing_core::Source;
+use farthing_core::books::Usd;
+use farthing_core::header::{self, MAX_PAYMENT_BYTES};
+use farthing_core::json;
+use farthing_core::reason::Reason;
+use farthing_core::wire::{PaymentRequired, SettleResponse, v1};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
+
+use crate::error::{Declined, Error, Rejected, Rule, Unknown};
+use crate::exchange::{self, Asked, Outgoing};
+use crate::http::Inner;
+use crate::origin::{self, fit_to_show, origin_of};
+use crate::payer::{Promised, Purchase};
+use crate::response::Response;
+use crate::settlement::{PaymentFacts, PaymentOutcome};
+use crate::terms::Terms;
+
+/// Pays for what was asked and sends the request once more.
+pub(crate) async fn pay(
+    inner: &Inner,
+    asked: Asked,
+    required: &PaymentRequired,
+    at_most: Option<Usd>,
+) -> Result<Response, Error> {
+    if let Some(declined) = exposure(inner, &asked) {
+        return Err(Error::RefusedByPolicy(declined));
+    }
+    let promised = inner.payer.pay(required, &purchase(&asked.outgoing, at_most)).await?;
+    let origin = origin_of(&asked.outgoing.url);
+    let request = match with_payment(asked.outgoing, &promised) {
+        Ok(request) => request,
+        Err(error) => {
+            inner.payer.withdraw(promised).await;
+            return Err(error);
+        }
+    };
+    tracing::debug!(origin, usd = %promised.facts.usd, network = %promised.facts.network, "sending a payment");
+    match tokio::time::timeout(inner.paid_timeout, inner.http.execute(request)).await {
+        Ok(Ok(response)) => answered(inner, promised, response).await,
+        Ok(Err(error)) if error.is_connect() || error.is_builder() => {
+            inner.payer.withdraw(promised).await;
+            Err(Error::transport(format!("{origin} could not be reached again to be paid"), error))
+        }
+        Ok(Err(error)) => {
+            let why = format!("the connection to {origin} failed after the payment was sent");
+            Err(unknown(inner, promised, why, Some(error)).await)
+        }
+        Err(_) => {
+            let why = format!("{origin} did not answer within {} seconds after it was paid", inner.paid_timeout.as_secs());
+            Err(unknown(inner, promised, why, None).await)
+        }
+    }
+}
+
+/// What [`pay`] would do.
+pub(crate) async fn consider(
+    inner: &Inner,
+    asked: &Asked,
+    required: &PaymentRequired,
+    at_most: Option<Usd>,
+) -> Result<Terms, Error> {
+    let consideration = inner.payer.consider(required, &purchase(&asked.outgoing, at_most)).await?;
+    let refusal = exposure(inner, asked).map(|declined| declined.to_string());
+    Ok(Terms::of(fit_to_show(&asked.outgoing.url), required, &consideration, refusal))
+}
+
+fn purchase(outgoing: &Outgoing, at_most: Option<Usd>) -> Purchase {
+    Purchase { resource: fit_to_show(&outgoing.url), host: outgoing.url.host_str().map(str::to_owned), at_most }
+}
+
+/// Why nobody can be paid on this way, whatever the offers.
+fn exposure(inner: &Inner, asked: &Asked) -> Option<Declined> {
+    let Asked { outgoing, crossing } = asked;
+    if let Some((from, to)) = crossing {
+        let (from, to) = (origin_of(from), origin_of(to));
+        let why = format!(
+            "{from} was asked, and redirected to {to}, which asks for payment; redirects to another origin are not paid. If \
+             you trust {to}, ask it directly"
+        );
+        return Some(Declined::rule(Rule::CrossOriginRedirect, why));
+    }
+    if origin::is_exposed(&outgoing.url) && !inner.payer.controls().allows_plain_http() {
+        let why = format!(
+            "{} asks for payment over unencrypted HTTP, where anybody on the way can change the terms; use https, or allow \
+             plain HTTP",
+            origin_of(&outgoing.url)
+        );
+        return Some(Declined::rule(Rule::PlainHttp, why));
+    }
+    None
+}
+
+fn with_payment(mut outgoing: Outgoing, promised: &Promised) -> Result<reqwest::Request, Error> {
+    let bad = |why: String| Error::BadTerms { origin: origin_of(&outgoing.url), why };
+    let text = header::encode(&promised.payment).map_err(|error| bad(format!("the payment cannot be written: {error}")))?;
+    if text.len() > MAX_PAYMENT_BYTES {
+        let got = text.len();
+        return Err(bad(format!(
+            "what they ask to be echoed makes a header of {got} bytes; at most {MAX_PAYMENT_BYTES} are sent"
+        )));
+    }
+    let mut value = HeaderValue::try_from(text).map_err(|_| bad("the payment does not fit into a header".to_owned()))?;
+    value.set_sensitive(true);
+    outgoing.headers.insert(header::payment_header(promised.payment.version), value);
+    Ok(outgoing.request())
+}
+
+/// What an answer to a paid request says of the payment.
+#[derive(Default)]
+struct Said {
+    settlement: Option<SettleResponse>,
+    /// Terms, once more.
+    terms: Option<PaymentRequired>,
+    note: Option<String>,
+}
+
+/// What an answer to a paid request means for the caller.
+enum Meaning {
+    /// It is the answer.
+    Answer,
+    /// The payment was refused.
+    Rejected,
+    /// Nobody knows.
+    Unknown(&'static str),
+}
+
+/// The table at the top of this file.
+fn meaning(status: StatusCode, said: &Said, outcome: PaymentOutcome) -> Meaning {
+    let is_error = status.is_client_error() || status.is_server_error();
+    let asks_again = status == StatusCode::PAYMENT_REQUIRED || (status.is_client_error() && said.terms.is_some());
+    match outcome {
+        PaymentOutcome::Settled if status == StatusCode::PAYMENT_REQUIRED => Meaning::Rejected,
+        PaymentOutcome::Settled => Meaning::Answer,
+        _ if !is_error => Meaning::Answer,
+        PaymentOutcome::Failed => Meaning::Rejected,
+        PaymentOutcome::Unconfirmed if said.settlement.is_some() => Meaning::Unknown("says that the settlement is pending"),
+        PaymentOutcome::Unconfirmed if asks_again => Meaning::Rejected,
+        PaymentOutcome::Unconfirmed if status.is_server_error() => Meaning::Unknown("does not say whether it settled"),
+        PaymentOutcome::Unconfirmed => Meaning::Answer,
+    }
+}
+
+async fn answered(inner: &Inner, promised: Promised, response: reqwest::Response) -> Result<Response, Error> {
+    let status = response.status();
+    let mut said = said_in(response.headers());
+    let is_error = status.is_client_error() || status.is_server_error();
+    let answer = if is_error && said.settlement.is_none() {
+        exchange::peek(response).await.map(|peeked| {
+            said.search(&peeked.body);
+            peeked.response
+        })
+    } else {
+        Ok(response)
+    };
+    let payment = inner.payer.conclude(promised, said.settlement.as_ref()).await;
+    tracing::info!(network = %payment.network, usd = %payment.usd, outcome = ?payment.outcome, "a payment was answered");
+    match (meaning(status, &said, payment.outcome), answer) {
+        (Meaning::Answer, Ok(answer)) => Ok(Response::paid_for(answer, payment, said.settlement, said.note)),
+        (Meaning::Rejected, _) => Err(rejected(status, said, payment)),
+        (Meaning::Unknown(what), _) => {
+            let why = format!("the server answered with status {} and {what}", status.as_u16());
+            Err(Unknown { why, status: Some(status.as_u16()), settlement: said.settlement, payment, source: None }.into())
+        }
+        (Meaning::Answer, Err(error)) => {
+            let why = "the connection failed in the middle of the answer".to_owned();
+            let source = Some(Box::new(error.without_url()) as Source);
+            Err(Unknown { why, status: Some(status.as_u16()), settlement: said.settlement, payment, source }.into())
+        }
+    }
+}
+
+fn rejected(status: StatusCode, said: Said, payment: PaymentFacts) -> Error {
+    let Said { settlement, terms, .. } = said;
+    let told = settlement.as_ref().and_then(|settlement| settlement.error_reason.clone());
+    let reason = told.or_else(|| terms.and_then(|terms| terms.error).map(|error| Reason::from(error.as_str())));
+    let message = settlement.as_ref().and_then(|settlement| settlement.error_message.clone());
+    Rejected { status: status.as_u16(), reason, message, settlement, payment }.into()
+}
+
+async fn unknown(inner: &Inner, promised: Promised, why: String, error: Option<reqwest::Error>) -> Error {
+    let payment = inner.payer.conclude(promised, None).await;
+    let source = error.map(|error| Box::new(error.without_url()) as Source);
+    Unknown { why, status: None, settlement: None, payment, source }.into()
+}
+
+/// What the headers say.
+fn said_in(headers: &HeaderMap) -> Said {
+    let mut said = Said::default();
+    for name in [header::PAYMENT_RESPONSE, header::X_PAYMENT_RESPONSE] {
+        let mut values = headers.get_all(name).iter();
+        let Some(value) = values.next() else { continue };
+        match header::decode_settlement(value.as_bytes()) {
+            Ok(_) if values.next().is_some() => said.note = Some(format!("the header {name} came more than once")),
+            Ok(settlement) => {
+                said.settlement = Some(settlement);
+                break;
+            }
+            Err(error) => said.note = Some(format!("the settlement in {name} cannot be read: {error}")),
+        }
+    }
+    said.terms = exchange::terms_in(headers).and_then(Result::ok);
+    said
+}
+
+impl Said {
+    /// What the body of an answer that is no success says.
+    fn search(&mut self, body: &[u8]) {
+        self.terms = self.terms.take().or_else(|| v1::payment_required(body).ok());
+        // Any API may say `"success": false`; a settlement also names a network or a transaction, or gives a reason.
+        let is_settlement = |body: &Value| {
+            body.get("success").is_some_and(Value::is_boolean)
+                && ["transaction", "network", "errorReason"].iter().any(|key| body.get(key).is_some_and(Value::is_string))
+        };
+        if json::read_bytes::<Value>(body).is_ok_and(|body| is_settlement(&body)) {
+            self.settlement = json::read_bytes(body).ok();
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The contract interfaces that payments use, and how a revert is read.
+
+use alloy_primitives::{Address, address};
+use alloy_sol_types::{Panic, Revert, SolError};
+
+pub use contracts::{Multicall3, Token};
+
+/// Multicall3, at the same address on nearly every chain.
+pub const MULTICALL3: Address = address!("0xcA11bde05977b3631167028862bE2a173976CA11");
+
+const MAX_REVERT_CHARS: usize = 200;
+const SELECTOR_BYTES: usize = 4;
+
+mod contracts {
+    alloy_sol_types::sol! {
+        /// A dollar token with EIP-3009.
+        #[derive(Debug)]
+        interface Token {
+            event Transfer(address indexed from, address indexed to, uint256 value);
+            event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
+
+            function name() external view returns (string);
+            function version() external view returns (string);
+            function balanceOf(address account) external view returns (uint256);
+            function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
+            function transferWithAuthorization(
+                address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
+                uint8 v, bytes32 r, bytes32 s
+            ) external;
+            function transferWithAuthorization(
+                address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
+                bytes signature
+            ) external;
+        }
+
+        /// Many calls in one.
+        #[derive(Debug)]
+        interface Multicall3 {
+            struct Call3 { address target; bool allowFailure; bytes callData; }
+            struct Result { bool success; bytes returnData; }
+            function aggregate3(Call3[] calldata calls) external payable returns (Result[] memory returnData);
+        }
+    }
+}
+
+/// A revert in words, from the bytes that a contract reverted with: `Error(string)`, a panic, or the selector of an
+/// error that is not known here. Whatever the contract says is cut short and stripped of control characters.
+pub fn revert_reason(data: &[u8]) -> String {
+    if data.is_empty() {
+        return "it reverted without a reason".to_owned();
+    }
+    if let Ok(revert) = Revert::abi_decode(data) {
+        return plain(&revert.reason);
+    }
+    if let Ok(panic) = Panic::abi_decode(data) {
+        return format!("it panicked with code {}", panic.code);
+    }
+    match data.first_chunk::<SELECTOR_BYTES>() {
+        Some(selector) => format!("it reverted with the error {}", alloy_primitives::hex::encode_prefixed(selector)),
+        None => "it reverted without a reason".to_owned(),
+    }
+}
+
+/// A contract's or node's words, safe to show.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(MAX_REVERT_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_sol_types::SolCall;
+
+    #[test]
+    fn selectors_are_those_of_usdc() {
+        assert_eq!(Token::transferWithAuthorization_0Call::SELECTOR, [0xe3, 0xee, 0x16, 0x0e]);
+        assert_eq!(Token::transferWithAuthorization_1Call::SELECTOR, [0xcf, 0x09, 0x29, 0x95]);
+        assert_eq!(Multicall3::aggregate3Call::SELECTOR, [0x82, 0xad, 0x56, 0xcb]);
+    }
+
+    #[test]
+    fn a_revert_is_read_in_words() {
+        let error = Revert::from("FiatTokenV2: invalid signature".to_owned()).abi_encode();
+        assert_eq!(revert_reason(&error), "FiatTokenV2: invalid signature");
+        assert_eq!(revert_reason(&[]), "it reverted without a reason");
+        assert_eq!(revert_reason(&[1, 2, 3, 4, 5]), "it reverted with the error 0x01020304");
+        let hostile = Revert::from(format!("a\u{1b}[31m\n{}", "x".repeat(10_000))).abi_encode();
+        let words = revert_reason(&hostile);
+        assert!(words.starts_with("a[31mx") && words.len() <= MAX_REVERT_CHARS);
+        assert_eq!(revert_reason(&hostile[..60]), "it reverted with the error 0x08c379a0");
+    }
+}

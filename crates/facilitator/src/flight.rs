@@ -1,0 +1,94 @@
+//! One settlement at a time for each payment, however many requests carry it.
+//!
+//! Copies of the request that leads wait for its answer and share it. Another request with the same authorization,
+//! perhaps a forgery made to get in the way, waits until the leader is through and then has its own turn.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use farthing_core::books::Fingerprint;
+use farthing_core::facilitator::FacilitatorError;
+use farthing_core::scheme::PaymentKey;
+use farthing_core::wire::SettleResponse;
+use tokio::sync::watch;
+
+use crate::error::NotSent;
+
+/// What a settlement came to. Shared by all copies of the request.
+pub(crate) type Answer = Result<SettleResponse, NotSent>;
+
+/// The settlements under way in this process.
+#[derive(Clone, Default)]
+pub(crate) struct Flights(Arc<Mutex<HashMap<PaymentKey, Flight>>>);
+
+struct Flight {
+    request: Fingerprint,
+    answer: watch::Receiver<Option<Answer>>,
+}
+
+/// What a request is to do.
+pub(crate) enum Turn {
+    /// Settle, and answer the others through the lead.
+    Lead(Lead, Wait),
+    /// Wait for the answer of a copy.
+    Copy(Wait),
+    /// Wait until another request with the same authorization is through, then ask again.
+    Other(Wait),
+}
+
+/// The right to settle one payment. Dropping it gives others their turn.
+pub(crate) struct Lead {
+    flights: Flights,
+    key: PaymentKey,
+    answer: watch::Sender<Option<Answer>>,
+}
+
+/// A place in the queue for one payment.
+pub(crate) struct Wait(watch::Receiver<Option<Answer>>);
+
+impl Flights {
+    pub(crate) fn turn(&self, key: PaymentKey, request: &Fingerprint) -> Turn {
+        match self.flights().entry(key) {
+            Entry::Occupied(entry) => {
+                let wait = Wait(entry.get().answer.clone());
+                if entry.get().request == *request { Turn::Copy(wait) } else { Turn::Other(wait) }
+            }
+            Entry::Vacant(entry) => {
+                let (sender, receiver) = watch::channel(None);
+                entry.insert(Flight { request: request.clone(), answer: receiver.clone() });
+                Turn::Lead(Lead { flights: self.clone(), key, answer: sender }, Wait(receiver))
+            }
+        }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<PaymentKey, Flight>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lead {
+    /// Answers all copies; may be called again when more is known.
+    pub(crate) fn answer(&self, answer: Answer) {
+        self.answer.send_replace(Some(answer));
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.flights.flights().remove(&self.key);
+    }
+}
+
+impl Wait {
+    /// The answer. The leader always gives one, unless the whole process is ending.
+    pub(crate) async fn answer(mut self) -> Result<Answer, FacilitatorError> {
+        let answer = self.0.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+        answer.ok_or_else(|| FacilitatorError::Indeterminate("the settlement ended without an answer".into()))
+    }
+
+    /// Returns when the leader is through.
+    pub(crate) async fn end(mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}

@@ -1,0 +1,234 @@
+//! The engine that charges, free of any transport: admit, work, settle or cancel.
+//!
+//! 1. [`Gate::admit`] finds the offer that a payment takes, claims the payment for this one request, and has it
+//!    verified. Nothing has been charged yet.
+//! 2. The caller does the work and holds the answer back.
+//! 3. [`Gate::settle`] moves the money; only [`Settled::Charged`] lets the answer go. Or [`Gate::cancel`]: nobody pays
+//!    for a failure. An [`Admitted`] that is dropped is cancelled, too.
+
+use std::sync::Arc;
+
+use farthing_core::amount::Amount;
+use farthing_core::asset::{AccountId, AssetId};
+use farthing_core::books::{BookError, Deliveries, Delivery};
+use farthing_core::facilitator::{Facilitator, FacilitatorError};
+use farthing_core::network::Network;
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::wire::{PaymentPayload, PaymentRequest, Version};
+
+use crate::accepted;
+use crate::claim::{Claim, Taken};
+use crate::resource::{RequestFacts, is_same_resource};
+use crate::route::{Offer, Route};
+use crate::settle::{self, Settled};
+
+/// Lets paid requests in and takes the money once they have been served.
+#[derive(Clone)]
+pub struct Gate {
+    facilitator: Arc<dyn Facilitator>,
+    deliveries: Arc<dyn Deliveries>,
+}
+
+/// What becomes of a request.
+#[must_use]
+pub enum Admission {
+    /// It has not paid, or not what this route asks, and why: answer with the terms (HTTP 402).
+    Required(Option<Refusal>),
+    /// It has a payment that will settle: do the work, then settle or cancel.
+    Paid(Admitted),
+    /// It cannot be let in now, and that is no fault of the payment.
+    Denied(Denied),
+}
+
+/// Why a request is turned away although its payment may be good.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// The payment is in use (HTTP 409).
+    #[error("this payment is being used by another request right now; wait for that one's answer")]
+    InFlight,
+    /// The facilitator could not check the payment (HTTP 503).
+    #[error("payments cannot be checked right now; nothing was charged; present the same payment again later")]
+    Unavailable(#[source] FacilitatorError),
+    /// The facilitator answered nonsense (HTTP 502).
+    #[error("the facilitator's answer makes no sense; nothing was charged; present the same payment again later")]
+    Malformed(#[source] FacilitatorError),
+    /// The deliveries book could not be written (HTTP 503).
+    #[error("payments cannot be recorded right now; nothing was charged; present the same payment again later")]
+    Book(#[source] BookError),
+}
+
+/// The facts of the payment that let a request in. Handlers find it among the request's extensions.
+///
+/// The money has not moved yet, so there is no transaction to name; a handler that fails is not paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Paid {
+    /// Who pays; `None` if the facilitator did not say, or if the payment is presented again after a settlement whose
+    /// outcome is not known.
+    pub payer: Option<AccountId>,
+    /// To whom.
+    pub pay_to: AccountId,
+    /// How much, in atomic units.
+    pub amount: Amount,
+    /// In what.
+    pub asset: AssetId,
+    /// Where.
+    pub network: Network,
+    /// By which scheme.
+    pub scheme: String,
+}
+
+/// A request that may be served. Settle it or cancel it; dropping it cancels it.
+#[must_use = "an admitted request that is not settled is never charged"]
+pub struct Admitted {
+    pub(crate) claim: Claim,
+    pub(crate) request: PaymentRequest,
+    pub(crate) paid: Paid,
+    version: Version,
+}
+
+impl Gate {
+    /// A gate that has payments checked and settled by this facilitator, and writes what they bought into this book.
+    pub fn new(facilitator: Arc<dyn Facilitator>, deliveries: Arc<dyn Deliveries>) -> Self {
+        Self { facilitator, deliveries }
+    }
+
+    /// Decides about one request. Must be called inside a tokio runtime.
+    pub async fn admit(&self, route: &Route, payment: Option<PaymentPayload>, facts: &RequestFacts) -> Admission {
+        let Some(payment) = payment else { return Admission::Required(None) };
+        match self.check(route, payment, facts).await {
+            Ok(admitted) => Admission::Paid(admitted),
+            Err(Stop::Refused(refusal)) => Admission::Required(Some(refusal)),
+            Err(Stop::Denied(denied)) => {
+                log(&denied);
+                Admission::Denied(denied)
+            }
+        }
+    }
+
+    /// Moves the money for a request that was served, and says whether its answer may go.
+    ///
+    /// Runs in a task of its own: a caller who leaves neither stops the settlement nor keeps it out of the book.
+    pub async fn settle(&self, admitted: Admitted) -> Settled {
+        let network = admitted.paid.network.clone();
+        let task = tokio::spawn(settle::run(Arc::clone(&self.facilitator), admitted));
+        task.await.unwrap_or_else(|_| Settled::unknown(network))
+    }
+
+    /// Ends a request that was not served: nothing is charged and the payment is free again.
+    pub async fn cancel(&self, admitted: Admitted) {
+        admitted.claim.give_back().await;
+    }
+
+    async fn check(&self, route: &Route, payment: PaymentPayload, facts: &RequestFacts) -> Result<Admitted, Stop> {
+        let offer = accepted::find(route.offer_list(), &payment)?;
+        if let Some(resource) = payment.resource.as_ref().filter(|named| !is_same_resource(&facts.resource_url, &named.url)) {
+            let got: String = resource.url.chars().take(200).collect();
+            return Err(Refusal::mismatch(Reason::ResourceMismatch, "resource.url", &facts.resource_url, got).into());
+        }
+        let key = offer.scheme.key(&payment, &offer.requirements)?;
+        let taken = Claim::take(Arc::clone(&self.deliveries), key, facts.fingerprint.clone()).await;
+        let claim = match taken.map_err(Denied::Book)? {
+            Taken::Ours(claim) => claim,
+            Taken::Theirs(delivery) => return Err(taken_already(&delivery)),
+        };
+        let mut admitted = Admitted::new(claim, offer, payment);
+        if !admitted.claim.is_resumed() {
+            match self.verify(&admitted.request).await {
+                Ok(payer) => admitted.paid.payer = payer,
+                Err(stop) => {
+                    admitted.claim.give_back().await;
+                    return Err(stop);
+                }
+            }
+        }
+        Ok(admitted)
+    }
+
+    async fn verify(&self, request: &PaymentRequest) -> Result<Option<AccountId>, Stop> {
+        let verdict = self.facilitator.verify(request).await.map_err(|error| match error {
+            FacilitatorError::Malformed(_) => Denied::Malformed(error),
+            FacilitatorError::Unavailable(_) | FacilitatorError::Indeterminate(_) => Denied::Unavailable(error),
+        })?;
+        if verdict.is_valid {
+            return Ok(verdict.payer);
+        }
+        let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);
+        let message = verdict.invalid_message.unwrap_or_else(|| "the facilitator refused the payment".to_owned());
+        Err(Refusal::new(reason, message).into())
+    }
+}
+
+impl Admitted {
+    fn new(claim: Claim, offer: &Offer, payment: PaymentPayload) -> Self {
+        let requirements = offer.requirements.clone();
+        let paid = Paid {
+            payer: None,
+            pay_to: requirements.pay_to.clone(),
+            amount: requirements.amount,
+            asset: requirements.asset.clone(),
+            network: requirements.network.clone(),
+            scheme: requirements.scheme.clone(),
+        };
+        let version = payment.version;
+        // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
+        let payment = payment.upgraded(&requirements, None);
+        Self { claim, request: PaymentRequest { version: Version::V2, payment, requirements }, paid, version }
+    }
+
+    /// The facts of the payment.
+    pub const fn paid(&self) -> &Paid {
+        &self.paid
+    }
+
+    /// The protocol version that the buyer speaks, and wants the settlement told in.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+}
+
+/// Why a payment does not let its request in.
+enum Stop {
+    Refused(Refusal),
+    Denied(Denied),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Denied> for Stop {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+fn taken_already(delivery: &Delivery) -> Stop {
+    let used = |message: &str| Refusal::new(Reason::PaymentAlreadyUsed, message).into();
+    match delivery {
+        Delivery::Claimed => Denied::InFlight.into(),
+        Delivery::Served(_) => used("this payment has bought something already; sign a new one"),
+        Delivery::Unsettled => {
+            used("this payment was presented for another request and may have settled; present it there, or sign a new one")
+        }
+    }
+}
+
+fn log(denied: &Denied) {
+    match denied {
+        Denied::InFlight => {}
+        Denied::Unavailable(error) => log_facilitator(error),
+        Denied::Malformed(error) => log_facilitator(error),
+        Denied::Book(error) => {
+            let cause = &error.0 as &dyn std::fmt::Display;
+            tracing::error!(%cause, "a payment was not taken: the deliveries book could not be written");
+        }
+    }
+}
+
+fn log_facilitator(error: &FacilitatorError) {
+    let cause = error as &dyn std::error::Error;
+    tracing::warn!(cause, "a payment was not taken: the facilitator did not verify it");
+}

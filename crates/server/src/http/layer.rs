@@ -1,0 +1,69 @@
+//! The layer that prices a route.
+
+use farthing_core::price::Price;
+use tower_layer::Layer;
+
+use super::service::PaymentService;
+use crate::route::{Route, RouteError};
+use crate::server::Server;
+
+/// Charges for whatever it is laid over: one axum route, a router, or any tower service. See [the rules](super).
+///
+/// In axum, lay it over a route with `MethodRouter::layer`, or over several with `Router::route_layer`. It then charges
+/// for every method of the route, and for the router's own "method not allowed", which is never charged in the end.
+#[derive(Clone)]
+#[must_use = "a layer that is laid over nothing charges for nothing"]
+pub struct PaymentLayer {
+    server: Server,
+    price: Price,
+    route: Route,
+    passes_preflights: bool,
+}
+
+impl PaymentLayer {
+    pub(crate) const fn new(server: Server, price: Price, route: Route) -> Self {
+        Self { server, price, route, passes_preflights: false }
+    }
+
+    /// Says what is for sale, for people and for directories. Some facilitators refuse more than 500 characters.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.route.describe(Some(description.into()), None);
+        self
+    }
+
+    /// Says what media type the answer has.
+    pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
+        self.route.describe(None, Some(mime_type.into()));
+        self
+    }
+
+    /// How long a payment may take from its signature to its settlement, the handler's work included, in seconds.
+    /// [`DEFAULT_MAX_TIMEOUT_SECONDS`](crate::route::DEFAULT_MAX_TIMEOUT_SECONDS) unless set.
+    pub fn max_timeout_seconds(mut self, seconds: u64) -> Result<Self, RouteError> {
+        let route = Route::build(self.server.accepts(), &self.price, seconds)?;
+        self.route = route.described_as(self.route);
+        Ok(self)
+    }
+
+    /// Lets CORS preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) through unpaid.
+    ///
+    /// Only for an inner service that answers preflights and does nothing else for them: a handler for any method would
+    /// work for nothing. The better place for a CORS layer is outside this one.
+    pub const fn pass_preflights(mut self) -> Self {
+        self.passes_preflights = true;
+        self
+    }
+
+    /// What the route asks for.
+    pub const fn route(&self) -> &Route {
+        &self.route
+    }
+}
+
+impl<S> Layer<S> for PaymentLayer {
+    type Service = PaymentService<S>;
+
+    fn layer(&self, inner: S) -> PaymentService<S> {
+        PaymentService::new(inner, self.server.clone(), self.route.clone(), self.passes_preflights)
+    }
+}

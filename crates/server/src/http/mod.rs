@@ -1,0 +1,35 @@
+//! The gate as a tower layer over HTTP.
+//!
+//! For every request to a priced route:
+//!
+//! 1. No payment: status 402 with the terms, in `PAYMENT-REQUIRED` for buyers of version 2 and in the body for buyers
+//!    of version 1. The handler does not run. HEAD is priced as GET, and so is every other method.
+//! 2. A payment header that cannot be read, two of them, or a list in one: status 400, and nobody is asked anything.
+//! 3. A payment that does not fit, or that the facilitator refuses: status 402 with the reason and the terms again. One
+//!    that another request is using: 409. One that cannot be checked now: 503, or 502 if the facilitator's answer makes
+//!    no sense. The handler does not run.
+//! 4. The handler runs, without the payment headers and with a [`Paid`](crate::Paid) among the request's extensions.
+//!    Status 400 and above, a panic, a body that breaks off or exceeds the limit, a client that leaves: nothing is
+//!    charged and the payment is free again.
+//! 5. The whole answer is held back until the money has moved. Then it goes out with `PAYMENT-RESPONSE` (version 1:
+//!    `X-PAYMENT-RESPONSE`) and `Cache-Control: private, no-store`, whatever the handler wished. If the money does not
+//!    move, the answer is dropped: 402 if it never will with this payment, 503 or 502 if that is not known.
+//!
+//! Browsers: a CORS layer belongs *outside* this one, because the 402 needs its headers as well. It then answers
+//! preflights before they get here; a preflight that does get here is priced like any request, unless
+//! [`PaymentLayer::pass_preflights`] says that the inner service answers preflights and does nothing else for them.
+
+mod answer;
+mod body;
+mod future;
+mod headers;
+mod layer;
+mod request;
+mod service;
+mod work;
+
+pub use body::{Held, PaymentBody};
+pub use future::PaymentFuture;
+pub use layer::PaymentLayer;
+pub use request::MAX_URL_BYTES;
+pub use service::PaymentService;

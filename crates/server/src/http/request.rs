@@ -1,0 +1,136 @@
+//! What a request says: which resource it is for, and what it pays.
+
+use std::borrow::Cow;
+
+use axum::extract::OriginalUri;
+use farthing_core::header;
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::wire::PaymentPayload;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN};
+use http::{HeaderMap, Method, Request, StatusCode};
+
+use super::headers::{PAYMENT_SIGNATURE, X_PAYMENT};
+use crate::resource::default_scheme;
+
+/// The longest URL of a priced resource, in bytes: it goes into the terms, and those into a header.
+pub const MAX_URL_BYTES: usize = 8 * 1024;
+
+/// The host where a request (such as one of HTTP/1.0, or one made in a test) names none.
+const UNNAMED_HOST: &str = "localhost";
+/// The longest host with port, in bytes.
+const MAX_HOST_BYTES: usize = 262;
+
+/// A request that cannot be understood, whether or not it pays.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadRequest {
+    pub(super) status: StatusCode,
+    pub(super) error: &'static str,
+    pub(super) message: &'static str,
+}
+
+const BAD_HOST: BadRequest = BadRequest {
+    status: StatusCode::BAD_REQUEST,
+    error: "invalid_host",
+    message: "Host: expected one header with a host name and perhaps a port",
+};
+const LONG_URL: BadRequest =
+    BadRequest { status: StatusCode::URI_TOO_LONG, error: "url_too_long", message: "the URL is longer than 8 KiB" };
+
+/// The URL of the resource that is asked for: whole, even where a router has cut a prefix off the path.
+pub(super) fn url_of<B>(request: &Request<B>, public_url: Option<&str>) -> Result<String, BadRequest> {
+    let uri = request.extensions().get::<OriginalUri>().map_or_else(|| request.uri(), |original| &original.0);
+    let target = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    // The form without slash occurs only in `OPTIONS *`, which names no resource of its own.
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    let url = match public_url {
+        Some(base) => [base, slash, target].concat(),
+        None => {
+            let host = host_of(uri.authority().map(http::uri::Authority::as_str), request.headers())?;
+            [default_scheme(&host), "://", &host, slash, target].concat()
+        }
+    };
+    if url.len() > MAX_URL_BYTES { Err(LONG_URL) } else { Ok(url) }
+}
+
+/// The payment that comes with a request, if any.
+pub(super) fn payment_of(headers: &HeaderMap) -> Result<Option<PaymentPayload>, Refusal> {
+    let mut current = headers.get_all(PAYMENT_SIGNATURE).iter();
+    let mut old = headers.get_all(X_PAYMENT).iter();
+    let refuse = |message: &str| Err(Refusal::new(Reason::InvalidPayload, message));
+    let value = match (current.next(), old.next()) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return refuse("PAYMENT-SIGNATURE and X-PAYMENT: expected one of them, got both"),
+        (Some(value), None) | (None, Some(value)) => value,
+    };
+    if current.next().is_some() || old.next().is_some() {
+        return refuse("payment header: expected one, got several");
+    }
+    if value.as_bytes().contains(&b',') {
+        return refuse("payment header: expected one payment, got a list");
+    }
+    header::decode_payment(value.as_bytes()).map(Some)
+}
+
+/// Whether a browser asks if it may send a request, rather than sending it.
+pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn host_of<'a>(authority: Option<&'a str>, headers: &'a HeaderMap) -> Result<Cow<'a, str>, BadRequest> {
+    let host = match authority {
+        Some(authority) => authority,
+        None => {
+            let mut hosts = headers.get_all(HOST).iter();
+            match (hosts.next(), hosts.next()) {
+                (None, _) => UNNAMED_HOST,
+                (Some(host), None) => host.to_str().map_err(|_| BAD_HOST)?,
+                (Some(_), Some(_)) => return Err(BAD_HOST),
+            }
+        }
+    };
+    let fits = (1..=MAX_HOST_BYTES).contains(&host.len());
+    if !fits || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte)) {
+        return Err(BAD_HOST);
+    }
+    let has_upper_case = host.bytes().any(|byte| byte.is_ascii_uppercase());
+    Ok(if has_upper_case { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(uri: &str, hosts: &[&str], public_url: Option<&str>) -> Result<String, BadRequest> {
+        let mut request = Request::get(uri);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        url_of(&request.body(()).unwrap(), public_url)
+    }
+
+    #[test]
+    fn the_url_is_what_the_client_asked_for() {
+        assert_eq!(url("/a?b=c", &["API.example.com"], None).unwrap(), "https://api.example.com/a?b=c");
+        assert_eq!(url("/a", &["127.0.0.1:4020"], None).unwrap(), "http://127.0.0.1:4020/a");
+        assert_eq!(url("http://h2.example/a", &["other.example"], None).unwrap(), "https://h2.example/a");
+        assert_eq!(url("/", &[], None).unwrap(), "http://localhost/");
+        assert_eq!(url("/a?", &["evil.example"], Some("https://shop.example/v1")).unwrap(), "https://shop.example/v1/a?");
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_refused() {
+        for bad in ["", "a/b", "a@b", "a b", "a\"b", "a?b", "a\\b", &"a".repeat(300)] {
+            assert_eq!(url("/", &[bad], None), Err(BAD_HOST), "{bad}");
+        }
+        assert_eq!(url("/", &["a", "a"], None), Err(BAD_HOST));
+    }
+
+    #[test]
+    fn an_endless_url_is_refused() {
+        let long = format!("/{}", "a".repeat(MAX_URL_BYTES));
+        assert_eq!(url(&long, &[], None).unwrap_err().status, StatusCode::URI_TOO_LONG);
+    }
+}

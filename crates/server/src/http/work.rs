@@ -1,0 +1,82 @@
+//! Runs the inner service for a request that may be served, and holds its answer back.
+
+use std::panic::AssertUnwindSafe;
+
+use bytes::Bytes;
+use farthing_core::Source;
+use futures_util::FutureExt;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tower_service::Service;
+
+use super::body::Held;
+
+/// How the work ended.
+pub(super) enum Work<B, E> {
+    /// With an answer that is worth its money.
+    Done(Response<Held>),
+    /// With an answer of status 400 or above, which is free.
+    Declined(Response<B>),
+    /// Without an answer.
+    Failed(Failure),
+    /// With an error of the service's own.
+    Error(E),
+}
+
+/// Why there is no answer. These are the stable codes that a client finds in `error`.
+#[derive(Clone, Copy)]
+pub(super) enum Failure {
+    Panicked,
+    BodyAborted,
+    BodyTooLarge,
+}
+
+impl Failure {
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::Panicked => "handler_panicked",
+            Self::BodyAborted => "body_aborted",
+            Self::BodyTooLarge => "body_too_large",
+        }
+    }
+
+    pub(super) const fn message(self) -> &'static str {
+        match self {
+            Self::Panicked => "the resource's own code failed; nothing was charged",
+            Self::BodyAborted => "the answer broke off before it was whole; nothing was charged",
+            Self::BodyTooLarge => {
+                "the answer is larger than the server holds back until a payment has settled; nothing was charged"
+            }
+        }
+    }
+}
+
+/// Serves the request and collects the answer's body, at most `max_body_bytes` of it.
+pub(super) async fn run<S, Q, B>(mut inner: S, request: Request<Q>, max_body_bytes: usize) -> Work<B, S::Error>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Source>,
+{
+    // Whatever the panic left half done is dropped with the service and the request.
+    let work = AssertUnwindSafe(async move {
+        let response = match inner.call(request).await {
+            Ok(response) => response,
+            Err(error) => return Work::Error(error),
+        };
+        if response.status().as_u16() >= 400 {
+            return Work::Declined(response);
+        }
+        let (parts, body) = response.into_parts();
+        match Limited::new(body, max_body_bytes).collect().await {
+            Ok(collected) => {
+                let trailers = collected.trailers().cloned();
+                Work::Done(Response::from_parts(parts, Held::new(collected.to_bytes(), trailers)))
+            }
+            Err(error) if error.is::<LengthLimitError>() => Work::Failed(Failure::BodyTooLarge),
+            Err(_) => Work::Failed(Failure::BodyAborted),
+        }
+    });
+    work.catch_unwind().await.unwrap_or(Work::Failed(Failure::Panicked))
+}

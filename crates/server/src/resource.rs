@@ -1,0 +1,105 @@
+//! Which resource a request is for: the URL that goes into the terms, and the fingerprint that binds a payment to it.
+
+use std::net::Ipv4Addr;
+
+use farthing_core::books::Fingerprint;
+
+/// What the gate must know of one request, whatever its transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The URL of what is for sale, as the terms name it.
+    pub resource_url: String,
+    /// What the payment is bound to, so that it buys this request and no other.
+    pub fingerprint: Fingerprint,
+}
+
+impl RequestFacts {
+    /// The facts of an HTTP request: method, host, path and query.
+    ///
+    /// The body is not part of the fingerprint: a payment that may be presented again after an unknown settlement may
+    /// come with another body, for the same price at the same URL.
+    pub fn http(method: &str, resource_url: String) -> Self {
+        let (authority, target) = locate(&resource_url);
+        let fingerprint = Fingerprint(format!("{method} {}{target}", authority.to_ascii_lowercase()));
+        Self { resource_url, fingerprint }
+    }
+}
+
+/// Whether two URLs name the same resource: host, path and query to the letter (the host in any letter case), while the
+/// scheme and its default port may differ, as they do behind a proxy that ends TLS.
+pub(crate) fn is_same_resource(ours: &str, theirs: &str) -> bool {
+    let (our_authority, our_target) = locate(ours);
+    let (their_authority, their_target) = locate(theirs);
+    our_authority.eq_ignore_ascii_case(their_authority) && our_target == their_target
+}
+
+/// The scheme to name in a URL where none is configured: plain HTTP is for hosts that never leave the machine.
+pub(crate) fn default_scheme(authority: &str) -> &'static str {
+    let is_ipv6_loopback = authority == "[::1]" || authority.starts_with("[::1]:");
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let is_loopback = is_ipv6_loopback
+        || host.eq_ignore_ascii_case("localhost")
+        || host.to_ascii_lowercase().ends_with(".localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    if is_loopback { "http" } else { "https" }
+}
+
+/// The authority without its scheme's default port, and path with query, of a URL.
+fn locate(url: &str) -> (&str, &str) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let default_port = if scheme.eq_ignore_ascii_case("http") { ":80" } else { ":443" };
+    let target = if target.is_empty() { "/" } else { target };
+    (authority.strip_suffix(default_port).unwrap_or(authority), target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_and_host_case_may_differ_and_nothing_else() {
+        let ours = "https://api.example.com/report?year=2026";
+        for same in [
+            "https://api.example.com/report?year=2026",
+            "http://api.example.com/report?year=2026",
+            "HTTPS://API.example.COM/report?year=2026",
+            "https://api.example.com:443/report?year=2026",
+            "http://api.example.com:80/report?year=2026",
+        ] {
+            assert!(is_same_resource(ours, same), "{same}");
+        }
+        for other in [
+            "https://api.example.com/report",
+            "https://api.example.com/report?year=2025",
+            "https://api.example.com/report/?year=2026",
+            "https://api.example.com/Report?year=2026",
+            "https://api.example.com:8443/report?year=2026",
+            "https://api.example.com@evil.example/report?year=2026",
+            "https://example.com/report?year=2026",
+            "https://api.example.com/report?year=2026#part",
+            "mcp://tool/report",
+            "",
+        ] {
+            assert!(!is_same_resource(ours, other), "{other}");
+        }
+        assert!(is_same_resource("https://example.com/", "https://example.com"));
+    }
+
+    #[test]
+    fn the_fingerprint_is_method_host_path_and_query() {
+        let facts = RequestFacts::http("GET", "https://API.example.com/a/B?c=D".to_owned());
+        assert_eq!(facts.fingerprint.0, "GET api.example.com/a/B?c=D");
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_hosts() {
+        for host in ["localhost", "localhost:4020", "127.0.0.1", "127.8.9.1:80", "[::1]", "[::1]:4020", "shop.localhost:1"] {
+            assert_eq!(default_scheme(host), "http", "{host}");
+        }
+        for host in ["example.com", "localhost.example.com", "10.0.0.1:80", "notlocalhost", "[::2]:80"] {
+            assert_eq!(default_scheme(host), "https", "{host}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// What every Node peer shares: where its packages are, and the contract with the test that starts it.
+// interop/peers/README.md states the contract.
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+/** The value of a required environment variable; without it the peer can't run, so it ends. */
+export function setting(name) {
+  const value = process.env[name];
+  if (value === undefined || value === "") {
+    console.error(`${name} is not set: interop/peers/README.md says what this peer needs`);
+    process.exit(2);
+  }
+  return value;
+}
+
+/** Loads a package of this peer's pinned set, which is installed outside the work tree. */
+export const load = createRequire(join(setting("FARTHING_NODE_MODULES"), "_"));
+
+/** Listens on loopback, says where, and ends when the test that holds our standard input is gone. */
+export function serve(app) {
+  const server = app.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
+    print({ listening: `http://127.0.0.1:${server.address().port}` });
+  });
+  process.stdin.on("close", () => process.exit(0));
+  process.stdin.resume();
+}
+
+/** Buys URL once with the wrapped fetch, and prints what came of it. */
+export async function buy(fetchWithPayment) {
+  try {
+    const response = await fetchWithPayment(setting("URL"));
+    const header = response.headers.get("PAYMENT-RESPONSE") ?? response.headers.get("X-PAYMENT-RESPONSE");
+    print({
+      status: response.status,
+      body: parsed(await response.text()),
+      settlement: header === null ? null : JSON.parse(Buffer.from(header, "base64").toString("utf8")),
+      error: null,
+    });
+  } catch (error) {
+    print({ status: null, body: null, settlement: null, error: String(error?.message ?? error) });
+  }
+  process.exit(0);
+}
+
+/** The two routes that every server peer sells. */
+export function sellReport(app) {
+  app.get("/report", (_request, response) => response.json({ report: "a farthing's worth" }));
+  app.get("/fails", (_request, response) => response.status(500).json({ error: "this handler always fails" }));
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function print(value) {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}

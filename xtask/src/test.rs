@@ -1,0 +1,127 @@
+//! `cargo xtask test`: every check, in order, until one fails.
+
+use std::{fs, io::IsTerminal, path::PathBuf, process::ExitCode, time::Instant};
+
+use anyhow::Result;
+
+use crate::{licences, matrix, peers, process::run, style, suite::Tally, tools, workspace::Workspace};
+
+type Step = fn(&mut Session) -> Result<()>;
+
+const STEPS: &[(&str, Step)] = &[
+    ("tools", |_| tools::require()),
+    ("house style", house_style),
+    ("licences of the dependencies", licences_of_the_dependencies),
+    ("formatting", |session| run(&mut session.workspace.cargo(&["fmt", "--all", "--check"]))),
+    ("peers", install_peers),
+    ("contracts are what their sources compile to", contracts),
+    ("lints", lints),
+    ("tests", tests),
+    ("interop matrix", interop_matrix),
+    ("documentation's examples", documentation_examples),
+    ("documentation", documentation),
+    ("the demo", demo),
+];
+
+/// What one step leaves for those after it.
+struct Session<'a> {
+    workspace: &'a Workspace,
+    tally: Tally,
+    peers: PathBuf,
+    notes: Vec<String>,
+}
+
+/// Runs every step, stops at the first that fails, and closes with a line that counts the tests.
+pub fn run_all(workspace: &Workspace) -> Result<ExitCode> {
+    let begun = Instant::now();
+    let mut session = Session { workspace, tally: Tally::default(), peers: PathBuf::new(), notes: Vec::new() };
+    let mut failure = None;
+    for (number, (title, step)) in STEPS.iter().enumerate() {
+        println!("\n[{}/{}] {title}", number + 1, STEPS.len());
+        let started = Instant::now();
+        if let Err(error) = step(&mut session) {
+            failure = Some((title, error));
+            break;
+        }
+        println!("      {} s", started.elapsed().as_secs());
+    }
+    println!("\n{} s in all", begun.elapsed().as_secs());
+    for note in &session.notes {
+        println!("{note}");
+    }
+    if let Some((title, error)) = &failure {
+        println!("FAILED at {title}: {error:#}");
+    }
+    println!("{} passed, {} failed", session.tally.passed, session.tally.failed);
+    Ok(if failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn house_style(session: &mut Session) -> Result<()> {
+    let files = style::check(session.workspace)?;
+    session.notes.push(format!("house style: {files} files"));
+    Ok(())
+}
+
+fn licences_of_the_dependencies(session: &mut Session) -> Result<()> {
+    let packages = licences::check(session.workspace)?;
+    session.notes.push(format!("licences: {packages} packages"));
+    Ok(())
+}
+
+fn install_peers(session: &mut Session) -> Result<()> {
+    session.peers = peers::install(session.workspace)?;
+    Ok(())
+}
+
+fn contracts(session: &mut Session) -> Result<()> {
+    run(peers::contracts_compiler(session.workspace)?.arg("--check"))
+}
+
+fn lints(session: &mut Session) -> Result<()> {
+    run(&mut session.workspace.cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+fn tests(session: &mut Session) -> Result<()> {
+    let results = results_file(session);
+    fs::create_dir_all(&session.workspace.target)?;
+    fs::write(&results, "")?;
+    let mut command = if tools::has_nextest() {
+        let arguments = ["nextest", "run", "--workspace", "--no-fail-fast", "--config-file", "xtask/nextest.toml"];
+        session.workspace.cargo(&arguments)
+    } else {
+        println!("cargo-nextest is not installed: the tests run under cargo test, one program after the other");
+        let arguments = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"];
+        session.workspace.cargo(&arguments)
+    };
+    command.env(peers::INDEX_VARIABLE, &session.peers).env(matrix::RESULTS_VARIABLE, results);
+    if std::io::stderr().is_terminal() {
+        // The runner writes into a pipe of ours, and would leave its colours out.
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    session.tally.add_run(&mut command)
+}
+
+fn interop_matrix(session: &mut Session) -> Result<()> {
+    let summary = matrix::summary(&results_file(session))?;
+    println!("{summary}");
+    session.notes.push(summary);
+    Ok(())
+}
+
+fn documentation_examples(session: &mut Session) -> Result<()> {
+    let mut command = session.workspace.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
+    session.tally.add_run(&mut command)
+}
+
+fn documentation(session: &mut Session) -> Result<()> {
+    let mut command = session.workspace.cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    run(command.env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+fn demo(session: &mut Session) -> Result<()> {
+    run(&mut session.workspace.cargo(&["run", "--release", "--bin", "farthing", "--", "demo", "--once"]))
+}
+
+fn results_file(session: &Session) -> PathBuf {
+    session.workspace.target.join("interop-results.jsonl")
+}
