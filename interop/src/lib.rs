@@ -1,1 +1,21 @@
 //! Farthing against the official SDKs, role by role.
+//!
+//! - [`chain`]: the chain of a test: anvil, which judges what our own chain can't, or our own.
+//! - [`peer`]: the official client, server and facilitator, each a process of its own.
+//! - [`roles`]: who plays which role, and every combination that makes sense.
+//! - [`purchase`]: buys through a combination and checks what moved on the chain.
+//! - [`farthing`]: Farthing in each role.
+//! - [`conformance`]: the independent conformance suite.
+//!
+//! `interop/peers/README.md` says what the peers are and how they are started. `cargo xtask peers` installs them.
+
+pub mod chain;
+pub mod conformance;
+pub mod farthing;
+pub mod peer;
+pub mod purchase;
+pub mod roles;
+
+mod anvil;
+mod installed;
+mod rpc;

@@ -47,7 +47,7 @@ fn task() -> Result<ExitCode> {
     };
     let workspace = Workspace::find()?;
     match name {
-        "test" => return test::run_all(&workspace),
+        "test" => return Ok(test::run_all(&workspace)),
         "bench" => {
             let mut bench = workspace.cargo(&["run", "--release", "--package", "farthing-bench", "--"]);
             run(bench.args(rest))?;

@@ -82,9 +82,13 @@ fn install_set(workspace: &Workspace, name: &str, source: &Path, registry: &Regi
     let started = Instant::now();
     let unfinished = folder.with_extension(format!("unfinished-{}", std::process::id()));
     fs::create_dir_all(&unfinished)?;
-    match registry {
-        Registry::Npm => npm(&unfinished, source, pins)?,
-        Registry::PyPi => pip(&unfinished, source)?,
+    let installed = match registry {
+        Registry::Npm => npm(&unfinished, source, pins),
+        Registry::PyPi => pip(&unfinished, source),
+    };
+    if let Err(error) = installed {
+        fs::remove_dir_all(&unfinished)?;
+        return Err(error);
     }
     if let Err(error) = fs::rename(&unfinished, &folder) {
         // Somebody else may have finished the same set in the meantime; theirs is as good.

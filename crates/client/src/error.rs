@@ -56,8 +56,8 @@ pub enum Error {
         #[source]
         source: Option<Source>,
     },
-    /// The answer's body could not be read to its end.
-    #[error("the answer broke off{}", if *.is_paid { "; it was paid for, and repeating the call would pay again" } else { "" })]
+    /// The answer came, but its body broke off or is not what was expected.
+    #[error("the answer's body could not be read{}", if *.is_paid { "; it was paid for, and repeating the call would pay again" } else { "" })]
     Body {
         /// Whether a payment was sent for it.
         is_paid: bool,

@@ -114,10 +114,16 @@ fn with_payment(mut outgoing: Outgoing, promised: &Promised) -> Result<reqwest::
             "what they ask to be echoed makes a header of {got} bytes; at most {MAX_PAYMENT_BYTES} are sent"
         )));
     }
-    let mut value = HeaderValue::try_from(text).map_err(|_| bad("the payment does not fit into a header".to_owned()))?;
-    value.set_sensitive(true);
+    let value = unlogged(text).ok_or_else(|| bad("the payment does not fit into a header".to_owned()))?;
     outgoing.headers.insert(header::payment_header(promised.payment.version), value);
     Ok(outgoing.request())
+}
+
+/// A header value that loggers and debug output leave out.
+fn unlogged(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// What an answer to a paid request says of the payment.
@@ -229,5 +235,17 @@ impl Said {
         if json::read_bytes::<Value>(body).is_ok_and(|body| is_settlement(&body)) {
             self.settlement = json::read_bytes(body).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_header_does_not_show_in_debug_output() {
+        let value = unlogged("c2lnbmF0dXJl".to_owned()).unwrap();
+        assert!(value.is_sensitive() && !format!("{value:?}").contains("c2ln"));
+        assert!(unlogged("two\nlines".to_owned()).is_none());
     }
 }

@@ -11,7 +11,6 @@ use crate::settlement::PaymentFacts;
 
 /// A [`reqwest::Response`], and what was paid for it. It reads as one: status, headers and chunks are there.
 #[derive(Debug)]
-#[must_use = "an answer may have been paid for"]
 pub struct Response {
     inner: reqwest::Response,
     payment: Option<Box<PaymentFacts>>,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::BoxFuture;
 use crate::amount::Amount;
 use crate::asset::{AccountId, Asset};
+use crate::json;
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
 use crate::scheme::{
@@ -215,7 +215,7 @@ fn typed_payment<P: DeserializeOwned, E: DeserializeOwned>(
     payment: &PaymentPayload,
     requirements: &PaymentRequirements,
 ) -> Result<Payment<P, E>, Refusal> {
-    let payload = serde_json::from_str(payment.payload.raw())
+    let payload = json::parse(payment.payload.raw())
         .map_err(|error| Refusal::new(Reason::InvalidPayload, format!("payload: {error}")))?;
     Ok(Payment {
         accepted_scheme: payment.accepted.scheme().to_owned(),
@@ -227,7 +227,7 @@ fn typed_payment<P: DeserializeOwned, E: DeserializeOwned>(
 }
 
 fn typed_extra<E: DeserializeOwned>(requirements: &PaymentRequirements) -> Result<E, Refusal> {
-    serde_json::from_value(Value::Object(requirements.extra.clone()))
+    json::parse_object(&requirements.extra)
         .map_err(|error| Refusal::new(Reason::InvalidPaymentRequirements, format!("extra: {error}")))
 }
 

@@ -82,9 +82,7 @@ impl Builder {
         let (shutdown, ended) = watch::channel(());
         let server = tokio::spawn(rpc::serve(listener, Arc::clone(&node), ended));
         let miner = match self.mining {
-            Mining::Interval(period) => {
-                Some(tokio::spawn(mine_on_interval(Arc::clone(&node), period.max(MIN_BLOCK_INTERVAL))))
-            }
+            Mining::Interval(period) => Some(tokio::spawn(mine_on_interval(Arc::clone(&node), period.max(MIN_BLOCK_INTERVAL)))),
             Mining::Instant | Mining::Manual => None,
         };
         tracing::debug!(chain_id = rules.chain_id, %address, "development chain started");

@@ -120,7 +120,7 @@ impl Node {
         if chain.transaction(hash).is_some() {
             return Err("already known".to_owned());
         }
-        writer.pool.insert(signed, chain.state(), reception == Reception::Held)?;
+        writer.pool.insert(&signed, chain.state(), reception == Reception::Held)?;
         if reception == Reception::Lost {
             writer.pool.remove(hash);
         }
@@ -191,12 +191,14 @@ impl Node {
     pub(crate) fn reorganise(&self, depth: u64, orphans: Orphans) -> Result<(), String> {
         let mut writer = self.writer();
         let mut chain = Chain::clone(&self.chain());
-        let fork = chain.number().checked_sub(depth).filter(|_| depth > 0).ok_or_else(|| {
-            format!("cannot reorganise {depth} blocks of a chain that has {}", chain.number())
-        })?;
-        let removed = chain.rewind(fork).ok_or_else(|| {
-            format!("cannot reorganise {depth} blocks, state is kept for {MAX_HISTORY_BLOCKS}")
-        })?;
+        let fork = chain
+            .number()
+            .checked_sub(depth)
+            .filter(|_| depth > 0)
+            .ok_or_else(|| format!("cannot reorganise {depth} blocks of a chain that has {}", chain.number()))?;
+        let removed = chain
+            .rewind(fork)
+            .ok_or_else(|| format!("cannot reorganise {depth} blocks, state is kept for {MAX_HISTORY_BLOCKS}"))?;
         writer.branch += 1;
         for _ in 0..depth {
             let timestamp = self.clock.take_next_block(chain.head().header.timestamp);
@@ -205,7 +207,7 @@ impl Node {
         }
         if orphans == Orphans::Pooled {
             for signed in removed {
-                if let Err(reason) = writer.pool.insert(signed, chain.state(), false) {
+                if let Err(reason) = writer.pool.insert(&signed, chain.state(), false) {
                     tracing::debug!(%reason, "an orphaned transaction does not fit the pool");
                 }
             }

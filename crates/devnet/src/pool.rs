@@ -33,7 +33,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn insert(&mut self, signed: Arc<Signed>, state: &State, held: bool) -> Result<(), String> {
+    pub(crate) fn insert(&mut self, signed: &Arc<Signed>, state: &State, held: bool) -> Result<(), String> {
         if self.by_hash.contains_key(&signed.hash) {
             return Err("already known".to_owned());
         }
@@ -55,11 +55,14 @@ impl Pool {
         if let Some(old) = &replaced {
             let bumped = |old: u128, new: u128| new >= old.saturating_add(old * REPLACEMENT_BUMP_PERCENT / 100) && new > old;
             let tip = |signed: &Signed| signed.envelope.max_priority_fee_per_gas().unwrap_or(signed.envelope.max_fee_per_gas());
-            if !bumped(old.envelope.max_fee_per_gas(), signed.envelope.max_fee_per_gas()) || !bumped(tip(old), tip(&signed)) {
+            if !bumped(old.envelope.max_fee_per_gas(), signed.envelope.max_fee_per_gas()) || !bumped(tip(old), tip(signed)) {
                 return Err("replacement transaction underpriced".to_owned());
             }
         } else {
-            let queued_cost = queue.into_iter().flat_map(BTreeMap::values).fold(U256::ZERO, |sum, waiting| sum.saturating_add(waiting.signed.cost()));
+            let queued_cost = queue
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .fold(U256::ZERO, |sum, waiting| sum.saturating_add(waiting.signed.cost()));
             if queued_cost.saturating_add(cost) > account.balance {
                 return Err(format!(
                     "insufficient funds for gas * price + value: balance {}, queued cost {queued_cost}, tx cost {cost}, overshot {}",
@@ -76,7 +79,7 @@ impl Pool {
         }
         self.by_hash.insert(signed.hash, (signed.sender, nonce));
         self.arrivals += 1;
-        let waiting = Waiting { arrival: self.arrivals, held, signed: Arc::clone(&signed) };
+        let waiting = Waiting { arrival: self.arrivals, held, signed: Arc::clone(signed) };
         self.senders.entry(signed.sender).or_default().insert(nonce, waiting);
         Ok(())
     }

@@ -25,10 +25,7 @@ pub(crate) struct Signed {
 impl Signed {
     pub(crate) fn decode(raw: &[u8], chain_id: u64) -> Result<Self, String> {
         if raw.len() > MAX_TRANSACTION_BYTES {
-            return Err(format!(
-                "oversized data: transaction size {}, limit {MAX_TRANSACTION_BYTES}",
-                raw.len()
-            ));
+            return Err(format!("oversized data: transaction size {}, limit {MAX_TRANSACTION_BYTES}", raw.len()));
         }
         let mut rest = raw;
         let envelope = TxEnvelope::decode_2718(&mut rest).map_err(|error| format!("rlp: {error}"))?;
@@ -68,11 +65,8 @@ impl Signed {
         if envelope.nonce() == u64::MAX {
             return Err(format!("nonce has max value: address {}, nonce: {}", self.sender, u64::MAX));
         }
-        let intrinsic = revm::context_interface::cfg::gas::calculate_initial_tx_gas_for_tx(
-            self.environment(),
-            SpecId::PRAGUE,
-            None,
-        );
+        let intrinsic =
+            revm::context_interface::cfg::gas::calculate_initial_tx_gas_for_tx(self.environment(), SpecId::PRAGUE, None);
         let needed = intrinsic.initial_regular_gas;
         if envelope.gas_limit() < needed {
             return Err(format!("intrinsic gas too low: gas {}, minimum needed {needed}", envelope.gas_limit()));

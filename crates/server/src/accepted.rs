@@ -21,9 +21,7 @@ pub(crate) fn find<'a>(offers: &'a [Offer], payment: &PaymentPayload) -> Result<
         Accepted::Named { scheme, network } => offers
             .iter()
             .find(|offer| offer.requirements.scheme == *scheme && offer.requirements.network == *network)
-            .ok_or_else(|| {
-                mismatch(format!("no offer with scheme {:?} on network {:?}", cut(scheme), cut(network.as_str())))
-            }),
+            .ok_or_else(|| mismatch(&format!("no offer with scheme {:?} on network {:?}", cut(scheme), cut(network.as_str())))),
     }
 }
 
@@ -37,7 +35,7 @@ fn find_equal<'a>(offers: &'a [Offer], raw: &str) -> Result<&'a Offer, Refusal> 
             Some(found) => closest = Some(closest.filter(|best| best.equal_fields >= found.equal_fields).unwrap_or(found)),
         }
     }
-    Err(mismatch(closest.map_or_else(|| "nothing is offered".to_owned(), |difference| difference.message)))
+    Err(mismatch(closest.as_ref().map_or("nothing is offered", |difference| &difference.message)))
 }
 
 /// How an echo differs from one offer, and how much of it does not, so that the payer hears of the offer it meant.
@@ -74,7 +72,7 @@ fn is_within(ours: &Value, echo: &Value) -> bool {
     }
 }
 
-fn mismatch(message: String) -> Refusal {
+fn mismatch(message: &str) -> Refusal {
     Refusal::new(
         Reason::NoMatchingRequirements,
         format!("{message}; take an offer of this answer and echo it in `accepted` as it is"),

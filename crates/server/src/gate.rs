@@ -82,6 +82,11 @@ pub struct Paid {
 #[must_use = "an admitted request that is not settled is never charged"]
 pub struct Admitted {
     pub(crate) claim: Claim,
+    pub(crate) order: Box<Order>,
+}
+
+/// What is to be settled.
+pub(crate) struct Order {
     pub(crate) request: PaymentRequest,
     pub(crate) paid: Paid,
     version: Version,
@@ -110,7 +115,7 @@ impl Gate {
     ///
     /// Runs in a task of its own: a caller who leaves neither stops the settlement nor keeps it out of the book.
     pub async fn settle(&self, admitted: Admitted) -> Settled {
-        let network = admitted.paid.network.clone();
+        let network = admitted.order.paid.network.clone();
         let task = tokio::spawn(settle::run(Arc::clone(&self.facilitator), admitted));
         task.await.unwrap_or_else(|_| Settled::unknown(network))
     }
@@ -134,8 +139,8 @@ impl Gate {
         };
         let mut admitted = Admitted::new(claim, offer, payment);
         if !admitted.claim.is_resumed() {
-            match self.verify(&admitted.request).await {
-                Ok(payer) => admitted.paid.payer = payer,
+            match self.verify(&admitted.order.request).await {
+                Ok(payer) => admitted.order.paid.payer = payer,
                 Err(stop) => {
                     admitted.claim.give_back().await;
                     return Err(stop);
@@ -173,17 +178,18 @@ impl Admitted {
         let version = payment.version;
         // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
         let payment = payment.upgraded(&requirements, None);
-        Self { claim, request: PaymentRequest { version: Version::V2, payment, requirements }, paid, version }
+        let request = PaymentRequest { version: Version::V2, payment, requirements };
+        Self { claim, order: Box::new(Order { request, paid, version }) }
     }
 
     /// The facts of the payment.
     pub const fn paid(&self) -> &Paid {
-        &self.paid
+        &self.order.paid
     }
 
     /// The protocol version that the buyer speaks, and wants the settlement told in.
     pub const fn version(&self) -> Version {
-        self.version
+        self.order.version
     }
 }
 
@@ -219,16 +225,13 @@ fn taken_already(delivery: &Delivery) -> Stop {
 fn log(denied: &Denied) {
     match denied {
         Denied::InFlight => {}
-        Denied::Unavailable(error) => log_facilitator(error),
-        Denied::Malformed(error) => log_facilitator(error),
+        Denied::Unavailable(error) | Denied::Malformed(error) => {
+            let cause = error as &dyn std::error::Error;
+            tracing::warn!(cause, "a payment was not taken: the facilitator did not verify it");
+        }
         Denied::Book(error) => {
-            let cause = &error.0 as &dyn std::fmt::Display;
-            tracing::error!(%cause, "a payment was not taken: the deliveries book could not be written");
+            let cause = error as &dyn std::error::Error;
+            tracing::error!(cause, "a payment was not taken: the deliveries book could not be written");
         }
     }
-}
-
-fn log_facilitator(error: &FacilitatorError) {
-    let cause = error as &dyn std::error::Error;
-    tracing::warn!(cause, "a payment was not taken: the facilitator did not verify it");
 }

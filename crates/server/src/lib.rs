@@ -1,1 +1,43 @@
 //! Charges for HTTP routes with x402.
+//!
+//! - [`Server`]: who is paid where, by which schemes, through which facilitator; prices routes.
+//! - [`http`]: the tower layer that charges for what it is laid over, and the rules that it keeps.
+//! - [`gate`]: the engine below it, free of any transport: admit, work, settle or cancel.
+//! - [`route`]: what one priced route offers.
+//! - [`remote`]: a facilitator behind HTTP.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use farthing_core::erased::ServerSchemes;
+//! use farthing_server::Server;
+//!
+//! async fn app(schemes: ServerSchemes) -> Result<Router, Box<dyn std::error::Error>> {
+//!     let toll = Server::builder()
+//!         .schemes(schemes)
+//!         .facilitator("https://facilitator.example")?
+//!         .pay_to("eip155:8453", "0x209693Bc6afc0C5328bA36FaF03C514EF312287C")?
+//!         .build()
+//!         .await?;
+//!     let report = toll.price("$0.01")?.description("Tomorrow's weather").mime_type("text/plain");
+//!     Ok(Router::new().route("/report", get(|| async { "rain" }).layer(report)))
+//! }
+//! ```
+
+mod accepted;
+mod claim;
+pub mod gate;
+pub mod http;
+pub mod remote;
+mod resource;
+pub mod route;
+mod server;
+mod settle;
+mod template;
+
+pub use gate::{Admission, Admitted, Denied, Gate, Paid};
+pub use http::{PaymentLayer, PaymentService};
+pub use remote::{RemoteError, RemoteFacilitator};
+pub use resource::RequestFacts;
+pub use route::{Route, RouteError};
+pub use server::{BuildError, DEFAULT_MAX_HELD_BODY_BYTES, IntoFacilitator, Server, ServerBuilder};
+pub use settle::Settled;

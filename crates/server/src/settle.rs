@@ -8,10 +8,10 @@ use std::sync::Arc;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::TransactionId;
+use farthing_core::scheme::{PaymentKey, TransactionId};
 use farthing_core::wire::{PaymentRequest, SettleResponse};
 
-use crate::gate::{Admitted, Paid};
+use crate::gate::{Admitted, Order, Paid};
 
 /// What became of the money, and so of the answer. Only `Charged` lets it go.
 #[must_use]
@@ -49,12 +49,13 @@ impl Settled {
 
 /// Settles, and writes into the book what became of it.
 pub(crate) async fn run(facilitator: Arc<dyn Facilitator>, admitted: Admitted) -> Settled {
-    let Admitted { mut claim, request, paid, .. } = admitted;
+    let Admitted { mut claim, order } = admitted;
+    let Order { request, paid, .. } = *order;
     let was_unknown = claim.is_resumed();
     claim.settling();
     let network = Some(paid.network.clone());
     let key = claim.key();
-    match ask(&*facilitator, &request).await {
+    match ask(&*facilitator, &request, key).await {
         Ok(response) if response.success => match contradiction(&response, &paid) {
             None => {
                 claim.served(&TransactionId(response.transaction.clone())).await;
@@ -80,8 +81,7 @@ pub(crate) async fn run(facilitator: Arc<dyn Facilitator>, admitted: Admitted) -
             Settled::Refused(SettleResponse { error_reason: Some(error_reason), network, ..response })
         }
         Err(error) => {
-            let cause = &error as &dyn std::error::Error;
-            tracing::warn!(payment_key = %key, cause, "a settlement got no answer; the work's answer was withheld");
+            log(key, &error, "a settlement got no answer; the work's answer was withheld");
             let nothing_sent = matches!(error, FacilitatorError::Unavailable(_)) && !was_unknown;
             if nothing_sent {
                 claim.refused().await;
@@ -98,7 +98,11 @@ pub(crate) async fn run(facilitator: Arc<dyn Facilitator>, admitted: Admitted) -
 }
 
 /// Asks once, and exactly once more, with the same payment, if a transaction was sent and not yet seen to end.
-async fn ask(facilitator: &dyn Facilitator, request: &PaymentRequest) -> Result<SettleResponse, FacilitatorError> {
+async fn ask(
+    facilitator: &dyn Facilitator,
+    request: &PaymentRequest,
+    key: PaymentKey,
+) -> Result<SettleResponse, FacilitatorError> {
     let first = facilitator.settle(request).await?;
     let is_pending = !first.success && first.error_reason == Some(Reason::SettlementPending);
     if !is_pending || first.transaction.is_empty() {
@@ -107,8 +111,7 @@ async fn ask(facilitator: &dyn Facilitator, request: &PaymentRequest) -> Result<
     match facilitator.settle(request).await {
         Ok(second) => Ok(second),
         Err(error) => {
-            let cause = &error as &dyn std::error::Error;
-            tracing::warn!(cause, "a pending settlement could not be asked for again");
+            log(key, &error, "a pending settlement could not be asked for again");
             Ok(first)
         }
     }
@@ -133,6 +136,11 @@ fn contradiction(response: &SettleResponse, paid: &Paid) -> Option<&'static str>
     } else {
         None
     }
+}
+
+fn log(key: PaymentKey, error: &FacilitatorError, what: &str) {
+    let cause = error as &dyn std::error::Error;
+    tracing::warn!(payment_key = %key, cause, "{what}");
 }
 
 fn pending(network: Option<Network>, transaction: String) -> SettleResponse {

@@ -15,12 +15,8 @@ enum Hole {
 }
 
 /// Characters that Unicode leaves to private agreement, and that serde writes as they are; each marks a hole.
-const MARKS: [(char, Hole); 4] = [
-    ('\u{E000}', Hole::Url),
-    ('\u{E001}', Hole::Error),
-    ('\u{E002}', Hole::Description),
-    ('\u{E003}', Hole::MimeType),
-];
+const MARKS: [(char, Hole); 4] =
+    [('\u{E000}', Hole::Url), ('\u{E001}', Hole::Error), ('\u{E002}', Hole::Description), ('\u{E003}', Hole::MimeType)];
 
 /// What goes into the holes, as plain text.
 #[derive(Clone, Copy)]
@@ -109,7 +105,8 @@ mod tests {
 
     #[test]
     fn holes_are_filled_with_escaped_text() {
-        let template = Template::of(&json!([HOLES.url, {"d": HOLES.description, "m": HOLES.mime_type}, HOLES.error, HOLES.url]));
+        let template =
+            Template::of(&json!([HOLES.url, {"d": HOLES.description, "m": HOLES.mime_type}, HOLES.error, HOLES.url]));
         let fill = Fill { url: "a\"b\\c\n\u{1}é", error: "", description: "d", mime_type: "m" };
         let text = template.unwrap().render(&fill);
         let read: Value = serde_json::from_str(&text).unwrap();

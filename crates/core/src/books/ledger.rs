@@ -204,8 +204,7 @@ impl SpendWindow {
 fn check(entries: &[Entry], spend: &Spend, limits: &[SpendLimit], now: UnixSeconds) -> Result<(), ReserveError> {
     for limit in limits {
         let counted = entries.iter().filter(|entry| limit.window.covers(entry.at, now));
-        let used =
-            counted.filter_map(|entry| entry.spend.as_ref()).fold(Usd::ZERO, |sum, spend| sum.saturating_add(spend.usd));
+        let used = counted.filter_map(|entry| entry.spend.as_ref()).fold(Usd::ZERO, |sum, spend| sum.saturating_add(spend.usd));
         if used.saturating_add(spend.usd) > limit.max {
             return Err(ReserveError::OverLimit { limit: *limit, asked: spend.usd, spent: used });
         }

@@ -144,7 +144,7 @@ pub fn payment_required(body: &[u8]) -> Result<PaymentRequired, JsonError> {
         extensions: None,
     };
     for raw in fields.accepts {
-        let read = serde_json::from_str::<Requirements>(raw.get()).map_err(|error| error.to_string());
+        let read = json::parse::<Requirements>(raw.get()).map_err(|error| error.to_string());
         match read.and_then(|offer| Ok((resource_of(&offer)?, upgrade(offer)?))) {
             Ok((resource, offer)) => {
                 required.resource = required.resource.or(resource);
@@ -175,14 +175,15 @@ pub(super) fn accepted(scheme: Option<String>, network: Option<String>) -> Resul
     }
 }
 
-/// What a version 1 facilitator request asks for.
-pub(super) fn requirements(raw: &RawValue) -> Result<Verbatim<PaymentRequirements>, Refusal> {
+/// What a version 1 facilitator request asks for, and for which resource.
+pub(super) fn requirements(raw: &RawValue) -> Result<(Verbatim<PaymentRequirements>, Option<Verbatim<ResourceInfo>>), Refusal> {
     let unreadable = |error: String| Refusal::new(Reason::InvalidPaymentRequirements, format!("paymentRequirements: {error}"));
-    let requirements: Requirements = serde_json::from_str(raw.get()).map_err(|error| unreadable(error.to_string()))?;
+    let requirements: Requirements = json::parse(raw.get()).map_err(|error| unreadable(error.to_string()))?;
     if network_named(&requirements.network).is_none() {
         return Err(unknown_network(&requirements.network));
     }
-    upgrade(requirements).map_err(unreadable)
+    let resource = resource_of(&requirements).map_err(unreadable)?;
+    Ok((upgrade(requirements).map_err(unreadable)?, resource))
 }
 
 fn unknown_network(name: &str) -> Refusal {

@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::json;
+
 /// A value and its JSON text, which is written again exactly as it was read: unknown keys, number or string, letter
 /// case of addresses and all.
 ///
@@ -41,7 +43,7 @@ impl<T: Serialize> Verbatim<T> {
 impl<T: DeserializeOwned> Verbatim<T> {
     /// A value read from its text.
     pub fn from_raw(raw: Box<RawValue>) -> Result<Self, serde_json::Error> {
-        let value = serde_json::from_str(raw.get())?;
+        let value = json::parse(raw.get())?;
         Ok(Self { raw: raw.into(), value })
     }
 }

@@ -118,9 +118,8 @@ fn reorg(node: &Node, params: Params<'_>) -> RpcResult {
 fn inject(node: &Node, params: Params<'_>) -> RpcResult {
     let fields = params::object(params.required(0)?)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
-    let number = |name: &str| {
-        fields.get(name).ok_or_else(|| RpcError::params(format!("missing {name}"))).and_then(params::u64_of)
-    };
+    let number =
+        |name: &str| fields.get(name).ok_or_else(|| RpcError::params(format!("missing {name}"))).and_then(params::u64_of);
     let method = text("method").ok_or_else(|| RpcError::params("missing method"))?;
     let fault = match text("fault") {
         Some("delay") => Fault::Delay(Duration::from_millis(number("milliseconds")?)),
@@ -146,9 +145,9 @@ fn inject(node: &Node, params: Params<'_>) -> RpcResult {
     };
     let times = match fields.get("times") {
         None | Some(Value::Null) => Times::UntilCleared,
-        Some(times) => Times::Exactly(
-            u32::try_from(params::u64_of(times)?).map_err(|_| RpcError::params("times is above 32 bits"))?,
-        ),
+        Some(times) => {
+            Times::Exactly(u32::try_from(params::u64_of(times)?).map_err(|_| RpcError::params("times is above 32 bits"))?)
+        }
     };
     Ok(quantity(node.faults.inject(method, fault, times).0))
 }

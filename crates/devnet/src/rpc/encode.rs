@@ -131,8 +131,12 @@ pub(super) fn transaction(signed: &Signed) -> Value {
 
 pub(super) fn receipt(block: &Block, index: usize, mined: &Mined) -> Value {
     let envelope = &mined.signed.envelope;
-    let logs: Vec<Value> =
-        mined.logs.iter().enumerate().map(|(offset, entry)| log(block, index, mined, mined.first_log + offset, entry)).collect();
+    let logs: Vec<Value> = mined
+        .logs
+        .iter()
+        .enumerate()
+        .map(|(offset, entry)| log(block, index, mined, mined.first_log + offset, entry))
+        .collect();
     json!({
         "type": quantity(envelope.ty()),
         "status": quantity(u8::from(mined.success)),

@@ -110,13 +110,13 @@ fn transaction(node: &Node, params: Params<'_>) -> RpcResult {
 fn receipt(node: &Node, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let found = chain.transaction(params.hash(0)?);
-    let receipt = found.and_then(|(block, index)| {
-        block.transactions.get(index).map(|mined| encode::receipt(block, index, mined))
-    });
+    let receipt =
+        found.and_then(|(block, index)| block.transactions.get(index).map(|mined| encode::receipt(block, index, mined)));
     Ok(receipt.unwrap_or_default())
 }
 
 fn block_receipts(node: &Node, params: Params<'_>) -> RpcResult {
+    params.required(0)?;
     let chain = node.chain();
     let Some(block) = find(&chain, params.block(0)?) else { return Ok(Value::Null) };
     let receipts = block.transactions.iter().enumerate();

@@ -214,8 +214,7 @@ pub(super) fn fee_history(node: &Node, params: Params<'_>) -> RpcResult {
         tips.sort_unstable();
         rewards.push(percentiles.iter().map(|percent| quantity(tip_at(&tips, header.gas_used, *percent))).collect::<Vec<_>>());
     }
-    let mut history =
-        json!({ "oldestBlock": quantity(oldest), "baseFeePerGas": base_fees, "gasUsedRatio": ratios });
+    let mut history = json!({ "oldestBlock": quantity(oldest), "baseFeePerGas": base_fees, "gasUsedRatio": ratios });
     if let (false, Value::Object(fields)) = (percentiles.is_empty(), &mut history) {
         fields.insert("reward".to_owned(), json!(rewards));
     }

@@ -80,8 +80,8 @@ pub(super) fn new_filter(node: &Node, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let fields = params::object(params.required(0)?)?;
     let next = chain.number() + 1;
-    let explicit = |name: &str| match fields.get(name).and_then(Value::as_str) {
-        None | Some("latest" | "pending" | "safe" | "finalized") => Ok(None),
+    let explicit = |name: &str| match fields.get(name).map(|value| (value, value.as_str())) {
+        None | Some((_, Some("latest" | "pending" | "safe" | "finalized"))) => Ok(None),
         Some(_) => bound(fields, name, &chain),
     };
     let from = explicit("fromBlock")?.unwrap_or(next);

@@ -79,15 +79,17 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, mut ended: wat
 async fn receive(State(node): State<Arc<Node>>, body: Bytes) -> Response {
     let request = match serde_json::from_slice::<Value>(&body) {
         Ok(request) => request,
-        Err(error) => return json_response(&failure(Value::Null, RpcError::new(PARSE_ERROR, format!("parse error: {error}")))),
+        Err(error) => {
+            return json_response(&failure(&Value::Null, RpcError::new(PARSE_ERROR, format!("parse error: {error}"))));
+        }
     };
     let outcome = match request {
         Value::Array(requests) if requests.is_empty() => {
-            Ok(Some(failure(Value::Null, RpcError::new(INVALID_REQUEST, "empty batch"))))
+            Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, "empty batch"))))
         }
         Value::Array(requests) if requests.len() > MAX_BATCH_REQUESTS => {
             let message = format!("batch too large: {} requests, limit {MAX_BATCH_REQUESTS}", requests.len());
-            Ok(Some(failure(Value::Null, RpcError::new(INVALID_REQUEST, message))))
+            Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, message))))
         }
         Value::Array(requests) => answer_batch(&node, requests).await,
         request => answer(&node, request).await,
@@ -123,24 +125,24 @@ async fn answer_batch(node: &Node, requests: Vec<Value>) -> Result<Option<Value>
 /// Answers one request; a notification (no id) has no answer.
 async fn answer(node: &Node, request: Value) -> Result<Option<Value>, Broken> {
     let Value::Object(mut request) = request else {
-        return Ok(Some(failure(Value::Null, RpcError::new(INVALID_REQUEST, "a request must be an object"))));
+        return Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, "a request must be an object"))));
     };
     let id = request.remove("id");
     let answered_id = id.clone().unwrap_or_default();
     if !matches!(answered_id, Value::Null | Value::String(_) | Value::Number(_)) {
-        return Ok(Some(failure(Value::Null, RpcError::new(INVALID_REQUEST, "id must be a string or a number"))));
+        return Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, "id must be a string or a number"))));
     }
     if request.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return Ok(Some(failure(answered_id, RpcError::new(INVALID_REQUEST, "jsonrpc must be \"2.0\""))));
+        return Ok(Some(failure(&answered_id, RpcError::new(INVALID_REQUEST, "jsonrpc must be \"2.0\""))));
     }
     let Some(Value::String(method)) = request.remove("method") else {
-        return Ok(Some(failure(answered_id, RpcError::new(INVALID_REQUEST, "method must be a string"))));
+        return Ok(Some(failure(&answered_id, RpcError::new(INVALID_REQUEST, "method must be a string"))));
     };
     let params = match request.remove("params") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(params)) => params,
         Some(_) => {
-            return Ok(Some(failure(answered_id, RpcError::params("params must be an array"))));
+            return Ok(Some(failure(&answered_id, RpcError::params("params must be an array"))));
         }
     };
     let result = execute_with_faults(node, &method, &params).await?;
@@ -149,11 +151,11 @@ async fn answer(node: &Node, request: Value) -> Result<Option<Value>, Broken> {
     }
     Ok(Some(match result {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": answered_id, "result": result }),
-        Err(error) => failure(answered_id, error),
+        Err(error) => failure(&answered_id, error),
     }))
 }
 
-fn failure(id: Value, error: RpcError) -> Value {
+fn failure(id: &Value, error: RpcError) -> Value {
     let mut body = json!({ "code": error.code, "message": error.message });
     if let (Some(data), Value::Object(fields)) = (error.data, &mut body) {
         fields.insert("data".to_owned(), Value::String(data));
@@ -175,9 +177,7 @@ async fn execute_with_faults(node: &Node, method: &str, params: &[Value]) -> Res
             Fault::ExecuteTwice => twice = true,
             Fault::Error { code, message } => return Ok(Err(RpcError::new(code, message))),
             Fault::HttpStatus(status) => {
-                return Err(Broken::Status(
-                    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                ));
+                return Err(Broken::Status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)));
             }
         }
     }
@@ -207,10 +207,7 @@ impl HttpBody for ClosedConnection {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         Poll::Ready(Some(Err(std::io::Error::other("the answer was dropped on purpose"))))
     }
 }

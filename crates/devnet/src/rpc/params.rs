@@ -92,9 +92,9 @@ fn hexadecimal<T: std::str::FromStr>(value: &Value, expected: &str) -> Result<T,
 pub(super) fn u256(value: &Value) -> Result<U256, RpcError> {
     let parsed = match value {
         Value::Number(number) => number.as_u64().map(U256::from),
-        Value::String(text) => text.strip_prefix("0x").and_then(|digits| {
-            if digits.is_empty() { None } else { U256::from_str_radix(digits, 16).ok() }
-        }),
+        Value::String(text) => text
+            .strip_prefix("0x")
+            .and_then(|digits| if digits.is_empty() { None } else { U256::from_str_radix(digits, 16).ok() }),
         _ => None,
     };
     parsed.ok_or_else(|| RpcError::params(format!("expected a quantity such as 0x1f, got {}", shorten(value))))

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use alloy_primitives::{Address, B256, U256, b256, keccak256};
+use alloy_primitives::{Address, B256, FixedBytesSliceExt as _, U256, b256, keccak256};
 use alloy_sol_types::{SolCall, SolEvent};
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,7 @@ pub fn domain_separator(name: &str, version: &str, chain_id: u64, contract: Addr
 }
 
 fn hash_words<const N: usize>(words: [B256; N]) -> B256 {
-    keccak256(words.as_slice().as_flattened_bytes())
+    keccak256(words.as_slice().as_flattened())
 }
 
 fn typed_data_hash(domain_separator: B256, message: B256) -> B256 {
@@ -139,4 +139,107 @@ fn typed_data_hash(domain_separator: B256, message: B256) -> B256 {
     domain.copy_from_slice(domain_separator.as_slice());
     rest.copy_from_slice(message.as_slice());
     keccak256(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::WireSignature;
+    use farthing_testkit::golden;
+
+    fn golden_authorization() -> Authorization {
+        Authorization {
+            from: golden::PAYER.parse().unwrap(),
+            to: golden::PAY_TO.parse().unwrap(),
+            value: U256::from(golden::AMOUNT),
+            valid_after: U256::ZERO,
+            valid_before: U256::from(golden::VALID_BEFORE),
+            nonce: B256::repeat_byte(0x11),
+        }
+    }
+
+    fn golden_domain() -> B256 {
+        domain_separator("USDC", "2", golden::CHAIN_ID, golden::ASSET.parse().unwrap())
+    }
+
+    #[test]
+    fn type_hashes_are_those_of_their_texts() {
+        let transfer = "TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)";
+        let domain = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+        assert_eq!(keccak256(transfer), TRANSFER_TYPE_HASH);
+        assert_eq!(keccak256(domain), DOMAIN_TYPE_HASH);
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_official_sdk() {
+        assert_eq!(golden_authorization().digest(golden_domain()).to_string(), golden::eip3009::DIGEST);
+    }
+
+    #[test]
+    fn calldata_is_the_overload_for_the_kind_of_signature() {
+        let signature = WireSignature::from(golden::eip3009::SIGNATURE).strict().unwrap();
+        let authorization = golden_authorization();
+        let call = Token::transferWithAuthorization_0Call::abi_decode(&authorization.calldata(&signature)).unwrap();
+        assert_eq!((call.from, call.v, call.nonce), (authorization.from, 27, authorization.nonce));
+        let call = authorization.calldata_with_bytes(&[1, 2, 3]);
+        let call = Token::transferWithAuthorization_1Call::abi_decode(&call).unwrap();
+        assert_eq!((call.value, call.signature.as_ref()), (authorization.value, [1, 2, 3].as_slice()));
+    }
+
+    #[test]
+    fn only_the_exact_transfer_of_the_asset_counts() {
+        let asset: Address = golden::ASSET.parse().unwrap();
+        let authorization = golden_authorization();
+        let good = Log {
+            address: asset,
+            topics: vec![Token::Transfer::SIGNATURE_HASH, authorization.from.into_word(), authorization.to.into_word()],
+            data: authorization.value.to_be_bytes_vec().into(),
+        };
+        assert!(authorization.moved(asset, &[good.clone()]));
+        let other_asset = Log { address: Address::ZERO, ..good.clone() };
+        let less = Log { data: U256::from(9_999).to_be_bytes_vec().into(), ..good.clone() };
+        let mut to_another = good.clone();
+        to_another.topics[2] = B256::ZERO;
+        let mut not_indexed = good;
+        not_indexed.topics.truncate(2);
+        assert!(!authorization.moved(asset, &[other_asset, less, to_another, not_indexed]));
+    }
+
+    #[test]
+    fn a_used_authorization_is_read_from_its_log() {
+        let asset: Address = golden::ASSET.parse().unwrap();
+        let authorization = golden_authorization();
+        let topics = vec![Token::AuthorizationUsed::SIGNATURE_HASH, authorization.from.into_word(), authorization.nonce];
+        let log = Log { address: asset, topics, data: alloy_primitives::Bytes::new() };
+        assert_eq!(authorization_used(asset, &log), Some((authorization.from, authorization.nonce)));
+        assert_eq!(authorization_used(Address::ZERO, &log), None);
+    }
+
+    #[test]
+    fn an_authorization_on_the_wire_is_strings_and_nothing_else() {
+        let good = serde_json::to_value(golden_authorization()).unwrap();
+        assert_eq!(good["value"], "10000");
+        assert_eq!(good["validBefore"], "1800000000");
+        assert_eq!(good["from"], golden::PAYER);
+        assert_eq!(serde_json::from_value::<Authorization>(good.clone()).unwrap(), golden_authorization());
+        let bad: [(&str, serde_json::Value); 12] = [
+            ("value", 10_000.into()),
+            ("value", "0x2710".into()),
+            ("value", "1e4".into()),
+            ("value", "-1".into()),
+            ("value", " 1".into()),
+            ("value", "1.0".into()),
+            ("value", "9".repeat(79).into()),
+            ("validBefore", 1_800_000_000.into()),
+            ("nonce", "0x11".into()),
+            ("nonce", "11".repeat(32).into()),
+            ("to", "0x1234".into()),
+            ("from", serde_json::Value::Null),
+        ];
+        for (field, value) in bad {
+            let mut json = good.clone();
+            json[field] = value.clone();
+            assert!(serde_json::from_value::<Authorization>(json).is_err(), "{field} = {value} was taken");
+        }
+    }
 }

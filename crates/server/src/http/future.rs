@@ -14,6 +14,7 @@ type Answer<B, E> = Result<Response<PaymentBody<B>>, E>;
 /// What a [`PaymentService`](super::PaymentService) answers with.
 pub struct PaymentFuture<B, E>(State<B, E>);
 
+#[expect(clippy::large_enum_variant, reason = "the larger one is the common one, and is to cost no allocation")]
 enum State<B, E> {
     Ready(Ready<Answer<B, E>>),
     Working(BoxFuture<'static, Answer<B, E>>),

@@ -108,13 +108,19 @@ mod tests {
     #[test]
     fn no_cache_is_told_otherwise() {
         let mut headers = HeaderMap::new();
-        for name in
-            ["cache-control", "expires", "surrogate-control", "cdn-cache-control", "cloudflare-cdn-cache-control", "x-accel-expires"]
-        {
+        for name in [
+            "cache-control",
+            "expires",
+            "surrogate-control",
+            "cdn-cache-control",
+            "cloudflare-cdn-cache-control",
+            "x-accel-expires",
+        ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("public, max-age=3600"));
         }
         mark(&mut headers, PAYER_ALONE);
-        let left: Vec<&str> = headers.iter().filter(|(_, value)| *value == "public, max-age=3600").map(|(n, _)| n.as_str()).collect();
+        let left: Vec<&str> =
+            headers.iter().filter(|(_, value)| *value == "public, max-age=3600").map(|(n, _)| n.as_str()).collect();
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(headers[CACHE_CONTROL], "private, no-store");
     }

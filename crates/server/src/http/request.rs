@@ -42,12 +42,12 @@ pub(super) fn url_of<B>(request: &Request<B>, public_url: Option<&str>) -> Resul
     let target = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     // The form without slash occurs only in `OPTIONS *`, which names no resource of its own.
     let slash = if target.starts_with('/') { "" } else { "/" };
-    let url = match public_url {
-        Some(base) => [base, slash, target].concat(),
-        None => {
-            let host = host_of(uri.authority().map(http::uri::Authority::as_str), request.headers())?;
-            [default_scheme(&host), "://", &host, slash, target].concat()
-        }
+    let url = if let Some(base) = public_url {
+        [base, slash, target].concat()
+    } else {
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        let host = authority.map_or_else(|| host_header(request.headers()), Ok).and_then(canonical)?;
+        [default_scheme(&host), "://", &host, slash, target].concat()
     };
     if url.len() > MAX_URL_BYTES { Err(LONG_URL) } else { Ok(url) }
 }
@@ -74,23 +74,19 @@ pub(super) fn payment_of(headers: &HeaderMap) -> Result<Option<PaymentPayload>, 
 /// Whether a browser asks if it may send a request, rather than sending it.
 pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
-    request.method() == Method::OPTIONS
-        && headers.contains_key(ORIGIN)
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    request.method() == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn host_of<'a>(authority: Option<&'a str>, headers: &'a HeaderMap) -> Result<Cow<'a, str>, BadRequest> {
-    let host = match authority {
-        Some(authority) => authority,
-        None => {
-            let mut hosts = headers.get_all(HOST).iter();
-            match (hosts.next(), hosts.next()) {
-                (None, _) => UNNAMED_HOST,
-                (Some(host), None) => host.to_str().map_err(|_| BAD_HOST)?,
-                (Some(_), Some(_)) => return Err(BAD_HOST),
-            }
-        }
-    };
+fn host_header(headers: &HeaderMap) -> Result<&str, BadRequest> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => Ok(UNNAMED_HOST),
+        (Some(host), None) => host.to_str().map_err(|_| BAD_HOST),
+        (Some(_), Some(_)) => Err(BAD_HOST),
+    }
+}
+
+fn canonical(host: &str) -> Result<Cow<'_, str>, BadRequest> {
     let fits = (1..=MAX_HOST_BYTES).contains(&host.len());
     if !fits || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte)) {
         return Err(BAD_HOST);

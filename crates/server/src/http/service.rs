@@ -79,6 +79,7 @@ where
 
 impl Toll {
     /// The resource's URL and the payment for it, or the answer to a request without one.
+    #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
     fn read<Q>(&self, request: &Request<Q>) -> Result<(String, PaymentPayload), Response<Bytes>> {
         let url = url_of(request, self.server.public_url()).map_err(|bad| problem(bad.status, bad.error, bad.message))?;
         match payment_of(request.headers()) {
@@ -126,7 +127,7 @@ impl Toll {
             }
             Work::Failed(failure) => {
                 gate.cancel(admitted).await;
-                tracing::error!(error = failure.code(), url = facts.resource_url, "a paid request was not served");
+                tracing::error!(error = failure.code(), "a paid request was not served");
                 Ok(whole(problem(StatusCode::INTERNAL_SERVER_ERROR, failure.code(), failure.message())))
             }
             Work::Error(error) => {

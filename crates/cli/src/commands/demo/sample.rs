@@ -13,9 +13,9 @@ pub const ARCHIVE_PRICE: &str = "$25";
 
 /// The three routes, each behind its own layer.
 pub fn router(toll: &farthing::server::Server) -> anyhow::Result<Router> {
-    let report = toll.price(REPORT_PRICE)?.description("Harbour traffic, last hour").mime_type("application/json").layer()?;
-    let article = toll.price(ARTICLE_PRICE)?.description("The harbour at night, an article").mime_type("text/html").layer()?;
-    let archive = toll.price(ARCHIVE_PRICE)?.description("Ten years of harbour traffic").mime_type("application/json").layer()?;
+    let report = toll.price(REPORT_PRICE)?.description("Harbour traffic, last hour").mime_type("application/json");
+    let article = toll.price(ARTICLE_PRICE)?.description("The harbour at night, an article").mime_type("text/html");
+    let archive = toll.price(ARCHIVE_PRICE)?.description("Ten years of harbour traffic").mime_type("application/json");
     Ok(Router::new()
         .route("/report", get(report_handler).layer(report))
         .route("/article", get(article_handler).layer(article))

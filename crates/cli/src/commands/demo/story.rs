@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use farthing::client::{Client, PayError};
+use anyhow::Context;
+use farthing::client::terms::TermsOffer;
+use farthing::client::{Client, Error};
 use serde::Serialize;
 
 use super::crowd::{self, Crowd};
 use super::sample;
-use super::stack::Stack;
+use super::stack::{Stack, dollars};
 use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, STRONG, short};
 
 /// What happened, for `--json` and for the exit code.
@@ -17,16 +18,22 @@ use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, STRONG, short};
 pub struct Facts {
     network: String,
     price: String,
-    first_paid_answer_after_milliseconds: u128,
+    purchase: Purchase,
+    replay_refused_with: String,
+    over_limit_refused_with: String,
+    crowd: Crowd,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Purchase {
+    milliseconds: u128,
     transaction: String,
     agent_before: String,
     agent_after: String,
     seller_before: String,
     seller_after: String,
-    replay_refused_with: String,
-    over_limit_refused_with: String,
-    crowd: Crowd,
-    checks: Vec<Check>,
 }
 
 #[derive(Serialize)]
@@ -85,72 +92,101 @@ impl Teller {
 pub async fn play(stack: &Stack, teller: &Teller, agents: usize) -> anyhow::Result<Facts> {
     let mut checks = Vec::new();
     introduce(stack, teller);
+    let client = stack.agent()?;
     let report = format!("{}/report", stack.api_url);
 
-    teller.act(1, "An agent asks for a report");
-    let client = stack.agent()?;
-    let terms = client.inspect(&report).await.context("the report's terms could not be read")?;
-    let offer = terms.offers.first().context("the report is offered at no price")?;
-    teller.say(format!("      GET /report  →  {ACCENT}402 Payment Required{PLAIN}"));
-    teller.say(format!("      {} on {}, to {}", offer.price, offer.network, short(&offer.pay_to)));
-
-    teller.act(2, "Its purse decides, before anything is signed");
-    teller.judge(&mut checks, format!("{} is an asset that it knows", offer.symbol), offer.payable);
-    for limit in client.limits() {
-        teller.say(format!("      {GOOD}✓{PLAIN} within {limit}"));
-    }
-
-    teller.act(3, "It pays, and is served");
-    let (agent_before, seller_before) = stack.balances().await?;
-    let started = Instant::now();
-    let answer = client.get(&report).send().await.context("the report could not be paid")?;
-    let milliseconds = started.elapsed().as_millis();
-    let status = answer.status();
-    let facts = answer.paid().context("the answer came without a payment")?.clone();
-    let body = answer.text().await?;
-    ensure!(status.is_success(), "the paid answer has status {status}");
-    teller.say(format!("      GET /report + PAYMENT-SIGNATURE  →  {GOOD}{status}{PLAIN}  in {milliseconds} ms"));
-    teller.say(format!("      {FAINT}{body}{PLAIN}"));
-    let transaction = facts.transaction.clone().unwrap_or_default();
-    teller.say(format!("      receipt {}", short(&transaction)));
-    let (agent_after, seller_after) = stack.balances().await?;
-    teller.say(format!("      agent   {agent_before} → {agent_after} USDC"));
-    teller.say(format!("      seller  {seller_before} → {seller_after} USDC   {FAINT}read from the chain{PLAIN}"));
-    teller.judge(&mut checks, "the seller has exactly the price more", seller_after.checked_sub(&seller_before) == Some(stack.report_price()));
-
-    teller.act(4, "Somebody copies the payment and sends it again");
-    let replay = stack.replay(&report).await?;
-    teller.say(format!("      GET /report + the same PAYMENT-SIGNATURE  →  {ACCENT}{}{PLAIN} {}", replay.status, replay.reason));
-    teller.judge(&mut checks, "a payment buys one answer, once", replay.refused && stack.balances().await?.1 == replay.seller_expected);
-
-    teller.act(5, "A page asks for more than the agent may spend");
-    let refusal = match client.get(&format!("{}/archive", stack.api_url)).send().await {
-        Err(error @ PayError::RefusedByPolicy { .. }) => error.to_string(),
-        Err(error) => anyhow::bail!("the archive was refused for another reason: {error}"),
-        Ok(answer) => anyhow::bail!("the archive was answered with {}", answer.status()),
-    };
-    teller.say(format!("      GET /archive  →  402, {} asked", sample::ARCHIVE_PRICE));
-    teller.say(format!("      {refusal}"));
-    teller.judge(&mut checks, "nothing was signed", true);
+    let offer = ask(teller, &client, &report).await?;
+    decide(stack, teller, &mut checks, &offer);
+    let purchase = buy(stack, teller, &mut checks, &client, &report).await?;
+    let replay_refused_with = replay(stack, teller, &mut checks, &client, &report).await?;
+    let over_limit_refused_with = overreach(stack, teller, &mut checks, &client).await?;
 
     teller.act(6, &format!("{agents} agents at once, each with a wallet of its own"));
     let crowd = crowd::pay(stack, teller, agents).await?;
-    teller.judge(&mut checks, format!("all {agents} were served and charged exactly once"), crowd.exact);
+    teller.judge(&mut checks, format!("all {agents} were served, and charged exactly once"), crowd.exact);
 
     Ok(Facts {
-        network: offer.network.clone(),
-        price: offer.price.clone(),
-        first_paid_answer_after_milliseconds: milliseconds,
-        transaction,
-        agent_before: agent_before.to_string(),
-        agent_after: agent_after.to_string(),
-        seller_before: seller_before.to_string(),
-        seller_after: seller_after.to_string(),
-        replay_refused_with: replay.reason,
-        over_limit_refused_with: refusal,
+        network: offer.network.unwrap_or_default(),
+        price: offer.price.unwrap_or_default(),
+        purchase,
+        replay_refused_with,
+        over_limit_refused_with,
         crowd,
         checks,
     })
+}
+
+async fn ask(teller: &Teller, client: &Client, report: &str) -> anyhow::Result<TermsOffer> {
+    teller.act(1, "An agent asks for a report");
+    let terms = client.inspect(report).await.context("the report's terms could not be read")?;
+    let offer = terms.offers.into_iter().next().context("the report is offered at no price")?;
+    let (price, network) = (offer.price.as_deref().unwrap_or("?"), offer.network.as_deref().unwrap_or("?"));
+    let payee = short(offer.pay_to.as_deref().unwrap_or("?"));
+    teller.say(format!("      GET /report  →  {ACCENT}402 Payment Required{PLAIN}"));
+    teller.say(format!("      {STRONG}{price}{PLAIN} on {network}, to {payee}"));
+    Ok(offer)
+}
+
+fn decide(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, offer: &TermsOffer) {
+    teller.act(2, "Its purse decides, before anything is signed");
+    teller.judge(checks, "a known asset on a network that it has an account on", offer.is_payable);
+    for limit in stack.agent_limits() {
+        teller.judge(checks, format!("{} is within {limit}", offer.usd.as_deref().unwrap_or("?")), offer.is_payable);
+    }
+}
+
+async fn buy(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, client: &Client, report: &str) -> anyhow::Result<Purchase> {
+    teller.act(3, "It pays, and is served");
+    let (agent_before, seller_before) = stack.balances();
+    let started = Instant::now();
+    let answer = client.get(report).send().await.context("the report could not be paid")?;
+    let status = answer.status();
+    let facts = answer.paid().context("the answer came without a payment")?.clone();
+    let body = answer.text().await?;
+    let milliseconds = started.elapsed().as_millis();
+    let transaction = facts.transaction.map(|transaction| transaction.0).unwrap_or_default();
+    let (agent_after, seller_after) = stack.balances();
+    teller.say(format!("      GET /report + PAYMENT-SIGNATURE  →  {GOOD}{status}{PLAIN} in {milliseconds} ms"));
+    teller.say(format!("      {FAINT}{body}{PLAIN}"));
+    teller.say(format!("      receipt  {transaction}"));
+    teller.say(format!("      agent    {} → {}", dollars(agent_before), dollars(agent_after)));
+    teller.say(format!("      seller   {} → {}   {FAINT}both read from the chain{PLAIN}", dollars(seller_before), dollars(seller_after)));
+    let paid = agent_before.checked_sub(agent_after);
+    let received = seller_after.checked_sub(seller_before);
+    let is_exact = status.is_success() && paid == Some(stack.report_units()) && received == paid;
+    teller.judge(checks, "the agent has exactly the price less, the seller exactly the price more", is_exact);
+    Ok(Purchase {
+        milliseconds,
+        transaction,
+        agent_before: dollars(agent_before),
+        agent_after: dollars(agent_after),
+        seller_before: dollars(seller_before),
+        seller_after: dollars(seller_after),
+    })
+}
+
+async fn replay(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, client: &Client, report: &str) -> anyhow::Result<String> {
+    teller.act(4, "It pays once more, and somebody sends a copy of that payment");
+    let replay = stack.replay(client, report).await?;
+    teller.say(format!("      GET /report + a copy of the PAYMENT-SIGNATURE  →  {ACCENT}{}{PLAIN}", replay.status));
+    teller.say(format!("      {}", replay.reason));
+    let refused_once_paid = replay.status == 402 && replay.gained == stack.report_units();
+    teller.judge(checks, "a payment buys one answer, once", refused_once_paid);
+    Ok(replay.reason)
+}
+
+async fn overreach(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, client: &Client) -> anyhow::Result<String> {
+    teller.act(5, "A page asks for more than the agent may spend");
+    let (agent_before, _) = stack.balances();
+    let refusal = match client.get(format!("{}/archive", stack.api_url)).send().await {
+        Err(Error::RefusedByPolicy(declined)) => declined.to_string(),
+        Err(error) => anyhow::bail!("the archive was refused for another reason: {error}"),
+        Ok(answer) => anyhow::bail!("the archive was answered with {}", answer.status()),
+    };
+    teller.say(format!("      GET /archive  →  {ACCENT}402 Payment Required{PLAIN}, {} asked", sample::ARCHIVE_PRICE));
+    teller.say(format!("      {refusal}"));
+    teller.judge(checks, "refused before anything was signed; the balance has not moved", stack.balances().0 == agent_before);
+    Ok(refusal)
 }
 
 fn introduce(stack: &Stack, teller: &Teller) {

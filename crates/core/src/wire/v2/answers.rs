@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::lenient::null_as_default;
+use super::lenient::{null_as_default, unless_empty};
 use crate::amount::Amount;
 use crate::asset::AccountId;
 use crate::network::Network;
@@ -20,13 +20,13 @@ pub struct VerifyResponse {
     /// Whether the payment would settle.
     pub is_valid: bool,
     /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
     pub invalid_reason: Option<Reason>,
     /// Why not, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invalid_message: Option<String>,
     /// Who pays, once the signature is known to be theirs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
     pub payer: Option<AccountId>,
     /// The scheme's own facts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,13 +43,13 @@ pub struct SettleResponse {
     /// Whether the money has moved.
     pub success: bool,
     /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
     pub error_reason: Option<Reason>,
     /// Why not, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     /// Who paid.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
     pub payer: Option<AccountId>,
     /// The transaction on chain; empty if there is none.
     #[serde(default, deserialize_with = "null_as_default")]
@@ -58,7 +58,7 @@ pub struct SettleResponse {
     #[serde(default, serialize_with = "network_or_empty", deserialize_with = "network_if_any")]
     pub network: Option<Network>,
     /// How much was taken, where that may differ from the offer.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "amount_if_any")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unless_empty")]
     pub amount: Option<Amount>,
     /// The scheme's own facts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,11 +150,12 @@ impl<'de> Deserialize<'de> for SupportedResponse {
             #[serde(default, deserialize_with = "null_as_default")]
             extensions: Vec<String>,
             #[serde(default, deserialize_with = "null_as_default")]
-            signers: BTreeMap<String, Vec<AccountId>>,
+            signers: BTreeMap<String, Option<Vec<AccountId>>>,
         }
         let fields = Fields::deserialize(deserializer)?;
+        let signers = fields.signers.into_iter().map(|(family, accounts)| (family, accounts.unwrap_or_default())).collect();
         let kinds = fields.kinds.into_iter().filter_map(|kind| serde_json::from_value(kind).ok()).collect();
-        Ok(Self { kinds, extensions: fields.extensions, signers: fields.signers })
+        Ok(Self { kinds, extensions: fields.extensions, signers })
     }
 }
 
@@ -183,9 +184,4 @@ fn network_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<N
 #[expect(clippy::ref_option, reason = "serde hands the field in by reference")]
 fn network_or_empty<S: Serializer>(network: &Option<Network>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(network.as_ref().map_or("", Network::as_str))
-}
-
-fn amount_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Amount>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }

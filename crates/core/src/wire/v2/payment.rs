@@ -138,7 +138,7 @@ impl PaymentPayload {
 
     /// Reads a payment whose text has passed [`json::check`].
     fn read_checked(text: &str) -> Result<Self, Refusal> {
-        let fields: PaymentFields = serde_json::from_str(text).map_err(invalid_payload)?;
+        let fields: PaymentFields = json::parse(text).map_err(invalid_payload)?;
         let version = version_of(fields.x402_version.as_ref())?;
         let payload = present(fields.payload).ok_or_else(|| missing("payload", "the scheme's signed part"))?;
         let payload = Payload::from_raw(payload).map_err(invalid_payload)?;
@@ -218,10 +218,12 @@ impl PaymentRequest {
         let unreadable = |error: serde_json::Error| {
             Refusal::new(Reason::InvalidPaymentRequirements, format!("paymentRequirements: {error}"))
         };
-        let requirements = match version {
-            Version::V2 => Verbatim::from_raw(requirements).map_err(unreadable)?,
+        let (requirements, resource) = match version {
+            Version::V2 => (Verbatim::from_raw(requirements).map_err(unreadable)?, None),
             Version::V1 => v1::requirements(&requirements)?,
         };
+        // Version 1 names the resource in the requirements, and this is where version 2 has it.
+        let payment = PaymentPayload { resource: payment.resource.or(resource), ..payment };
         Ok(Self { version, payment, requirements })
     }
 }
@@ -233,7 +235,10 @@ impl Serialize for PaymentRequest {
         map.serialize_entry("paymentPayload", &self.payment)?;
         match self.version {
             Version::V2 => map.serialize_entry("paymentRequirements", &self.requirements)?,
-            Version::V1 => map.serialize_entry("paymentRequirements", &v1::requirements_of(&self.requirements, None))?,
+            Version::V1 => {
+                let requirements = v1::requirements_of(&self.requirements, self.payment.resource.as_deref());
+                map.serialize_entry("paymentRequirements", &requirements)?;
+            }
         }
         map.end()
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::lenient::{null_as_default, present, seconds};
+use super::lenient::{null_as_default, present, seconds, soft};
 use crate::amount::Amount;
 use crate::asset::{AccountId, AssetId};
 use crate::json::{self, JsonError};
@@ -27,13 +27,13 @@ pub struct ResourceInfo {
     #[serde(default, deserialize_with = "null_as_default")]
     pub mime_type: String,
     /// The service's name, at most 32 printable ASCII characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "soft")]
     pub service_name: Option<String>,
     /// Up to five labels.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "soft")]
     pub tags: Vec<String>,
     /// A picture of the service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "soft")]
     pub icon_url: Option<String>,
 }
 

@@ -1,0 +1,206 @@
+//! The parts of the demo, wired as a user would wire them: a chain, a facilitator, a seller, and funded agents.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use farthing::client::{Client, Error, Purchase};
+use farthing::evm::config::{ChainConfig, RpcUrl};
+use farthing::evm::signer::{LocalSigner, Signer};
+use farthing::evm::{Address, U256};
+use farthing_devnet::Devnet;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use super::sample;
+
+use farthing::core::header::{PAYMENT_REQUIRED, PAYMENT_SIGNATURE};
+
+const NETWORK: &str = "eip155:84532";
+const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+const DECIMALS: u8 = 6;
+/// Where things listen if the port is free.
+const PREFERRED_PORTS: [u16; 3] = [8545, 4021, 4020];
+/// What the agent has: 100 USDC.
+const AGENT_USDC_ATOMIC: u64 = 100_000_000;
+/// What each agent of the crowd has: 1 USDC.
+const CROWD_USDC_ATOMIC: u64 = 1_000_000;
+/// What the report costs: one cent.
+const REPORT_UNITS: u64 = 10_000;
+const DAILY_LIMIT: &str = "$5 per day";
+
+/// Everything that runs.
+pub struct Stack {
+    /// Where the chain answers JSON-RPC.
+    pub rpc_url: String,
+    /// Where the facilitator listens.
+    pub facilitator_url: String,
+    /// Where the seller listens.
+    pub api_url: String,
+    /// The agent's key: a publicly known development key.
+    pub agent_key: String,
+    /// The facilitator's sending account.
+    pub facilitator_account: String,
+    /// The token.
+    pub usdc: String,
+    devnet: Devnet,
+    agent: Address,
+    seller: Address,
+    servers: Vec<JoinHandle<()>>,
+}
+
+/// One agent of the crowd.
+pub struct Wallet {
+    /// Pays from it.
+    pub client: Client,
+    address: Address,
+}
+
+/// What came of a payment that was presented twice.
+pub struct Replay {
+    /// The second answer's status.
+    pub status: u16,
+    /// The second answer's reason.
+    pub reason: String,
+    /// What the seller has gained by both.
+    pub gained: U256,
+}
+
+impl Stack {
+    /// Starts everything.
+    pub async fn start() -> anyhow::Result<Self> {
+        let [chain_port, facilitator_port, api_port] = PREFERRED_PORTS;
+        let devnet = Devnet::builder().listen(free_or_any(chain_port).await).start().await.context("the chain did not start")?;
+        let [operator, agent, ..] = devnet.accounts() else { anyhow::bail!("the chain has too few accounts") };
+        let mut servers = Vec::new();
+
+        let signer = Arc::new(LocalSigner::from_bytes(Zeroizing::new(operator.secret))?);
+        let facilitator_account = signer.address().to_string();
+        let facilitator = farthing::Facilitator::builder()
+            .chain(ChainConfig::new(NETWORK.parse()?, RpcUrl::new(devnet.rpc_url())), signer)
+            .build()?;
+        let facilitator_url =
+            serve(&mut servers, facilitator_port, farthing::facilitator::router(Arc::new(facilitator))).await?;
+
+        let toll = farthing::Server::builder().facilitator(&*facilitator_url)?.pay_to(NETWORK, SELLER)?.build().await?;
+        let api_url = serve(&mut servers, api_port, sample::router(&toll)?).await?;
+
+        devnet.give_usdc(agent.address, U256::from(AGENT_USDC_ATOMIC))?;
+        Ok(Self {
+            rpc_url: devnet.rpc_url(),
+            facilitator_url,
+            api_url,
+            agent_key: alloy_primitives::hex::encode_prefixed(agent.secret),
+            facilitator_account,
+            usdc: devnet.usdc().to_string(),
+            agent: agent.address,
+            seller: SELLER.parse()?,
+            devnet,
+            servers,
+        })
+    }
+
+    /// The agent's client: at most $1 a payment, and a daily limit.
+    pub fn agent(&self) -> anyhow::Result<Client> {
+        let key = Zeroizing::new(self.agent_key.clone());
+        let builder = farthing::Client::builder().signer(Arc::new(LocalSigner::from_hex(key)?)).limit(DAILY_LIMIT)?;
+        Ok(builder.node(NETWORK, &self.rpc_url)?.build()?)
+    }
+
+    /// The limits that the agent lives by.
+    pub const fn agent_limits(&self) -> [&'static str; 2] {
+        ["$1 per payment", DAILY_LIMIT]
+    }
+
+    /// Wallets with fresh keys and a dollar each.
+    pub fn fund_agents(&self, count: usize) -> anyhow::Result<Vec<Wallet>> {
+        (0..count).map(|_| self.fund_agent()).collect()
+    }
+
+    fn fund_agent(&self) -> anyhow::Result<Wallet> {
+        let mut key = Zeroizing::new([0_u8; 32]);
+        farthing::core::time::Entropy::fill(&farthing::system::SystemEntropy, &mut *key).map_err(anyhow::Error::from_boxed)?;
+        let signer = Arc::new(LocalSigner::from_bytes(key)?);
+        let address = signer.address();
+        self.devnet.give_usdc(address, U256::from(CROWD_USDC_ATOMIC))?;
+        Ok(Wallet { client: farthing::Client::builder().signer(signer).build()?, address })
+    }
+
+    /// What the agent and the seller have on chain.
+    pub fn balances(&self) -> (U256, U256) {
+        (self.devnet.usdc_balance(self.agent), self.seller_balance())
+    }
+
+    /// What the seller has on chain.
+    pub fn seller_balance(&self) -> U256 {
+        self.devnet.usdc_balance(self.seller)
+    }
+
+    /// What an agent of the crowd has paid, by the chain.
+    pub fn spent(&self, wallet: &Wallet) -> U256 {
+        U256::from(CROWD_USDC_ATOMIC).saturating_sub(self.devnet.usdc_balance(wallet.address))
+    }
+
+    /// What the report costs, in atomic units.
+    pub fn report_units(&self) -> U256 {
+        U256::from(REPORT_UNITS)
+    }
+
+    /// The newest block's number.
+    pub fn block_number(&self) -> u64 {
+        self.devnet.block_number()
+    }
+
+    /// Signs one payment for the URL and presents it twice, as somebody would who copied it from the wire.
+    pub async fn replay(&self, client: &Client, url: &str) -> anyhow::Result<Replay> {
+        let before = self.seller_balance();
+        let http = reqwest::Client::new();
+        let challenge = http.get(url).send().await?;
+        let header = challenge.headers().get(PAYMENT_REQUIRED).context("the answer asks for no payment")?;
+        let terms = farthing::core::header::decode_required(header.as_bytes())?;
+        let promised = client.payer().pay(&terms, &Purchase { resource: url.to_owned(), ..Purchase::default() }).await.map_err(Error::from)?;
+        let payment = farthing::core::header::encode(&promised.payment)?;
+        let first = http.get(url).header(PAYMENT_SIGNATURE, &payment).send().await?;
+        anyhow::ensure!(first.status().is_success(), "the first presentation was answered with {}", first.status());
+        let second = http.get(url).header(PAYMENT_SIGNATURE, &payment).send().await?;
+        let status = second.status().as_u16();
+        let header = second.headers().get(PAYMENT_REQUIRED).context("the second answer has no terms")?;
+        let reason = farthing::core::header::decode_required(header.as_bytes())?.error.unwrap_or_default();
+        Ok(Replay { status, reason, gained: self.seller_balance().saturating_sub(before) })
+    }
+
+    /// Stops everything.
+    pub async fn stop(self) {
+        for server in &self.servers {
+            server.abort();
+        }
+        self.devnet.stop().await;
+    }
+}
+
+/// Atomic units of the token as people write them: `$0.01`.
+pub fn dollars(units: U256) -> String {
+    format!("${}", farthing::core::amount::Amount::from_units(units).to_decimal_string(DECIMALS))
+}
+
+async fn serve(servers: &mut Vec<JoinHandle<()>>, port: u16, router: Router) -> anyhow::Result<String> {
+    let listener = TcpListener::bind(free_or_any(port).await).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    servers.push(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "a server stopped");
+        }
+    }));
+    Ok(url)
+}
+
+/// The port if nobody has it, otherwise any.
+async fn free_or_any(port: u16) -> SocketAddr {
+    let preferred = SocketAddr::from(([127, 0, 0, 1], port));
+    match TcpListener::bind(preferred).await {
+        Ok(_) => preferred,
+        Err(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+    }
+}

@@ -1,0 +1,18 @@
+//! The client's behaviour, seen from outside: real sockets, a wallet that signs nothing real.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod choosing;
+mod engine;
+mod hostile;
+mod limits;
+mod origins;
+mod outcomes;
+mod paying;
+mod support;
+mod terms;

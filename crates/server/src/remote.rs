@@ -1,0 +1,294 @@
+//! A facilitator behind HTTP (x402 v2 §7): `/supported`, `/verify`, `/settle`.
+//!
+//! What is not clearly an answer of the protocol is never taken for one, and what was sent to be settled and got no
+//! clear answer may have been settled.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use farthing_core::facilitator::{Facilitator, FacilitatorError};
+use farthing_core::json;
+use farthing_core::wire::{PaymentRequest, SettleResponse, SupportedResponse, VerifyResponse};
+use farthing_core::{BoxFuture, Source};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use url::{Host, Url};
+
+/// How long a request to the facilitator may take, answer included, unless set otherwise; the official SDKs' number.
+pub const DEFAULT_TIMEOUT_SECONDS: u64 = 90;
+/// The longest answer that is read, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// How often `/supported` is asked at most, when the facilitator is busy or still starting.
+pub const MAX_SUPPORTED_ATTEMPTS: u32 = 4;
+/// The pause before the second attempt, in milliseconds; it doubles with each further one.
+const FIRST_PAUSE_MILLISECONDS: u64 = 1_000;
+/// The longest pause that the facilitator can ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// How much of an answer that makes no sense is shown to the operator, in characters.
+const MAX_SHOWN_CHARACTERS: usize = 200;
+
+/// Verifies and settles through somebody else's HTTP API.
+#[derive(Clone)]
+pub struct RemoteFacilitator {
+    client: Client,
+    base: Url,
+    timeout: Duration,
+    first_pause: Duration,
+    authorization: Option<HeaderValue>,
+}
+
+/// Why a facilitator's address cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Not a URL of the right kind. The text is not repeated: it may hold a password.
+    #[error("expected a URL such as \"https://facilitator.example\", without user, query or fragment: {0}")]
+    Url(&'static str),
+    /// A token cannot stand in a header.
+    #[error("the bearer token holds characters that cannot be sent in a header")]
+    Token,
+    /// A token would be sent so that anybody on the way can read it.
+    #[error("a bearer token is sent only over https, or to this machine itself")]
+    TokenInTheClear,
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+}
+
+impl RemoteFacilitator {
+    /// The facilitator whose endpoints are below this URL. Nothing is sent yet.
+    pub fn new(url: &str) -> Result<Self, RemoteError> {
+        let mut base = Url::parse(url).map_err(|_| RemoteError::Url("it cannot be read"))?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(RemoteError::Url("its scheme is neither http nor https"));
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(RemoteError::Url("it names a user; use a bearer token"));
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err(RemoteError::Url("it has a query or a fragment"));
+        }
+        let path = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&path);
+        // A redirect would send payments, and the token, to somebody who was never named. The environment's proxy
+        // settings are left alone, as all of the environment is.
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        Ok(Self {
+            client: client.map_err(RemoteError::Client)?,
+            base,
+            timeout: Duration::from_secs(DEFAULT_TIMEOUT_SECONDS),
+            first_pause: Duration::from_millis(FIRST_PAUSE_MILLISECONDS),
+            authorization: None,
+        })
+    }
+
+    /// Sends `Authorization: Bearer …` with every request. The token is never logged or shown.
+    pub fn bearer_token(mut self, token: &str) -> Result<Self, RemoteError> {
+        let stays_here = match self.base.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if self.base.scheme() != "https" && !stays_here {
+            return Err(RemoteError::TokenInTheClear);
+        }
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| RemoteError::Token)?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
+    }
+
+    /// How long a request may take, answer included. [`DEFAULT_TIMEOUT_SECONDS`] unless set.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The pause before `/supported` is asked a second time; it doubles with each further attempt.
+    #[must_use]
+    pub const fn first_pause(mut self, pause: Duration) -> Self {
+        self.first_pause = pause;
+        self
+    }
+
+    async fn send(&self, method: Method, endpoint: &str, body: Option<String>) -> Result<Answer, reqwest::Error> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{endpoint}", self.base.path().trim_end_matches('/')));
+        let mut request = self.client.request(method, url).timeout(self.timeout);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+        }
+        Answer::read(request.send().await?).await
+    }
+
+    async fn supported_once(&self) -> Result<SupportedResponse, Failure> {
+        let answer = match self.send(Method::GET, "supported", None).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(Failure::busy(FacilitatorError::Unavailable(Box::new(error)), None)),
+        };
+        let nonsense = |message| FacilitatorError::Malformed(format!("/supported: {message}"));
+        if answer.is_busy() {
+            let unavailable = FacilitatorError::Unavailable(answer.describe().into());
+            return Err(Failure::busy(unavailable, answer.retry_after));
+        }
+        if !answer.status.is_success() {
+            return Err(Failure::last(nonsense(answer.describe())));
+        }
+        answer.protocol().map_err(|message| Failure::last(nonsense(message)))
+    }
+
+    async fn supported_at_last(&self) -> Result<SupportedResponse, FacilitatorError> {
+        let mut pause = self.first_pause;
+        let mut attempt = 1;
+        loop {
+            match self.supported_once().await {
+                Ok(supported) => return Ok(supported),
+                Err(failure) if failure.may_pass && attempt < MAX_SUPPORTED_ATTEMPTS => {
+                    let wait = failure.retry_after.unwrap_or(pause).min(MAX_PAUSE);
+                    failure.log(attempt, wait);
+                    tokio::time::sleep(wait).await;
+                    pause = pause.saturating_mul(2);
+                    attempt += 1;
+                }
+                Err(failure) => return Err(failure.error),
+            }
+        }
+    }
+}
+
+impl Facilitator for RemoteFacilitator {
+    fn supported(&self) -> BoxFuture<'_, Result<SupportedResponse, FacilitatorError>> {
+        Box::pin(self.supported_at_last())
+    }
+
+    fn verify<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>> {
+        Box::pin(async move {
+            let body = written(request)?;
+            let answer = self.send(Method::POST, "verify", Some(body)).await;
+            let answer = answer.map_err(|error| FacilitatorError::Unavailable(Box::new(error)))?;
+            // Facilitators refuse with 4xx and answer with 5xx; what counts is whether the body says `isValid`.
+            answer.protocol().map_err(|message| {
+                if answer.is_busy() {
+                    FacilitatorError::Unavailable(message.into())
+                } else {
+                    FacilitatorError::Malformed(format!("/verify: {message}"))
+                }
+            })
+        })
+    }
+
+    fn settle<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
+        Box::pin(async move {
+            let body = written(request)?;
+            let answer = match self.send(Method::POST, "settle", Some(body)).await {
+                Ok(answer) => answer,
+                Err(error) if error.is_connect() => return Err(FacilitatorError::Unavailable(Box::new(error))),
+                Err(error) => return Err(FacilitatorError::Indeterminate(Box::new(error))),
+            };
+            answer.protocol().map_err(|message| FacilitatorError::Indeterminate(format!("/settle: {message}").into()))
+        })
+    }
+}
+
+impl std::fmt::Debug for RemoteFacilitator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RemoteFacilitator").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Why one attempt gave nothing, and whether another may.
+struct Failure {
+    error: FacilitatorError,
+    may_pass: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    const fn busy(error: FacilitatorError, retry_after: Option<Duration>) -> Self {
+        Self { error, may_pass: true, retry_after }
+    }
+
+    const fn last(error: FacilitatorError) -> Self {
+        Self { error, may_pass: false, retry_after: None }
+    }
+
+    fn log(&self, attempt: u32, wait: Duration) {
+        let cause = &self.error as &dyn std::error::Error;
+        let wait_seconds = wait.as_secs();
+        tracing::warn!(attempt, wait_seconds, cause, "the facilitator did not say what it supports; asking again");
+    }
+}
+
+/// A whole answer, whatever it is.
+struct Answer {
+    status: StatusCode,
+    location: Option<String>,
+    retry_after: Option<Duration>,
+    /// `None` if it was longer than [`MAX_ANSWER_BYTES`].
+    body: Option<Bytes>,
+}
+
+impl Answer {
+    async fn read(mut response: Response) -> Result<Self, reqwest::Error> {
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let location = text(LOCATION).map(|location| location.chars().take(MAX_SHOWN_CHARACTERS).collect());
+        // The other form, an HTTP date, needs a clock; without it the usual pause is as good.
+        let retry_after = text(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
+        let status = response.status();
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await? {
+            if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
+                return Ok(Self { status, location, retry_after, body: None });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Self { status, location, retry_after, body: Some(body.freeze()) })
+    }
+
+    /// The protocol's message in the body, whatever the status, unless it points elsewhere.
+    fn protocol<T: DeserializeOwned>(&self) -> Result<T, String> {
+        if self.status.is_redirection() {
+            return Err(self.describe());
+        }
+        let Some(body) = &self.body else { return Err(self.describe()) };
+        let text = std::str::from_utf8(body).map_err(|_| self.describe())?;
+        let read = json::check(text).map_err(|error| error.to_string());
+        let read = read.and_then(|()| serde_json::from_str(text).map_err(|error| error.to_string()));
+        read.map_err(|error| format!("{}: {error}", self.describe()))
+    }
+
+    /// Whether the same request may get an answer later.
+    fn is_busy(&self) -> bool {
+        self.status.is_server_error()
+            || self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.status == StatusCode::REQUEST_TIMEOUT
+    }
+
+    /// What came, for the operator.
+    fn describe(&self) -> String {
+        let status = self.status.as_u16();
+        if self.status.is_redirection() {
+            let location = self.location.as_deref().unwrap_or("nowhere");
+            return format!(
+                "status {status}, a redirect to {location:?}, which is not followed; configure the facilitator's final URL"
+            );
+        }
+        match &self.body {
+            None => format!("status {status} with more than {MAX_ANSWER_BYTES} bytes"),
+            Some(body) => {
+                let shown: String = String::from_utf8_lossy(body).chars().take(MAX_SHOWN_CHARACTERS).collect();
+                format!("status {status} with the body {shown:?}")
+            }
+        }
+    }
+}
+
+fn written(request: &PaymentRequest) -> Result<String, FacilitatorError> {
+    // Nothing was sent, so this is the error that says so.
+    serde_json::to_string(request).map_err(|error| FacilitatorError::Unavailable(Source::from(error)))
+}

@@ -1,0 +1,145 @@
+//! Work that fails, and clients that leave: nobody pays for that.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::Notify;
+use tower::ServiceExt;
+
+use crate::support::{Shop, buy, fetch, payment, send, with_payment};
+
+fn priced(shop: &Shop, handler: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Router {
+    let handler = move || async move { handler() };
+    Router::new().route("/report", get(handler).layer(shop.server.price("$0.01").unwrap()))
+}
+
+#[tokio::test]
+async fn an_answer_of_400_or_above_is_passed_on_and_free() {
+    for status in [400, 401, 402, 404, 409, 429, 500, 503] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let mut shop = Shop::open().await;
+        let answer = move || (status, [("cache-control", "public"), ("payment-response", "forged")], "sorry").into_response();
+        let app = priced(&shop, answer);
+        let answer = buy(&app, "/report", "1").await;
+        assert_eq!((answer.status, answer.text()), (status, "sorry"));
+        assert_eq!(answer.header("cache-control"), "private, no-store");
+        assert!(!answer.headers.contains_key("payment-response"));
+        assert_eq!((shop.facilitator.calls(), shop.written()), ((1, 0), vec!["cancelled"]));
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_worth_its_money() {
+    let shop = Shop::open().await;
+    let app = priced(&shop, || (StatusCode::SEE_OTHER, [("location", "/elsewhere")]).into_response());
+    let answer = buy(&app, "/report", "1").await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/elsewhere"));
+    assert_eq!(shop.facilitator.calls(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_panic_is_500_and_free_and_the_payment_still_good() {
+    let mut shop = Shop::open().await;
+    let app = priced(&shop, || panic!("a secret of the handler's"));
+    let answer = buy(&app, "/report", "1").await;
+    assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::INTERNAL_SERVER_ERROR, &"handler_panicked".into()));
+    assert!(!answer.text().contains("secret"));
+    assert_eq!((shop.facilitator.calls(), shop.written()), ((1, 0), vec!["cancelled"]));
+    assert_eq!(buy(&shop.app(), "/report", "1").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_or_panics_is_free() {
+    let broken = || {
+        let parts = [Ok(Bytes::from_static(b"half")), Err(std::io::Error::other("lost"))];
+        Body::from_stream(futures_util::stream::iter(parts)).into_response()
+    };
+    let panicking = || {
+        let parts =
+            futures_util::stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, Infallible>>> { panic!("half way") });
+        Body::from_stream(parts).into_response()
+    };
+    for (handler, error) in [(broken as fn() -> Response, "body_aborted"), (panicking, "handler_panicked")] {
+        let mut shop = Shop::open().await;
+        let answer = buy(&priced(&shop, handler), "/report", "1").await;
+        assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::INTERNAL_SERVER_ERROR, &error.into()));
+        assert!(!answer.text().contains("half"));
+        assert_eq!((shop.facilitator.calls(), shop.written()), ((1, 0), vec!["cancelled"]));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_too_large_to_hold_is_free() {
+    let mut shop = Shop::with(|builder| builder.max_held_body_bytes(10)).await;
+    assert_eq!(buy(&shop.app(), "/report", "1").await.status, StatusCode::OK, "ten bytes fit");
+    let app = priced(&shop, || "eleven char".into_response());
+    let answer = buy(&app, "/report", "2").await;
+    assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::INTERNAL_SERVER_ERROR, &"body_too_large".into()));
+    assert_eq!((shop.facilitator.calls(), shop.written()), ((2, 1), vec!["served", "cancelled"]));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_the_handler_works_is_not_charged_and_keeps_its_payment() {
+    let mut shop = Shop::open().await;
+    let started = Arc::new(Notify::new());
+    let tell = Arc::clone(&started);
+    let never = move || async move {
+        tell.notify_one();
+        std::future::pending::<()>().await;
+    };
+    let app = Router::new().route("/report", get(never).layer(shop.server.price("$0.01").unwrap()));
+    let terms = fetch(&app, "/report").await.terms();
+    let paid = payment(&terms, "1");
+    let request = tokio::spawn(app.clone().oneshot(with_payment("/report", &paid)));
+    started.notified().await;
+
+    let answer = send(&app, with_payment("/report", &paid)).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::CONFLICT, &"payment_in_flight".into()));
+    assert_eq!(answer.header("retry-after"), "5");
+
+    request.abort();
+    assert_eq!(shop.book.recv().await, Some("cancelled"));
+    assert_eq!(shop.facilitator.calls(), (1, 0));
+    assert_eq!(buy(&shop.app(), "/report", "1").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_payment_settles_stops_nothing() {
+    let mut shop = Shop::open().await;
+    let app = shop.app();
+    shop.facilitator.may_settle.forget_permits(1_000);
+    let terms = fetch(&app, "/report").await.terms();
+    let paid = payment(&terms, "1");
+    let request = tokio::spawn(app.clone().oneshot(with_payment("/report", &paid)));
+    shop.facilitator.settling.notified().await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    shop.facilitator.may_settle.add_permits(1);
+    assert_eq!(shop.book.recv().await, Some("served"));
+    let answer = send(&app, with_payment("/report", &paid)).await;
+    assert_eq!(answer.terms()["error"], "payment_already_used");
+    assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)));
+}
+
+#[tokio::test]
+async fn of_many_concurrent_copies_of_one_payment_one_is_served() {
+    let shop = Shop::open().await;
+    let app = shop.app();
+    shop.facilitator.may_settle.forget_permits(1_000);
+    let terms = fetch(&app, "/report").await.terms();
+    let paid = payment(&terms, "1");
+    let first = tokio::spawn(app.clone().oneshot(with_payment("/report", &paid)));
+    shop.facilitator.settling.notified().await;
+    for _ in 0..20 {
+        assert_eq!(send(&app, with_payment("/report", &paid)).await.status, StatusCode::CONFLICT);
+    }
+    shop.facilitator.may_settle.add_permits(1);
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)));
+}

@@ -1,0 +1,223 @@
+//! A facilitator behind real HTTP, well behaved and otherwise.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use farthing_core::facilitator::{Facilitator, FacilitatorError};
+use farthing_core::reason::Reason;
+use farthing_core::wire::{PaymentRequest, Version};
+use farthing_server::{RemoteError, RemoteFacilitator};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::{PAY_TO, PAYER, Shop, payment};
+
+/// What the facilitator was sent: method, path, authorization, body.
+type Seen = Arc<Mutex<Vec<(String, String, String, Value)>>>;
+
+struct Peer {
+    url: String,
+    seen: Seen,
+}
+
+/// A facilitator on loopback that answers what the function says for the n-th request.
+async fn peer(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Peer {
+    let seen = Seen::default();
+    let (count, log) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&seen));
+    let handler = move |request: Request| async move {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let authorization = parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        log.lock().unwrap().push((parts.method.to_string(), parts.uri.path().to_owned(), authorization, body));
+        answer(count.fetch_add(1, Ordering::SeqCst))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, Router::new().fallback(handler)).into_future());
+    Peer { url, seen }
+}
+
+fn client(peer: &Peer) -> RemoteFacilitator {
+    RemoteFacilitator::new(&peer.url).unwrap().first_pause(Duration::from_millis(1))
+}
+
+async fn request() -> PaymentRequest {
+    let shop = Shop::open().await;
+    let route = shop.server.route(&"$0.01".parse().unwrap()).unwrap();
+    let terms = route.terms(Version::V2, "https://a.example/", "").unwrap();
+    let payment = payment(&serde_json::from_str(&terms).unwrap(), "1");
+    let request = json!({"x402Version": 2, "paymentPayload": payment, "paymentRequirements": payment["accepted"]});
+    PaymentRequest::read(request.to_string().as_bytes()).unwrap()
+}
+
+fn kinds() -> Value {
+    json!({"kinds": [{"x402Version": 2, "scheme": "exact", "network": "eip155:84532"}], "extensions": [], "signers": {}})
+}
+
+fn settled() -> Value {
+    json!({"success": true, "transaction": "0x1", "network": "eip155:84532", "payer": PAYER})
+}
+
+fn body(text: &'static str) -> impl Fn(usize) -> Response + Clone + Send + Sync + 'static {
+    move |_| text.into_response()
+}
+
+#[tokio::test]
+async fn the_three_endpoints_are_asked_below_the_given_path() {
+    let answers = |at: usize| {
+        let answers = [kinds(), json!({"isValid": true, "payer": PAYER}), settled()];
+        axum::Json(answers[at].clone()).into_response()
+    };
+    let peer = peer(answers).await;
+    let remote = RemoteFacilitator::new(&format!("{}/x402/", peer.url)).unwrap().bearer_token("sesame").unwrap();
+    let request = request().await;
+    assert_eq!(remote.supported().await.unwrap().kinds.len(), 1);
+    assert!(remote.verify(&request).await.unwrap().is_valid);
+    assert!(remote.settle(&request).await.unwrap().success);
+    let seen = peer.seen.lock().unwrap();
+    let calls: Vec<_> = seen.iter().map(|(method, path, token, _)| (&**method, &**path, &**token)).collect();
+    let token = "Bearer sesame";
+    assert_eq!(calls, [("GET", "/x402/supported", token), ("POST", "/x402/verify", token), ("POST", "/x402/settle", token)]);
+    assert_eq!(seen[1].3["x402Version"], 2);
+    assert_eq!(seen[1].3["paymentRequirements"]["payTo"], PAY_TO);
+    assert_eq!(seen[1].3, seen[2].3);
+    let shown = format!("{remote:?}");
+    assert!(!shown.contains("sesame"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_busy_facilitator_is_asked_again_what_it_supports() {
+    let answers = |at: usize| match at {
+        0 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")]).into_response(),
+        1 => StatusCode::BAD_GATEWAY.into_response(),
+        _ => axum::Json(kinds()).into_response(),
+    };
+    let busy = peer(answers).await;
+    assert_eq!(client(&busy).supported().await.unwrap().kinds.len(), 1);
+    assert_eq!(busy.seen.lock().unwrap().len(), 3);
+
+    let down = peer(|_| StatusCode::SERVICE_UNAVAILABLE.into_response()).await;
+    assert!(matches!(client(&down).supported().await, Err(FacilitatorError::Unavailable(_))));
+    assert_eq!(down.seen.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_error_that_says_so_and_is_not_followed() {
+    for status in [301, 302, 307, 308] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let redirect = move |_| (status, [("location", "https://www.facilitator.example/supported")], kinds().to_string());
+        let peer = peer(move |at| redirect(at).into_response()).await;
+        let remote = client(&peer);
+        let error = remote.supported().await.unwrap_err().to_string();
+        assert!(error.contains("redirect") && error.contains("www.facilitator.example"), "{error}");
+        let request = request().await;
+        assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Malformed(_))));
+        assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Indeterminate(_))));
+        assert_eq!(peer.seen.lock().unwrap().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_answer_counts_whatever_its_status() {
+    let invalid = json!({"isValid": false, "invalidReason": "insufficient_funds", "payer": null});
+    let failed = json!({"success": false, "errorReason": "settlement_pending", "transaction": "0x2", "network": ""});
+    for status in [200, 400, 402, 412, 429, 500, 503] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let (invalid, failed) = (invalid.clone(), failed.clone());
+        let peer = peer(move |at| {
+            let answer = if at == 0 { &invalid } else { &failed };
+            (status, answer.to_string()).into_response()
+        });
+        let remote = client(&peer.await);
+        let request = request().await;
+        assert_eq!(remote.verify(&request).await.unwrap().invalid_reason, Some(Reason::InsufficientFunds), "{status}");
+        let settlement = remote.settle(&request).await.unwrap();
+        assert_eq!((settlement.error_reason, &*settlement.transaction), (Some(Reason::SettlementPending), "0x2"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_protocol_answer_is_never_taken_for_one() {
+    let request = request().await;
+    let nonsense = [
+        "",
+        "OK",
+        "null",
+        "[]",
+        "{}",
+        r#"{"isValid":"true","success":"true","transaction":"0x1","network":"eip155:84532"}"#,
+        r#"{"isValid":1,"success":1,"transaction":"0x1","network":"eip155:84532"}"#,
+        r#"{"isValid":true,"isValid":false,"success":true,"success":false}"#,
+        r#"{"isValid":true,"payer":7,"success":true,"transaction":7,"network":"eip155:84532"}"#,
+    ];
+    for text in nonsense {
+        let remote = client(&peer(body(text)).await);
+        let error = remote.verify(&request).await.unwrap_err();
+        assert!(matches!(error, FacilitatorError::Malformed(_)), "{text}: {error}");
+        let error = remote.settle(&request).await.unwrap_err();
+        assert!(matches!(error, FacilitatorError::Indeterminate(_)), "{text}: {error}");
+        let error = remote.supported().await.unwrap_err();
+        assert!(matches!(error, FacilitatorError::Malformed(_)), "{text}: {error}");
+    }
+    let busy = client(&peer(|_| (StatusCode::BAD_GATEWAY, "<html>").into_response()).await);
+    assert!(matches!(busy.verify(&request).await, Err(FacilitatorError::Unavailable(_))));
+    assert!(matches!(busy.settle(&request).await, Err(FacilitatorError::Indeterminate(_))));
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let endless = |_| {
+        let chunk = || Ok::<_, std::convert::Infallible>(bytes::Bytes::from(vec![b' '; 65_536]));
+        Body::from_stream(futures_util::stream::repeat_with(chunk)).into_response()
+    };
+    let remote = client(&peer(endless).await);
+    let request = request().await;
+    assert!(matches!(remote.supported().await, Err(FacilitatorError::Malformed(_))));
+    assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Malformed(_))));
+    assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Indeterminate(_))));
+}
+
+#[tokio::test]
+async fn silence_at_settlement_is_unknown_and_silence_before_it_is_not() {
+    let silent = |_| {
+        Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::convert::Infallible>>()).into_response()
+    };
+    let remote = client(&peer(silent).await).timeout(Duration::from_millis(50));
+    let request = request().await;
+    assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Unavailable(_))));
+    assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Indeterminate(_))));
+}
+
+#[tokio::test]
+async fn nothing_was_sent_to_a_facilitator_that_is_not_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let remote = RemoteFacilitator::new(&url).unwrap().first_pause(Duration::from_millis(1));
+    let request = request().await;
+    assert!(matches!(remote.supported().await, Err(FacilitatorError::Unavailable(_))));
+    assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Unavailable(_))));
+    assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Unavailable(_))));
+}
+
+#[test]
+fn an_address_that_leaks_or_misleads_is_refused() {
+    for bad in ["", "facilitator.example", "ftp://a.example", "https://user:secret@a.example", "https://a.example/?key=secret"]
+    {
+        let error = RemoteFacilitator::new(bad).unwrap_err();
+        assert!(matches!(error, RemoteError::Url(_)), "{bad}");
+        assert!(!error.to_string().contains("secret"));
+    }
+    let token = |url: &str, token: &str| RemoteFacilitator::new(url).unwrap().bearer_token(token);
+    assert!(matches!(token("http://a.example", "sesame"), Err(RemoteError::TokenInTheClear)));
+    assert!(matches!(token("https://a.example", "se\nsame"), Err(RemoteError::Token)));
+    assert!(token("http://localhost:4021", "sesame").is_ok() && token("http://127.0.0.1:4021", "sesame").is_ok());
+}
