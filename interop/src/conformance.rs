@@ -8,7 +8,7 @@ use tokio::{process::Command, time::timeout};
 
 use crate::installed;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Which part of the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

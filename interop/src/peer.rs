@@ -12,8 +12,8 @@ use tokio::{
 
 use crate::installed;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
-const PURCHASE_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
+const PURCHASE_LIMIT: Duration = Duration::from_mins(1);
 
 /// A script of `interop/peers/`, with the installed set that it runs on.
 #[derive(Debug, Clone, Copy)]

@@ -28,9 +28,9 @@ role! {
         Farthing = "farthing",
         /// `@x402/fetch`.
         Ts = "ts",
-        /// PyPI `x402` over httpx.
+        /// Python `x402` over httpx.
         PythonHttpx = "python_httpx",
-        /// PyPI `x402` over requests.
+        /// Python `x402` over requests.
         PythonRequests = "python_requests",
         /// `x402-fetch`, which knows version 1 only.
         V1 = "v1",
@@ -44,7 +44,7 @@ role! {
         Farthing = "farthing",
         /// `@x402/express`: version 2.
         Ts = "ts",
-        /// PyPI `x402` in FastAPI: version 2.
+        /// Python `x402` in a `FastAPI` app: version 2.
         Python = "python",
         /// `x402-express`: version 1.
         V1 = "v1",

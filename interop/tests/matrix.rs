@@ -42,8 +42,7 @@ farthing_interop::combinations! {
 
 #[test]
 fn every_combination_with_farthing_in_it_is_tested() -> Result<()> {
-    let mut expected: Vec<String> =
-        Combination::all().filter(|it| it.has_farthing()).map(|it| it.to_string()).collect();
+    let mut expected: Vec<String> = Combination::all().filter(|it| it.has_farthing()).map(|it| it.to_string()).collect();
     let mut tested = COMBINATIONS.to_vec();
     expected.sort();
     tested.sort_unstable();

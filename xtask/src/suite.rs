@@ -35,8 +35,8 @@ impl Tally {
         Ok(())
     }
 
-    /// Adds a closing line of nextest ("Summary [ 2s] 3 tests run: 2 passed, 1 failed, 0 skipped") or of cargo test
-    /// ("test result: ok. 3 passed; 0 failed; 0 ignored; …"). Other lines count nothing.
+    /// Adds a closing line of nextest (`Summary [ 2s] 3 tests run: 2 passed, 1 failed, 0 skipped`) or of cargo test
+    /// (`test result: ok. 3 passed; 0 failed; 0 ignored; …`). Other lines count nothing.
     fn add_line(&mut self, line: &str) {
         let line = line.trim();
         let counts = if line.starts_with("Summary [") {

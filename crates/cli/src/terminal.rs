@@ -18,6 +18,8 @@ pub const ACCENT: Style = AnsiColor::Cyan.on_default();
 pub const PLAIN: anstyle::Reset = anstyle::Reset;
 
 const BAR_CELLS: usize = 24;
+/// The most of a stranger's text that is shown, in characters.
+const MAX_SHOWN_CHARS: usize = 500;
 
 /// A progress line that is redrawn in place on a terminal, and written once, when done, elsewhere.
 pub struct Progress {
@@ -57,7 +59,29 @@ pub fn short(text: &str) -> String {
     }
 }
 
+/// A stranger's text as it may be shown: without the control characters that could redraw the terminal, and cut.
+pub fn plain(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(MAX_SHOWN_CHARS).collect()
+}
+
 fn flush() {
     // A terminal that went away is found out by the next line that matters.
     let _gone = std::io::stdout().flush().is_err();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_cannot_draw_on_the_terminal() {
+        assert_eq!(plain("free\x1b[2J\r\n\u{9b}31mbeer"), "free[2J31mbeer");
+    }
+
+    #[test]
+    fn long_names_are_cut_in_the_middle() {
+        assert_eq!(short("0x209693Bc6afc0C5328bA36FaF03C514EF312287C"), "0x2096…287C");
+        assert_eq!(short("0x1234"), "0x1234");
+        assert_eq!(short("ééééééééééééééééé"), "ééééééééééééééééé");
+    }
 }

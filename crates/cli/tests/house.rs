@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "farthing-cli",
         &["farthing", "farthing-core", "farthing-evm", "farthing-client", "farthing-server", "farthing-facilitator", "farthing-devnet"],
     ),
-    ("farthing-testkit", &["farthing-core", "farthing-evm", "farthing-devnet"]),
+    ("farthing-testkit", &["farthing-core", "farthing-devnet", "farthing-evm", "farthing-facilitator"]),
     ("xtask", &[]),
 ];
 

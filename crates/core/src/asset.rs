@@ -93,3 +93,26 @@ pub struct Asset {
     /// Whether one unit stands for one US dollar, so that a price in dollars can be asked in it.
     pub usd: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_letters() {
+        for name in ["0x036CbD53842c5426634e7929541eC2318f3dCF7e", "2wKupLR9q6wXYppw8Gr2NvWxKBUqm4PPJKkQfoxHDBg4", "!", "~"] {
+            assert_eq!(name.parse::<AssetId>().unwrap().as_str(), name);
+            assert_eq!(serde_json::to_string(&name.parse::<AccountId>().unwrap()).unwrap(), format!("\"{name}\""));
+        }
+        assert_ne!("0xA".parse::<AccountId>(), "0xa".parse::<AccountId>());
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_on_any_chain_is_refused() {
+        for bad in ["", " ", "0x A", "0xA\n", "\u{0430}", "\u{0}", &"a".repeat(257)] {
+            assert!(bad.parse::<AssetId>().is_err(), "{bad:?} was taken for an asset");
+            assert!(bad.parse::<AccountId>().is_err(), "{bad:?} was taken for an account");
+        }
+        assert!("a".repeat(100_000).parse::<AssetId>().unwrap_err().to_string().len() < 250);
+    }
+}

@@ -25,6 +25,7 @@ pub trait Facilitator: Send + Sync {
     /// Checks a payment; no money moves.
     fn verify<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>>;
 
-    /// Moves the money. A payment that was settled before gets the same answer again.
+    /// Moves the money, once. The same request gets the same answer again, so that a lost answer loses no money; another
+    /// request with a payment that was settled is refused.
     fn settle<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>>;
 }

@@ -112,7 +112,8 @@ pub enum SettleError {
     /// Nothing moved, and this payment will not settle.
     #[error("{0}")]
     Rejected(Refusal),
-    /// Nothing was sent: it is safe to try again.
+    /// Nothing was sent, and nothing can land any more: it is safe to try again. A scheme that is not sure says
+    /// [`SettleError::Unknown`].
     #[error("nothing was sent")]
     NotSent(#[source] Source),
     /// Sent, and its outcome is not known: reconcile, never send another.
@@ -218,7 +219,8 @@ pub trait FacilitatorScheme: Send + Sync {
         log: &dyn SendLog,
     ) -> impl Future<Output = Result<Settlement, SettleError>> + Send;
 
-    /// What became of a transaction that was sent for this payment.
+    /// What became of a transaction that was sent for this payment: settled only if it moved exactly what this payment
+    /// authorises, failed only if it never can. Sends nothing.
     fn outcome(
         &self,
         payment: &Payment<Self::Payload, Self::Extra>,
@@ -266,7 +268,8 @@ impl From<VerifyError> for SettleError {
 impl PaymentFlow {
     /// The flow that an offer's `extra.paymentFlow` asks for.
     pub fn of(requirements: &PaymentRequirements) -> Result<Self, Refusal> {
-        match requirements.extra.get("paymentFlow").map(serde_json::Value::as_str) {
+        let flow = requirements.extra.get("paymentFlow").filter(|flow| !flow.is_null());
+        match flow.map(serde_json::Value::as_str) {
             None | Some(Some("authorization")) => Ok(Self::Authorization),
             Some(Some("upfront")) => Ok(Self::Upfront),
             Some(Some("escrow")) => Ok(Self::Escrow),

@@ -31,12 +31,7 @@ pub struct ChainConfig {
 impl ChainConfig {
     /// A network with a node and default limits.
     pub fn new(network: Network, rpc_url: RpcUrl) -> Self {
-        Self {
-            network,
-            node: NodeConfig::new(rpc_url),
-            confirm: ConfirmConfig::default(),
-            gas: GasConfig::default(),
-        }
+        Self { network, node: NodeConfig::new(rpc_url), confirm: ConfirmConfig::default(), gas: GasConfig::default() }
     }
 }
 
@@ -151,7 +146,7 @@ pub struct AssetConfig {
 
 /// A node's address, kept out of every log and error: it may carry an API key.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct RpcUrl(Zeroizing<String>);
 
 impl RpcUrl {
@@ -162,6 +157,12 @@ impl RpcUrl {
 
     pub(crate) fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for RpcUrl {
+    fn from(url: String) -> Self {
+        Self::new(url)
     }
 }
 

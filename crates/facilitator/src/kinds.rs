@@ -16,26 +16,27 @@ const MAX_LISTED_KINDS: usize = 20;
 /// The schemes, and which of them serves which kind.
 pub(crate) struct Kinds {
     schemes: FacilitatorSchemes,
-    served: HashMap<(String, Network), Vec<(Version, usize)>>,
+    /// By scheme and network: in which versions, each by which of the schemes.
+    served: HashMap<String, HashMap<Network, Vec<(Version, usize)>>>,
     listed: String,
 }
 
 impl Kinds {
     pub(crate) fn of(schemes: FacilitatorSchemes) -> Result<Self, BuildError> {
-        let mut served: HashMap<(String, Network), Vec<(Version, usize)>> = HashMap::new();
+        let mut served: HashMap<String, HashMap<Network, Vec<(Version, usize)>>> = HashMap::new();
         let mut names = Vec::new();
-        for (index, kind) in
-            schemes.iter().enumerate().flat_map(|(index, scheme)| scheme.kinds().into_iter().map(move |kind| (index, kind)))
-        {
-            let name = format!("{} on {}", kind.scheme, kind.network);
-            let versions = served.entry((kind.scheme, kind.network)).or_default();
-            if versions.iter().any(|(version, _)| *version == kind.x402_version) {
-                return Err(BuildError::DuplicateKind(name));
+        for (index, scheme) in schemes.iter().enumerate() {
+            for kind in scheme.kinds() {
+                let name = format!("{} on {}", kind.scheme, kind.network);
+                let versions = served.entry(kind.scheme).or_default().entry(kind.network).or_default();
+                if versions.iter().any(|(version, _)| *version == kind.x402_version) {
+                    return Err(BuildError::DuplicateKind(name));
+                }
+                if versions.is_empty() {
+                    names.push(name);
+                }
+                versions.push((kind.x402_version, index));
             }
-            if versions.is_empty() {
-                names.push(name);
-            }
-            versions.push((kind.x402_version, index));
         }
         if served.is_empty() {
             return Err(BuildError::NoKinds);
@@ -50,23 +51,25 @@ impl Kinds {
     /// The scheme that serves what the seller asks for.
     pub(crate) fn scheme_for(&self, request: &PaymentRequest) -> Result<&Arc<dyn AnyFacilitatorScheme>, Refusal> {
         let (scheme, network) = (&request.requirements.scheme, &request.requirements.network);
-        let Some(versions) = self.served.get(&(scheme.clone(), network.clone())) else {
-            let (reason, field, got) = if self.served.keys().any(|(served, _)| served == scheme) {
-                (Reason::InvalidNetwork, "network", network.as_str())
-            } else {
-                (Reason::UnsupportedScheme, "scheme", short(scheme))
-            };
-            return Err(self.not_served(reason, field, format!("{got:?}")));
-        };
-        let by_version = versions.iter().find(|(version, _)| *version == request.version);
-        by_version
-            .and_then(|(_, index)| self.schemes.get(*index))
-            .ok_or_else(|| self.not_served(Reason::InvalidX402Version, "x402Version", request.version.number().to_string()))
+        let networks = self.served.get(scheme);
+        let networks = networks.ok_or_else(|| self.not_served(Reason::UnsupportedScheme, "scheme", &quoted(scheme)))?;
+        let versions = networks.get(network);
+        let versions = versions.ok_or_else(|| self.not_served(Reason::InvalidNetwork, "network", &quoted(network.as_str())))?;
+        let serving = versions.iter().find(|(version, _)| *version == request.version);
+        serving.and_then(|(_, index)| self.schemes.get(*index)).ok_or_else(|| {
+            let expected = if request.version == Version::V1 { Version::V2 } else { Version::V1 };
+            let expected = format!("{}, the only version in which {scheme} on {network} is served here", expected.number());
+            Refusal::mismatch(Reason::InvalidX402Version, "x402Version", expected, request.version.number())
+        })
     }
 
-    fn not_served(&self, reason: Reason, field: &str, got: String) -> Refusal {
+    fn not_served(&self, reason: Reason, field: &str, got: &str) -> Refusal {
         Refusal::mismatch(reason, field, format!("one of what is served here ({})", self.listed), got)
     }
+}
+
+fn quoted(text: &str) -> String {
+    format!("{:?}", short(text))
 }
 
 fn list(names: &[String]) -> String {

@@ -149,7 +149,8 @@ impl Local {
             }
         };
         let slot = Arc::clone(&self.settles).try_acquire_owned();
-        let slot = slot.map_err(|_| overloaded("settlements", MAX_SETTLES_IN_FLIGHT))?;
+        // Held by whoever waits and by the work itself, which may go on when nobody waits any more.
+        let slot = Arc::new(slot.map_err(|_| overloaded("settlements", MAX_SETTLES_IN_FLIGHT))?);
         let job = Job {
             scheme: Arc::clone(scheme),
             settlements: Arc::clone(&self.settlements),
@@ -157,20 +158,21 @@ impl Local {
             request: settle::fingerprint(request).map_err(unavailable)?,
             network: network.clone(),
         };
-        match self.take_turn(job, slot).await {
+        match self.take_turn(job, &slot).await {
             Some(wait) => wait.answer().await?.map_err(unavailable),
             None => Ok(SettleResponse::failure(settle::in_flight(), Some(network))),
         }
     }
 
     /// Settles when it is this request's turn, or finds the copy that does; `None` if the turn does not come.
-    async fn take_turn(&self, job: Job, slot: OwnedSemaphorePermit) -> Option<Wait> {
+    async fn take_turn(&self, job: Job, slot: &Arc<OwnedSemaphorePermit>) -> Option<Wait> {
         let deadline = Instant::now() + Duration::from_secs(TURN_TIMEOUT_SECONDS);
         loop {
             match self.flights.turn(job.payment.key, &job.request) {
                 Turn::Other(wait) => tokio::time::timeout_at(deadline, wait.end()).await.ok()?,
                 Turn::Copy(wait) => return Some(wait),
                 Turn::Lead(lead, wait) => {
+                    let slot = Arc::clone(slot);
                     let flight = async move {
                         settle::fly(job, lead).await;
                         drop(slot);

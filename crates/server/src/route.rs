@@ -19,9 +19,6 @@ pub const DEFAULT_MAX_TIMEOUT_SECONDS: u64 = 300;
 /// The most offers that one route makes.
 pub const MAX_OFFERS: usize = 32;
 
-/// The first words of a challenge to somebody who has not paid yet.
-pub(crate) const PAYMENT_REQUIRED: &str = "Payment required";
-
 /// Why a route cannot be priced so. All of these are found at start-up.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
@@ -153,10 +150,10 @@ impl Route {
         self.mime_type = mime_type.unwrap_or_else(|| std::mem::take(&mut self.mime_type));
     }
 
-    /// Takes over what a person should know from the route that this one replaces.
-    pub(crate) fn described_as(mut self, other: Self) -> Self {
-        self.describe(Some(other.description), Some(other.mime_type));
-        self
+    /// Makes the other's offers under its own description.
+    pub(crate) fn take_offers_of(&mut self, other: Self) {
+        let Self { description, mime_type, .. } = std::mem::replace(self, other);
+        self.describe(Some(description), Some(mime_type));
     }
 }
 

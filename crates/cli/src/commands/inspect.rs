@@ -8,7 +8,7 @@ use farthing::client::Client;
 use super::pay::{Purse, report_error};
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
-use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, STRONG};
+use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, STRONG, plain};
 
 /// What `farthing inspect` takes.
 #[derive(Args)]
@@ -25,7 +25,7 @@ pub struct Arguments {
 /// Shows the terms.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     logging::start(LogFormat::Text, "error");
-    let client = arguments.purse.client_or_watcher()?;
+    let client = arguments.purse.client_if_any()?;
     show(&client, &arguments.url, arguments.json).await
 }
 
@@ -43,13 +43,13 @@ pub async fn show(client: &Client, url: &str, as_json: bool) -> anyhow::Result<E
     if let Some(resource) = &terms.resource
         && !resource.description.is_empty()
     {
-        anstream::println!("{}", resource.description);
+        anstream::println!("{}", plain(&resource.description));
     }
     for offer in &terms.offers {
         let mark = if offer.is_payable { format!("{GOOD}✓{PLAIN}") } else { format!("{BAD}✗{PLAIN}") };
-        let price = offer.price.as_deref().or(offer.amount.as_deref()).unwrap_or("?");
-        let network = offer.network.as_deref().unwrap_or("?");
-        let payee = offer.pay_to.as_deref().unwrap_or("?");
+        let price = plain(offer.price.as_deref().or(offer.amount.as_deref()).unwrap_or("?"));
+        let network = plain(offer.network.as_deref().unwrap_or("?"));
+        let payee = plain(offer.pay_to.as_deref().unwrap_or("?"));
         anstream::println!("  {mark} {}. {ACCENT}{price}{PLAIN} on {network} {FAINT}to {payee}{PLAIN}", offer.number);
         if let Some(why) = &offer.why {
             anstream::println!("       {why}");

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use farthing::client::{Client, Error, PaymentFacts, PaymentOutcome, RequestBuilder, Response};
+use farthing::client::{Builder, Client, Error, PaymentFacts, PaymentOutcome, RequestBuilder, Response};
 use serde_json::json;
 
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, short};
+
+const DEFAULT_WALLET: &str = "env:EVM_PRIVATE_KEY";
+const DEFAULT_WALLET_VARIABLE: &str = "EVM_PRIVATE_KEY";
 
 /// What `farthing pay` takes.
 #[derive(Args)]
@@ -44,7 +47,7 @@ pub struct Arguments {
 #[derive(Args)]
 pub struct Purse {
     /// Where the wallet's key is kept: env:NAME or file:PATH.
-    #[arg(long, default_value = "env:EVM_PRIVATE_KEY", value_name = "REFERENCE")]
+    #[arg(long, default_value = DEFAULT_WALLET, value_name = "REFERENCE")]
     wallet: String,
     /// The most that this request may cost, in dollars such as '$0.05' [default: $1].
     #[arg(long, value_name = "PRICE")]
@@ -58,11 +61,21 @@ pub struct Purse {
 }
 
 impl Purse {
-    /// The client with these limits.
+    /// The client with this wallet and these limits.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let mut builder = farthing::Client::builder().wallet(&self.wallet).with_context(|| {
-            format!("the wallet's key was not found; set the variable, or say where it is with --wallet ({} was tried)", self.wallet)
-        })?;
+        let builder = farthing::Client::builder().wallet(&self.wallet).context(
+            "the wallet could not be opened; say where its key is kept with --wallet env:NAME or --wallet file:PATH",
+        )?;
+        self.limited(builder)
+    }
+
+    /// The same, but one that only looks if the default wallet is not there.
+    pub fn client_if_any(&self) -> anyhow::Result<Client> {
+        let is_missing = self.wallet == DEFAULT_WALLET && std::env::var_os(DEFAULT_WALLET_VARIABLE).is_none();
+        if is_missing { self.limited(farthing::Client::builder()) } else { self.client() }
+    }
+
+    fn limited(&self, mut builder: Builder) -> anyhow::Result<Client> {
         if let Some(max) = &self.max_amount {
             let dollars = if max.starts_with('$') { max.clone() } else { format!("${max}") };
             builder = builder.limit(&format!("{dollars} per payment")).context("--max-amount")?;

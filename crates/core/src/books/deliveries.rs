@@ -101,3 +101,46 @@ impl Deliveries for MemoryDeliveries {
         Box::pin(std::future::ready(Ok(())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::now;
+    use super::*;
+
+    const KEY: PaymentKey = PaymentKey([1; 32]);
+
+    fn request(text: &str) -> Fingerprint {
+        Fingerprint(text.to_owned())
+    }
+
+    #[test]
+    fn one_claim_wins_until_it_is_cancelled() {
+        let book = MemoryDeliveries::default();
+        assert_eq!(now(book.claim(KEY, &request("one"))), DeliveryClaim::New);
+        assert_eq!(now(book.claim(KEY, &request("one"))), DeliveryClaim::Taken(Delivery::Claimed));
+        assert_eq!(now(book.claim(KEY, &request("other"))), DeliveryClaim::Taken(Delivery::Claimed));
+        now(book.cancel(KEY));
+        assert_eq!(now(book.claim(KEY, &request("other"))), DeliveryClaim::New);
+    }
+
+    #[test]
+    fn only_the_same_request_takes_up_an_unsettled_delivery() {
+        let book = MemoryDeliveries::default();
+        now(book.claim(KEY, &request("one")));
+        now(book.unsettled(KEY));
+        now(book.cancel(KEY));
+        assert_eq!(now(book.claim(KEY, &request("other"))), DeliveryClaim::Taken(Delivery::Unsettled));
+        assert_eq!(now(book.claim(KEY, &request("one"))), DeliveryClaim::Resumed);
+        assert_eq!(now(book.claim(KEY, &request("one"))), DeliveryClaim::Taken(Delivery::Claimed));
+    }
+
+    #[test]
+    fn a_served_payment_is_used_up() {
+        let book = MemoryDeliveries::default();
+        let transaction = TransactionId("0x1".to_owned());
+        now(book.claim(KEY, &request("one")));
+        now(book.served(KEY, &transaction));
+        now(book.cancel(KEY));
+        assert_eq!(now(book.claim(KEY, &request("one"))), DeliveryClaim::Taken(Delivery::Served(transaction)));
+    }
+}

@@ -23,3 +23,12 @@ pub struct BookError(#[source] pub crate::Source);
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+/// What a book in memory answers; it never waits.
+#[cfg(test)]
+fn now<T>(mut future: crate::BoxFuture<'_, Result<T, BookError>>) -> T {
+    match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(answer) => answer.unwrap(),
+        std::task::Poll::Pending => panic!("a book in memory waits"),
+    }
+}

@@ -124,3 +124,69 @@ impl Settlements for MemorySettlements {
         Box::pin(std::future::ready(Ok(())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::now;
+    use super::*;
+    use crate::reason::Reason;
+
+    const KEY: PaymentKey = PaymentKey([1; 32]);
+
+    fn request(text: &str) -> Fingerprint {
+        Fingerprint(text.to_owned())
+    }
+
+    fn settlement() -> Settlement {
+        Settlement {
+            transaction: TransactionId("0x1".to_owned()),
+            network: "eip155:84532".parse().unwrap(),
+            payer: "0xPayer".parse().unwrap(),
+            amount: crate::amount::Amount::from(1),
+        }
+    }
+
+    #[test]
+    fn one_claim_wins_and_the_others_learn_whose_it_is() {
+        let book = MemorySettlements::default();
+        assert_eq!(now(book.state(KEY)), None);
+        assert_eq!(now(book.claim(KEY, &request("one"))), SettlementClaim::New);
+        assert_eq!(now(book.claim(KEY, &request("one"))), SettlementClaim::Resumed(SettlementState::Claimed));
+        assert_eq!(now(book.claim(KEY, &request("other"))), SettlementClaim::Taken(SettlementState::Claimed));
+        assert_eq!(now(book.claim(PaymentKey([2; 32]), &request("one"))), SettlementClaim::New);
+        let settlement = settlement();
+        now(book.sending(KEY, &settlement.transaction, b"signed"));
+        assert_eq!(now(book.state(KEY)), Some(SettlementState::Sending(settlement.transaction.clone())));
+        now(book.settled(KEY, &settlement));
+        assert_eq!(
+            now(book.claim(KEY, &request("one"))),
+            SettlementClaim::Resumed(SettlementState::Settled(settlement.clone()))
+        );
+        assert_eq!(now(book.claim(KEY, &request("other"))), SettlementClaim::Taken(SettlementState::Settled(settlement)));
+    }
+
+    #[test]
+    fn only_a_claim_without_a_transaction_can_be_given_back() {
+        let book = MemorySettlements::default();
+        now(book.claim(KEY, &request("one")));
+        now(book.release(KEY));
+        assert_eq!(now(book.state(KEY)), None);
+        now(book.claim(KEY, &request("one")));
+        let transaction = settlement().transaction;
+        now(book.sending(KEY, &transaction, b"signed"));
+        now(book.release(KEY));
+        assert_eq!(now(book.state(KEY)), Some(SettlementState::Sending(transaction)));
+    }
+
+    #[test]
+    fn after_a_transaction_that_moved_nothing_the_payment_may_be_tried_again() {
+        let book = MemorySettlements::default();
+        now(book.claim(KEY, &request("one")));
+        now(book.sending(KEY, &settlement().transaction, b"signed"));
+        let refusal = Refusal::new(Reason::InvalidTransactionState, "it reverted");
+        now(book.dead(KEY, &refusal));
+        assert_eq!(now(book.state(KEY)), Some(SettlementState::Dead(refusal)));
+        assert_eq!(now(book.claim(KEY, &request("other"))), SettlementClaim::New);
+        assert_eq!(now(book.claim(KEY, &request("one"))), SettlementClaim::Taken(SettlementState::Claimed));
+    }
+}

@@ -35,7 +35,6 @@ pub(super) async fn follow(relayer: Weak<Inner>, wake: Arc<Notify>) {
         let pause = {
             let Some(inner) = relayer.upgrade() else { return };
             let mut tracked = inner.tracked();
-            tracked.abandon();
             if tracked.is_empty() {
                 tracked.task = None;
                 return;
@@ -50,11 +49,14 @@ pub(super) async fn follow(relayer: Weak<Inner>, wake: Arc<Notify>) {
         let round = inner.round().await;
         last = Instant::now();
         match (&round, failing) {
-            (Err(error), false) => tracing::warn!(chain_id = inner.chain_id, %error, "receipts cannot be asked for; trying again"),
+            (Err(error), false) => {
+                tracing::warn!(chain_id = inner.chain_id, %error, "receipts cannot be asked for; trying again")
+            }
             (Ok(()), true) => tracing::info!(chain_id = inner.chain_id, "receipts can be asked for again"),
             _ => {}
         }
         failing = round.is_err();
+        inner.tracked().abandon();
     }
 }
 
@@ -120,11 +122,11 @@ impl Inner {
         let Some(Ok(fees)) = self.fees.current() else { return self.catch_up().await };
         let order = Order { to: self.signer.address(), data: Bytes::new(), gas_units: GAP_GAS_UNITS };
         let mut calls = Vec::new();
-        for lease in gap.take(GAPS_PER_ROUND).filter_map(|nonce| self.lane.take_gap(nonce)) {
+        for mut lease in gap.take(GAPS_PER_ROUND).filter_map(|nonce| self.lane.take_gap(nonce)) {
             let Ok(signed) = self.sign(lease.nonce(), fees, &order).await else { continue };
             calls.push(Call::broadcast(&signed.bytes));
             self.track((lease.nonce(), signed.hash), signed.bytes, None);
-            lease.used();
+            lease.keep();
         }
         if calls.is_empty() {
             return Ok(());

@@ -44,6 +44,11 @@ pub(super) struct Lease {
 }
 
 impl Lane {
+    /// Whether the chain has said where the line starts.
+    pub(super) fn is_known(&self) -> bool {
+        self.state().next.is_some()
+    }
+
     /// The lowest nonce that is free, if the chain has said where the line starts.
     pub(super) fn take(&self) -> Option<Lease> {
         let mut state = self.state();
@@ -112,12 +117,17 @@ impl Lease {
         self.nonce
     }
 
-    /// The nonce is used, by this transaction or by somebody else's: it does not come back.
-    pub(super) fn used(mut self) {
+    /// The nonce is used, by this transaction or by somebody else's: it does not come back, unless it is given back.
+    pub(super) fn keep(&mut self) {
         self.kept = true;
         let mut state = self.lane.state();
         state.leased.remove(&self.nonce);
         state.touch();
+    }
+
+    /// The transaction was certainly refused: the nonce is free again.
+    pub(super) fn give_back(mut self) {
+        self.kept = false;
     }
 }
 
@@ -161,21 +171,22 @@ mod tests {
     #[tokio::test]
     async fn a_nonce_that_came_back_goes_out_first() {
         let lane = lane_at(0);
-        let (first, second, third) = (lane.take().unwrap(), lane.take().unwrap(), lane.take().unwrap());
-        first.used();
+        let (mut first, second, mut third) = (lane.take().unwrap(), lane.take().unwrap(), lane.take().unwrap());
+        first.keep();
         drop(second);
         assert_eq!(lane.take().unwrap().nonce(), 1);
-        third.used();
+        third.keep();
         assert_eq!(lane.take().unwrap().nonce(), 1, "it was dropped, so it came back again");
     }
 
     #[tokio::test]
     async fn at_the_end_the_line_gets_shorter() {
         let lane = lane_at(0);
-        let (first, second, third) = (lane.take().unwrap(), lane.take().unwrap(), lane.take().unwrap());
-        first.used();
+        let (mut first, second, mut third) = (lane.take().unwrap(), lane.take().unwrap(), lane.take().unwrap());
+        first.keep();
         drop(second);
-        drop(third);
+        third.keep();
+        third.give_back();
         assert_eq!(lane.state().next, Some(1));
         assert!(lane.state().freed.is_empty());
     }
@@ -194,7 +205,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_count_is_taken_over_downwards_only_from_a_still_lane() {
         let lane = lane_at(5);
-        lane.take().unwrap().used();
+        lane.take().unwrap().keep();
         lane.sync(3, lane.mark(), true);
         assert_eq!(lane.state().next, Some(6), "a node may lag behind");
         tokio::time::advance(STILL).await;
@@ -213,13 +224,13 @@ mod tests {
     #[tokio::test]
     async fn a_gap_is_filled_unless_somebody_signs_for_it() {
         let lane = lane_at(0);
-        let (first, second) = (lane.take().unwrap(), lane.take().unwrap());
-        second.used();
+        let (first, mut second) = (lane.take().unwrap(), lane.take().unwrap());
+        second.keep();
         assert!(lane.take_gap(0).is_none(), "the first is being signed");
         drop(first);
-        let gap = lane.take_gap(0).unwrap();
+        let mut gap = lane.take_gap(0).unwrap();
         assert_eq!(lane.take().unwrap().nonce(), 2, "the gap is taken");
-        gap.used();
+        gap.keep();
         assert!(lane.take_gap(2).is_none(), "that is no gap but the end of the line");
     }
 
@@ -240,9 +251,9 @@ mod tests {
                     _ if held.is_empty() => {}
                     2 => drop(held.swap_remove(which.index(held.len()))),
                     _ => {
-                        let lease = held.swap_remove(which.index(held.len()));
+                        let mut lease = held.swap_remove(which.index(held.len()));
                         used.insert(lease.nonce());
-                        lease.used();
+                        lease.keep();
                     }
                 }
             }

@@ -27,8 +27,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use self::broadcast::Broadcast;
-use self::fees::{FeeBook, Fees};
 pub use self::fees::FeesAboveCap;
+use self::fees::{FeeBook, Fees};
 use self::lane::{Lane, Lease, Mark};
 use self::tracked::{Key, MAX_TRACKED, Tracked};
 use crate::config::{ConfirmConfig, GasConfig};
@@ -167,30 +167,33 @@ impl Relayer {
     /// Signs, writes down, broadcasts. `Ok` means that it may be on its way: wait for its receipt.
     pub async fn send(&self, order: &Order, log: &dyn SendLog) -> Result<Sent, RelayError> {
         for _ in 0..MAX_ATTEMPTS {
-            let (fees, lease) = self.0.ready().await?;
+            let (fees, mut lease) = self.0.ready().await?;
             let signed = self.0.sign(lease.nonce(), fees, order).await?;
             let hash = signed.hash;
             log.sending(&TransactionId(hash.to_string()), &signed.bytes).await.map_err(RelayError::Log)?;
             let (sender, receipt) = oneshot::channel();
             let key = (lease.nonce(), hash);
+            // From here on the transaction is followed, even if the caller goes away in the middle of the broadcast.
             self.0.track(key, signed.bytes.clone(), Some(sender));
-            match self.0.broadcast(key, &signed.bytes).await {
-                (Broadcast::Accepted | Broadcast::Unclear, _) => {
-                    lease.used();
+            lease.keep();
+            let (broadcast, error) = self.0.broadcast(key, &signed.bytes).await;
+            match broadcast {
+                Broadcast::Accepted | Broadcast::Unclear => {
                     tracing::debug!(chain_id = self.0.chain_id, transaction = %hash, nonce = key.0, "sent a transaction");
                     return Ok(Sent { hash, receipt });
                 }
-                (Broadcast::NonceTaken, _) => {
-                    lease.used();
+                Broadcast::NonceTaken => {
                     self.0.tracked().remove(key);
                     self.0.catch_up().await?;
                 }
-                (Broadcast::Underpriced, _) => {
+                Broadcast::Underpriced => {
                     self.0.tracked().remove(key);
+                    lease.give_back();
                     self.0.fees.forget();
                 }
-                (Broadcast::Refused, error) => {
+                Broadcast::Refused => {
                     self.0.tracked().remove(key);
+                    lease.give_back();
                     let error = error.unwrap_or(CallError { code: 0, message: String::new(), data: None });
                     return Err(RelayError::Refused { account: self.address(), error });
                 }
@@ -226,11 +229,10 @@ impl Inner {
                     return Ok((fees, lease));
                 }
             }
-            let asking = self.asking.lock().await;
-            if self.fees.current().is_none() || self.lane.take().is_none() {
+            let _asking = self.asking.lock().await;
+            if self.fees.current().is_none() || !self.lane.is_known() {
                 self.catch_up().await?;
             }
-            drop(asking);
         }
         Err(RelayError::Contended(self.signer.address()))
     }

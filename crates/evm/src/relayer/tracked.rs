@@ -49,7 +49,13 @@ impl Tracked {
         self.entries.len() >= MAX_TRACKED
     }
 
-    pub(super) fn insert(&mut self, key: Key, signed: Bytes, rebroadcast_at: Instant, waiter: Option<oneshot::Sender<Receipt>>) {
+    pub(super) fn insert(
+        &mut self,
+        key: Key,
+        signed: Bytes,
+        rebroadcast_at: Instant,
+        waiter: Option<oneshot::Sender<Receipt>>,
+    ) {
         let now = Instant::now();
         self.newest = Some(now);
         self.entries.insert(key, Entry { signed, since: now, rebroadcast_at, waiter });

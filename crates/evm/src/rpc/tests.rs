@@ -86,7 +86,14 @@ fn a_receipt_may_be_missing_but_not_odd() {
     );
     let receipt = read(&good).unwrap().unwrap();
     assert!(receipt.succeeded && receipt.block_number == 16 && receipt.gas_used == 21_000 && receipt.logs.len() == 1);
-    for bad in ["{}", "\"0x1\"", "[]", &good.replace("\"0x1\"", "\"0x2\""), &good.replace("\"0x1\"", "1"), &good.replace("\"0x10\"", "null")] {
+    for bad in [
+        "{}",
+        "\"0x1\"",
+        "[]",
+        &good.replace("\"0x1\"", "\"0x2\""),
+        &good.replace("\"0x1\"", "1"),
+        &good.replace("\"0x10\"", "null"),
+    ] {
         assert!(read(bad).is_err(), "{bad}");
     }
 }
@@ -94,7 +101,8 @@ fn a_receipt_may_be_missing_but_not_odd() {
 #[test]
 fn the_next_base_fee_is_the_last_of_the_history() {
     let read = |json: &str| fee_history(&Ok(RawValue::from_string(json.to_owned()).unwrap()));
-    let json = r#"{"oldestBlock":"0x1","baseFeePerGas":["0x1","0x2","0x3"],"reward":[["0x9"],["0x5"]],"gasUsedRatio":[0.5,0.1]}"#;
+    let json =
+        r#"{"oldestBlock":"0x1","baseFeePerGas":["0x1","0x2","0x3"],"reward":[["0x9"],["0x5"]],"gasUsedRatio":[0.5,0.1]}"#;
     assert_eq!(read(json), Ok(FeeHistory { base_fee_wei: 3, tip_wei: 9 }));
     assert_eq!(read(r#"{"baseFeePerGas":["0x3"],"reward":null}"#), Ok(FeeHistory { base_fee_wei: 3, tip_wei: 0 }));
     assert!(read(r#"{"baseFeePerGas":[]}"#).is_err());

@@ -1,13 +1,14 @@
 //! Settling payments, with everything that can happen on the way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use farthing_core::BoxFuture;
 use farthing_core::books::{BookError, Fingerprint, MemorySettlements, SettlementClaim, SettlementState, Settlements};
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
-use farthing_facilitator::SETTLE_TIMEOUT_SECONDS;
+use farthing_facilitator::{MAX_SETTLES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS};
 use http::StatusCode;
 use serde_json::json;
 
@@ -69,6 +70,31 @@ async fn copies_on_many_threads_settle_each_payment_once() {
         assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!(transaction(nonce))));
     }
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_settlements_than_fit_are_sent_away_at_once() {
+    let facilitator = Facilitator::held(Arc::new(MemorySettlements::default()));
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let copies: Vec<_> = (0..MAX_SETTLES_IN_FLIGHT)
+        .map(|_| {
+            let (facilitator, under_way) = (facilitator.clone(), Arc::clone(&under_way));
+            tokio::spawn(async move {
+                under_way.fetch_add(1, Ordering::SeqCst);
+                facilitator.settle(&request(1)).await
+            })
+        })
+        .collect();
+    while under_way.load(Ordering::SeqCst) < MAX_SETTLES_IN_FLIGHT {
+        tokio::task::yield_now().await;
+    }
+    let answer = facilitator.settle(&request(2)).await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
+    facilitator.chain.gate.add_permits(2);
+    for copy in copies {
+        assert_eq!(copy.await.unwrap().json["success"], json!(true));
+    }
+    assert_eq!(facilitator.settle(&request(2)).await.json["success"], json!(true));
 }
 
 #[tokio::test]

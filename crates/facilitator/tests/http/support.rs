@@ -30,6 +30,7 @@ pub const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 pub enum Fault {
     None,
     NodeDown,
+    NodeHangs,
     Reverts,
     NotSentAfterAll,
     Unknown,
@@ -70,9 +71,10 @@ impl Chain {
         *self.fault.lock().unwrap()
     }
 
-    fn reach(&self) -> Result<(), VerifyError> {
+    async fn reach(&self) -> Result<(), VerifyError> {
         self.node_calls.fetch_add(1, Ordering::SeqCst);
         match self.now() {
+            Fault::NodeHangs => std::future::pending().await,
             Fault::NodeDown => Err(VerifyError::Unavailable("connection refused".into())),
             _ => Ok(()),
         }
@@ -149,7 +151,7 @@ impl FacilitatorScheme for Scheme {
             let reason = Reason::InvalidExactEvmPayloadAuthorizationValueMismatch;
             return Err(Refusal::mismatch(reason, "value", payment.requirements.amount, amount).into());
         }
-        self.0.reach()?;
+        self.0.reach().await?;
         Ok(Verified(Settlement {
             transaction: TransactionId(transaction(*nonce)),
             network: payment.requirements.network.clone(),
@@ -184,12 +186,12 @@ impl FacilitatorScheme for Scheme {
 
     async fn outcome(&self, _: &Payment<Payload, Extra>, _: &TransactionId) -> Result<Outcome, VerifyError> {
         self.0.outcomes.fetch_add(1, Ordering::SeqCst);
-        self.0.reach()?;
+        self.0.reach().await?;
         Ok(self.0.outcome.lock().unwrap().clone().unwrap_or(Outcome::Unknown))
     }
 
     async fn ready(&self) -> Result<(), VerifyError> {
-        self.0.reach()
+        self.0.reach().await
     }
 }
 

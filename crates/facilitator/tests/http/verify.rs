@@ -1,6 +1,7 @@
 //! Checking payments.
 
 use farthing_core::scheme::PaymentKey;
+use farthing_facilitator::MAX_VERIFIES_IN_FLIGHT;
 use http::StatusCode;
 use serde_json::json;
 
@@ -54,6 +55,32 @@ async fn a_node_that_cannot_be_reached_is_no_fault_of_the_payment() {
     assert!(!answer.json.to_string().contains("refused"), "{}", answer.json);
     facilitator.chain.fault(Fault::None);
     assert_eq!(facilitator.verify(&request(1)).await.json["isValid"], json!(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_hangs_is_not_waited_for() {
+    let facilitator = Facilitator::with_fault(Fault::NodeHangs);
+    let answer = facilitator.verify(&request(1)).await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_verify_error"));
+    assert_eq!(facilitator.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_verifications_than_fit_are_sent_away_at_once() {
+    let facilitator = Facilitator::with_fault(Fault::NodeHangs);
+    let waiting: Vec<_> = (0..MAX_VERIFIES_IN_FLIGHT)
+        .map(|_| {
+            let facilitator = facilitator.clone();
+            tokio::spawn(async move { facilitator.verify(&request(1)).await })
+        })
+        .collect();
+    while Chain::count(&facilitator.chain.node_calls) < MAX_VERIFIES_IN_FLIGHT {
+        tokio::task::yield_now().await;
+    }
+    let answer = facilitator.verify(&request(1)).await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_verify_error"));
+    assert_eq!(Chain::count(&facilitator.chain.node_calls), MAX_VERIFIES_IN_FLIGHT);
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

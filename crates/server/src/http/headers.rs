@@ -24,8 +24,11 @@ const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
 /// A cache that keeps an answer all the same must not give it to somebody who has not paid.
 const VARIES_BY: &str = "PAYMENT-SIGNATURE, X-PAYMENT";
 
+/// How many headers an answer of our own may have, so that they are given room once.
+const NEW_HEADERS: usize = 7;
+
 /// For everything that is said before the money has moved: nobody keeps it.
-pub(super) const NOBODY_KEEPS: HeaderValue = HeaderValue::from_static("no-store");
+const NOBODY_KEEPS: HeaderValue = HeaderValue::from_static("no-store");
 /// For what was paid for, and for what a payer alone was told.
 pub(super) const PAYER_ALONE: HeaderValue = HeaderValue::from_static("private, no-store");
 
@@ -36,7 +39,15 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes an answer one of a priced route.
+/// Makes an answer of our own one of a priced route.
+pub(super) fn mark_new(headers: &mut HeaderMap) {
+    headers.reserve(NEW_HEADERS);
+    headers.insert(CACHE_CONTROL, NOBODY_KEEPS);
+    headers.insert(VARY, HeaderValue::from_static(VARIES_BY));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+}
+
+/// Makes the answer of a handler, which may have its own ideas, one of a priced route.
 pub(super) fn mark(headers: &mut HeaderMap, cache_control: HeaderValue) {
     for name in &CACHE_OVERRIDES {
         headers.remove(name);

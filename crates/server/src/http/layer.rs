@@ -1,9 +1,12 @@
 //! The layer that prices a route.
 
+use std::sync::Arc;
+
 use farthing_core::price::Price;
 use tower_layer::Layer;
 
 use super::service::PaymentService;
+use super::toll::Toll;
 use crate::route::{Route, RouteError};
 use crate::server::Server;
 
@@ -14,34 +17,33 @@ use crate::server::Server;
 #[derive(Clone)]
 #[must_use = "a layer that is laid over nothing charges for nothing"]
 pub struct PaymentLayer {
-    server: Server,
-    price: Price,
-    route: Route,
-    passes_preflights: bool,
+    /// Shared with all services, because axum lays a layer anew for every request to a router that was not finished.
+    toll: Arc<Toll>,
 }
 
 impl PaymentLayer {
-    pub(crate) const fn new(server: Server, price: Price, route: Route) -> Self {
-        Self { server, price, route, passes_preflights: false }
+    pub(crate) fn new(server: Server, price: Price, route: Route) -> Self {
+        Self { toll: Arc::new(Toll { server, price, route, passes_preflights: false }) }
     }
 
     /// Says what is for sale, for people and for directories. Some facilitators refuse more than 500 characters.
     pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.route.describe(Some(description.into()), None);
+        self.toll_mut().route.describe(Some(description.into()), None);
         self
     }
 
     /// Says what media type the answer has.
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
-        self.route.describe(None, Some(mime_type.into()));
+        self.toll_mut().route.describe(None, Some(mime_type.into()));
         self
     }
 
     /// How long a payment may take from its signature to its settlement, the handler's work included, in seconds.
     /// [`DEFAULT_MAX_TIMEOUT_SECONDS`](crate::route::DEFAULT_MAX_TIMEOUT_SECONDS) unless set.
     pub fn max_timeout_seconds(mut self, seconds: u64) -> Result<Self, RouteError> {
-        let route = Route::build(self.server.accepts(), &self.price, seconds)?;
-        self.route = route.described_as(self.route);
+        let toll = self.toll_mut();
+        let route = Route::build(toll.server.accepts(), &toll.price, seconds)?;
+        toll.route.take_offers_of(route);
         Ok(self)
     }
 
@@ -49,14 +51,18 @@ impl PaymentLayer {
     ///
     /// Only for an inner service that answers preflights and does nothing else for them: a handler for any method would
     /// work for nothing. The better place for a CORS layer is outside this one.
-    pub const fn pass_preflights(mut self) -> Self {
-        self.passes_preflights = true;
+    pub fn pass_preflights(mut self) -> Self {
+        self.toll_mut().passes_preflights = true;
         self
     }
 
     /// What the route asks for.
-    pub const fn route(&self) -> &Route {
-        &self.route
+    pub fn route(&self) -> &Route {
+        &self.toll.route
+    }
+
+    fn toll_mut(&mut self) -> &mut Toll {
+        Arc::make_mut(&mut self.toll)
     }
 }
 
@@ -64,6 +70,6 @@ impl<S> Layer<S> for PaymentLayer {
     type Service = PaymentService<S>;
 
     fn layer(&self, inner: S) -> PaymentService<S> {
-        PaymentService::new(inner, self.server.clone(), self.route.clone(), self.passes_preflights)
+        PaymentService::new(inner, Arc::clone(&self.toll))
     }
 }

@@ -26,6 +26,7 @@ mod headers;
 mod layer;
 mod request;
 mod service;
+mod toll;
 mod work;
 
 pub use body::{Held, PaymentBody};

@@ -1,0 +1,76 @@
+//! `exact` for the seller: completes offers, so that any buyer can sign for them. Pure.
+
+use std::sync::Arc;
+
+use farthing_core::asset::Asset;
+use farthing_core::network::Network;
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::scheme::{Payment, PaymentFlow, PaymentKey, ServerScheme};
+use farthing_core::wire::{PaymentRequirements, SupportedKind};
+
+use super::{Extra, NAME, Payload, payment_key, terms};
+use crate::asset::{AssetTable, TransferMethod};
+use crate::text::{account_id, asset_id};
+
+/// `exact` for the seller.
+#[derive(Clone, Debug)]
+pub struct Server {
+    assets: Arc<AssetTable>,
+}
+
+impl Server {
+    /// Sells for these assets.
+    pub fn new(assets: Arc<AssetTable>) -> Self {
+        Self { assets }
+    }
+}
+
+impl ServerScheme for Server {
+    const NAME: &'static str = NAME;
+    type Extra = Extra;
+    type Payload = Payload;
+
+    fn supports(&self, network: &Network) -> bool {
+        self.assets.on(network).any(|asset| asset.method == TransferMethod::Eip3009)
+    }
+
+    fn assets(&self, network: &Network) -> Vec<Asset> {
+        let assets = self.assets.on(network).filter(|asset| asset.method == TransferMethod::Eip3009);
+        assets.map(|asset| asset.to_asset()).collect()
+    }
+
+    fn complete(&self, mut requirements: PaymentRequirements, kind: &SupportedKind) -> Result<PaymentRequirements, Refusal> {
+        if kind.scheme != NAME || requirements.scheme != NAME {
+            let got = crate::text::quoted(&requirements.scheme);
+            return Err(Refusal::mismatch(Reason::UnsupportedScheme, "scheme", format!("{NAME:?}"), got));
+        }
+        if kind.network != requirements.network {
+            let expected = format!("{}, the network of the facilitator's kind", kind.network);
+            return Err(Refusal::mismatch(Reason::InvalidNetwork, "network", expected, &requirements.network));
+        }
+        let extra: Extra = serde_json::from_value(serde_json::Value::Object(requirements.extra.clone()))
+            .map_err(|error| Refusal::new(Reason::InvalidPaymentRequirements, format!("extra: {error}")))?;
+        let asset = terms::asset_of(&requirements, &extra, &self.assets)?;
+        terms::same_domain(&extra, asset)?;
+        terms::amount_of(&requirements)?;
+        let pay_to = terms::recipient_of(&requirements)?;
+        if pay_to == asset.address {
+            let message = "payTo: expected an account, got the asset's own contract, where money is lost";
+            return Err(Refusal::new(Reason::InvalidPaymentRequirements, message));
+        }
+        self.flow(&requirements)?;
+        requirements.asset = asset_id(asset.address);
+        requirements.pay_to = account_id(pay_to);
+        requirements.extra.insert("name".to_owned(), asset.name.clone().into());
+        requirements.extra.insert("version".to_owned(), asset.version.clone().into());
+        Ok(requirements)
+    }
+
+    fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
+        terms::flow_of(requirements, &[PaymentFlow::Authorization])
+    }
+
+    fn key(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentKey, Refusal> {
+        payment_key(payment)
+    }
+}

@@ -1,0 +1,115 @@
+//! What every role checks of an offer, each fault with its reason.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, U256};
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::scheme::PaymentFlow;
+use farthing_core::wire::PaymentRequirements;
+
+use super::Extra;
+use crate::asset::{AssetTable, KnownAsset, TransferMethod};
+use crate::network::chain_id;
+use crate::text::{parse_address, quoted};
+
+/// The chain of an offer.
+pub(super) fn chain_of(requirements: &PaymentRequirements) -> Result<u64, Refusal> {
+    chain_id(&requirements.network).ok_or_else(|| {
+        Refusal::mismatch(Reason::InvalidNetwork, "network", "an EVM network such as \"eip155:8453\"", &requirements.network)
+    })
+}
+
+/// The contract of an offer's asset.
+pub(super) fn asset_address(requirements: &PaymentRequirements) -> Result<Address, Refusal> {
+    let text = requirements.asset.as_str();
+    parse_address(text).ok_or_else(|| not_an_address("asset", text))
+}
+
+/// The asset of an offer, which must be known here and move by EIP-3009.
+pub(super) fn asset_of<'a>(
+    requirements: &PaymentRequirements,
+    extra: &Extra,
+    assets: &'a AssetTable,
+) -> Result<&'a Arc<KnownAsset>, Refusal> {
+    let (chain_id, address) = (chain_of(requirements)?, asset_address(requirements)?);
+    let Some(asset) = assets.get(chain_id, address) else {
+        return Err(unknown_asset(requirements, assets));
+    };
+    let default = asset.method.to_string();
+    let method = extra.asset_transfer_method.as_deref().unwrap_or(&default);
+    if method == "eip3009" && asset.method == TransferMethod::Eip3009 {
+        return Ok(asset);
+    }
+    Err(Refusal::new(
+        Reason::UnsupportedAssetTransferMethod,
+        format!(
+            "extra.assetTransferMethod: expected \"eip3009\", got {}; {} on {} moves by {} and other methods are not supported here",
+            quoted(method),
+            asset.symbol,
+            asset.network,
+            asset.method,
+        ),
+    ))
+}
+
+/// Whether the offer names the token's EIP-712 domain as it is. What it leaves out is not looked at.
+pub(super) fn same_domain(extra: &Extra, asset: &KnownAsset) -> Result<(), Refusal> {
+    let parts = [
+        (Reason::InvalidExactEvmTokenNameMismatch, "extra.name", &asset.name, &extra.name),
+        (Reason::InvalidExactEvmTokenVersionMismatch, "extra.version", &asset.version, &extra.version),
+    ];
+    for (reason, field, known, got) in parts {
+        if let Some(got) = got.as_ref().filter(|got| *got != known) {
+            let expected = format!("{known:?}, the EIP-712 domain of {} on {}", asset.symbol, asset.network);
+            return Err(Refusal::mismatch(reason, field, expected, quoted(got)));
+        }
+    }
+    Ok(())
+}
+
+/// Who is to be paid.
+pub(super) fn recipient_of(requirements: &PaymentRequirements) -> Result<Address, Refusal> {
+    let text = requirements.pay_to.as_str();
+    let recipient = parse_address(text).ok_or_else(|| not_an_address("payTo", text))?;
+    if recipient.is_zero() {
+        return Err(Refusal::new(
+            Reason::InvalidPaymentRequirements,
+            "payTo: expected an account, got the zero address, where money is lost",
+        ));
+    }
+    Ok(recipient)
+}
+
+/// How much is asked for; nothing is no payment.
+pub(super) fn amount_of(requirements: &PaymentRequirements) -> Result<U256, Refusal> {
+    if requirements.amount.is_zero() {
+        let message = "amount: expected at least 1 atomic unit, got 0; leave the route unpriced to make it free";
+        return Err(Refusal::new(Reason::InvalidPaymentRequirements, message));
+    }
+    Ok(requirements.amount.units())
+}
+
+/// The offer's payment flow, which must be one of those given.
+pub(super) fn flow_of(requirements: &PaymentRequirements, supported: &[PaymentFlow]) -> Result<PaymentFlow, Refusal> {
+    let flow = PaymentFlow::of(requirements)?;
+    if supported.contains(&flow) {
+        return Ok(flow);
+    }
+    let message = format!("extra.paymentFlow: {flow:?} is not supported here for the scheme \"exact\"; leave it out");
+    Err(Refusal::new(Reason::UnsupportedPaymentFlow, message))
+}
+
+fn not_an_address(field: &str, got: &str) -> Refusal {
+    let expected = "an address (0x and 40 hexadecimal digits)";
+    Refusal::mismatch(Reason::InvalidPaymentRequirements, field, expected, quoted(got))
+}
+
+fn unknown_asset(requirements: &PaymentRequirements, assets: &AssetTable) -> Refusal {
+    let known: Vec<String> =
+        assets.on(&requirements.network).map(|asset| format!("{} ({})", asset.symbol, asset.address)).collect();
+    let expected = match known.as_slice() {
+        [] => format!("an asset known on {}, and none is; add it to the configuration", requirements.network),
+        known => format!("one of the assets known on {}: {}", requirements.network, known.join(", ")),
+    };
+    Refusal::mismatch(Reason::InvalidPaymentRequirements, "asset", expected, &requirements.asset)
+}
