@@ -110,8 +110,9 @@ impl AssetTable {
     }
 
     /// The tokens of one network, the default one first.
-    pub fn on<'a>(&'a self, network: &'a Network) -> impl Iterator<Item = &'a Arc<KnownAsset>> {
-        self.assets.iter().filter(move |asset| asset.network == *network)
+    pub fn on<'a>(&'a self, network: &Network) -> impl Iterator<Item = &'a Arc<KnownAsset>> + use<'a> {
+        let network = network.clone();
+        self.assets.iter().filter(move |asset| asset.network == network)
     }
 
     fn insert(&mut self, asset: KnownAsset) {

@@ -18,7 +18,7 @@ use crate::rpc::{self, Answer, Call, Executed, HttpNode, Node, NodeError, Revert
 use crate::signer::Signer;
 
 /// How long an estimate of gas is used before it is made again.
-const ESTIMATE_LIFETIME: Duration = Duration::from_secs(60);
+const ESTIMATE_LIFETIME: Duration = Duration::from_mins(1);
 /// Room above an estimate: the next payment may write to accounts that this one found written. Unused gas is not paid.
 const ESTIMATE_ROOM_UNITS: u64 = 25_000;
 

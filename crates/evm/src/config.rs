@@ -109,9 +109,9 @@ pub struct GasConfig {
     /// The most units of gas for one payment.
     pub max_units: u64,
     /// The most that one unit may cost, in wei.
-    pub max_fee_per_unit_wei: u128,
+    pub max_fee_per_unit_wei: u64,
     /// The least tip for one unit, in wei, where the network itself suggests less.
-    pub min_tip_per_unit_wei: u128,
+    pub min_tip_per_unit_wei: u64,
 }
 
 impl Default for GasConfig {

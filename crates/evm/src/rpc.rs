@@ -18,7 +18,7 @@ use crate::config::{ConfigError, NodeConfig};
 
 const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many blocks of fee history are asked for, and where in each block's tips the suggestion lies, in per cent.
 const FEE_HISTORY_BLOCKS: u8 = 5;
 const FEE_HISTORY_PERCENTILE: u8 = 50;

@@ -115,6 +115,14 @@ impl Local {
         self.readiness.check(self.kinds.schemes()).await
     }
 
+    /// Returns when no settlement is under way. For shutdown, after the last request was taken: a settlement goes on when
+    /// its caller has left, and the end of the runtime would cut it off.
+    pub async fn drained(&self) {
+        let all = u32::try_from(MAX_SETTLES_IN_FLIGHT).unwrap_or(u32::MAX);
+        // The semaphore is never closed, so that there is nothing to tell.
+        drop(self.settles.acquire_many(all).await);
+    }
+
     async fn verify_now(&self, request: &PaymentRequest) -> Result<VerifyResponse, FacilitatorError> {
         let invalid = |refusal: Refusal| {
             info!(reason = %refusal.reason, "not valid");

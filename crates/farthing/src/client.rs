@@ -41,12 +41,7 @@ pub enum SetupError {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self {
-            inner: Client::builder().clock(Arc::new(SystemClock)),
-            signer: None,
-            nodes: Vec::new(),
-            assets: Vec::new(),
-        }
+        Self { inner: Client::builder().clock(Arc::new(SystemClock)), signer: None, nodes: Vec::new(), assets: Vec::new() }
     }
 
     /// Pays from the wallet whose key is kept there: `env:NAME` or `file:PATH`. Without a wallet the client inspects

@@ -224,6 +224,18 @@ impl IntoFacilitator for &str {
     }
 }
 
+impl IntoFacilitator for &String {
+    fn into_facilitator(self) -> Result<Arc<dyn Facilitator>, BuildError> {
+        self.as_str().into_facilitator()
+    }
+}
+
+impl IntoFacilitator for String {
+    fn into_facilitator(self) -> Result<Arc<dyn Facilitator>, BuildError> {
+        self.as_str().into_facilitator()
+    }
+}
+
 impl IntoFacilitator for RemoteFacilitator {
     fn into_facilitator(self) -> Result<Arc<dyn Facilitator>, BuildError> {
         Ok(Arc::new(self))

@@ -77,6 +77,8 @@ pub(crate) async fn run(facilitator: Arc<dyn Facilitator>, admitted: Admitted) -
             let error_reason = response.error_reason.unwrap_or(Reason::UnexpectedSettleError);
             let reason = error_reason.as_str();
             tracing::warn!(payment_key = %key, reason, was_unknown, "a settlement was refused; its answer was dropped");
+            // Even after an unknown settlement: left resumable, it would have its work done for nothing again and again,
+            // while a payment that is free again must first pass verification.
             claim.refused().await;
             Settled::Refused(SettleResponse { error_reason: Some(error_reason), network, ..response })
         }

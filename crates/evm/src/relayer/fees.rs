@@ -81,8 +81,8 @@ impl FeeBook {
     }
 
     fn capped(&self, history: FeeHistory) -> Result<Fees, FeesAboveCap> {
-        let cap_wei = self.caps.max_fee_per_unit_wei;
-        let tip_wei = history.tip_wei.max(self.caps.min_tip_per_unit_wei);
+        let cap_wei = u128::from(self.caps.max_fee_per_unit_wei);
+        let tip_wei = history.tip_wei.max(self.caps.min_tip_per_unit_wei.into());
         let now_wei = history.base_fee_wei.saturating_add(tip_wei);
         if now_wei > cap_wei {
             return Err(FeesAboveCap { now_wei, cap_wei });

@@ -48,12 +48,8 @@ pub(super) async fn follow(relayer: Weak<Inner>, wake: Arc<Notify>) {
         let Some(inner) = relayer.upgrade() else { return };
         let round = inner.round().await;
         last = Instant::now();
-        match (&round, failing) {
-            (Err(error), false) => {
-                tracing::warn!(chain_id = inner.chain_id, %error, "receipts cannot be asked for; trying again")
-            }
-            (Ok(()), true) => tracing::info!(chain_id = inner.chain_id, "receipts can be asked for again"),
-            _ => {}
+        if let (Err(error), false) = (&round, failing) {
+            tracing::warn!(chain_id = inner.chain_id, %error, "receipts cannot be asked for; trying again");
         }
         failing = round.is_err();
         inner.tracked().abandon();

@@ -52,13 +52,12 @@ impl Lane {
     /// The lowest nonce that is free, if the chain has said where the line starts.
     pub(super) fn take(&self) -> Option<Lease> {
         let mut state = self.state();
-        let nonce = match state.freed.pop_first() {
-            Some(nonce) => nonce,
-            None => {
-                let nonce = state.next?;
-                state.next = Some(nonce.saturating_add(1));
-                nonce
-            }
+        let nonce = if let Some(freed) = state.freed.pop_first() {
+            freed
+        } else {
+            let next = state.next?;
+            state.next = Some(next.saturating_add(1));
+            next
         };
         state.leased.insert(nonce);
         state.touch();

@@ -13,7 +13,7 @@ use crate::rpc::Receipt;
 /// The most transactions that are under way at once.
 pub(super) const MAX_TRACKED: usize = 4_096;
 /// How long a transaction that nobody waits for any more is still followed and broadcast again.
-const ABANDON_AFTER: Duration = Duration::from_secs(600);
+const ABANDON_AFTER: Duration = Duration::from_mins(10);
 /// The shortest pause between two questions to the node.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 

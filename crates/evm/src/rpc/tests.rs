@@ -48,7 +48,8 @@ fn answers_that_do_not_fit_the_calls_are_no_answers() {
         r#"[{"result":"0x1"},{"id":1,"result":"0x1"}]"#,
         r#"{"id":0,"result":"0x1"}"#,
     ] {
-        assert_eq!(answers(&two_calls(), body.as_bytes()), Err(NodeError::Malformed("eth_chainId")), "{body}");
+        let error = answers(&two_calls(), body.as_bytes()).unwrap_err();
+        assert_eq!(error, NodeError::Malformed("eth_chainId"), "{body}");
     }
     let refused = answers(&two_calls(), br#"{"id":null,"error":{"code":-32005,"message":"slow down"}}"#).unwrap_err();
     assert!(matches!(refused, NodeError::Refused { error: CallError { code: -32005, .. }, .. }));

@@ -9,6 +9,7 @@ use farthing_core::books::{BookError, Fingerprint, MemorySettlements, Settlement
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
 use farthing_facilitator::{MAX_SETTLES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS};
+use futures_util::FutureExt;
 use http::StatusCode;
 use serde_json::json;
 
@@ -107,7 +108,10 @@ async fn a_caller_who_leaves_does_not_stop_the_settlement() {
     facilitator.chain.sent.acquire().await.unwrap().forget();
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
+    let mut drained = std::pin::pin!(facilitator.local.drained());
+    assert!(drained.as_mut().now_or_never().is_none(), "shutdown would wait for it");
     facilitator.chain.gate.add_permits(1);
+    drained.await;
     let answer = facilitator.settle(&request(1)).await;
     assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!(transaction(1))));
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);

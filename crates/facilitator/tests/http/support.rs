@@ -200,6 +200,7 @@ impl FacilitatorScheme for Scheme {
 pub struct Facilitator {
     pub chain: Arc<Chain>,
     pub book: Arc<dyn Settlements>,
+    pub local: Arc<Local>,
     router: Router,
 }
 
@@ -243,8 +244,8 @@ impl Facilitator {
             sent: Semaphore::new(0),
         });
         let builder = Local::builder().schemes([Arc::new(Scheme(Arc::clone(&chain))) as _]);
-        let local = builder.settlements(Arc::clone(&book)).build().unwrap();
-        Self { chain, book, router: router(Arc::new(local)) }
+        let local = Arc::new(builder.settlements(Arc::clone(&book)).build().unwrap());
+        Self { chain, book, router: router(Arc::clone(&local)), local }
     }
 
     pub fn with_fault(fault: Fault) -> Self {

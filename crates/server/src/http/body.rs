@@ -52,3 +52,24 @@ impl Body for Held {
         length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn trailers_follow_the_data_and_the_length_is_known_without_them() {
+        let plain = Held::from("data");
+        assert_eq!(plain.size_hint().exact(), Some(4));
+        assert!(Held::default().is_end_stream());
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let held = Held::new(Bytes::from_static(b"data"), Some(trailers.clone()));
+        assert_eq!(held.size_hint().exact(), None);
+        let collected = held.collect().await.unwrap();
+        assert_eq!(collected.trailers(), Some(&trailers));
+        assert_eq!(collected.to_bytes(), "data");
+    }
+}

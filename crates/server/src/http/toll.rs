@@ -40,7 +40,6 @@ impl Toll {
     }
 
     /// Lets a request in with its payment, or answers it.
-    #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
     pub(super) async fn admit(&self, payment: PaymentPayload, facts: &RequestFacts) -> Result<Admitted, Response<Bytes>> {
         let url = &facts.resource_url;
         match self.server.gate().admit(&self.route, Some(payment), facts).await {

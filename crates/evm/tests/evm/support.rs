@@ -1,0 +1,228 @@
+//! Payments to verify, and what verifies them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use farthing_core::erased::{AnyClientScheme, AnyFacilitatorScheme, TypedPayment};
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::scheme::{SendLog, TransactionId, VerifyError};
+use farthing_core::time::{Clock, Entropy, UnixSeconds};
+use farthing_core::wire::PaymentRequest;
+use farthing_core::{BoxFuture, Source};
+use farthing_evm::asset::AssetTable;
+use farthing_evm::chain::Chain;
+use farthing_evm::config::{ChainConfig, RpcUrl};
+use farthing_evm::exact;
+use farthing_evm::rpc::Node;
+use farthing_evm::signer::{LocalSigner, Signer};
+use farthing_evm::{Address, B256, U256};
+use farthing_testkit::golden;
+use serde_json::{Value, json};
+
+use crate::fake_node::FakeNode;
+
+/// The present of every test: a little before the golden authorization ends.
+pub const NOW: u64 = golden::VALID_BEFORE - 300;
+/// The facilitator's sending account: development key 9.
+pub const RELAYER_KEY: &str = "0x2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6";
+
+/// A clock that stands still until a test moves it.
+pub struct StillClock(AtomicU64);
+
+impl StillClock {
+    pub fn at(seconds: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(seconds)))
+    }
+
+    pub fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Bytes that never repeat.
+#[derive(Default)]
+pub struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), Source> {
+        let number = self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        buffer.fill(0);
+        buffer[..8].copy_from_slice(&number);
+        Ok(())
+    }
+}
+
+/// What was written down before it was sent.
+#[derive(Default)]
+pub struct Log {
+    pub sent: Mutex<Vec<TransactionId>>,
+    pub full: bool,
+}
+
+impl SendLog for Log {
+    fn sending<'a>(&'a self, transaction: &'a TransactionId, signed: &'a [u8]) -> BoxFuture<'a, Result<(), Source>> {
+        assert!(!signed.is_empty());
+        let result = if self.full { Err("the disk is full".into()) } else { Ok(()) };
+        if result.is_ok() {
+            self.sent.lock().unwrap().push(transaction.clone());
+        }
+        Box::pin(std::future::ready(result))
+    }
+}
+
+pub fn signer(key: &str) -> Arc<dyn Signer> {
+    Arc::new(LocalSigner::from_hex(key.to_owned().into()).unwrap())
+}
+
+pub fn payer() -> Address {
+    golden::PAYER.parse().unwrap()
+}
+
+pub fn pay_to() -> Address {
+    golden::PAY_TO.parse().unwrap()
+}
+
+pub fn usdc() -> Address {
+    golden::ASSET.parse().unwrap()
+}
+
+/// The golden offer.
+pub fn offer() -> Value {
+    json!({
+        "scheme": "exact", "network": golden::NETWORK, "amount": "10000", "asset": golden::ASSET, "payTo": golden::PAY_TO,
+        "maxTimeoutSeconds": 300, "extra": {"name": "USDC", "version": "2"},
+    })
+}
+
+/// The golden payment, as the body of `/verify`.
+pub fn golden_request() -> Value {
+    json!({
+        "x402Version": 2,
+        "paymentPayload": {
+            "x402Version": 2,
+            "accepted": offer(),
+            "payload": {
+                "signature": golden::eip3009::SIGNATURE,
+                "authorization": {
+                    "from": golden::PAYER, "to": golden::PAY_TO, "value": "10000", "validAfter": "0",
+                    "validBefore": golden::VALID_BEFORE.to_string(), "nonce": golden::eip3009::NONCE,
+                },
+            },
+        },
+        "paymentRequirements": offer(),
+    })
+}
+
+/// A request like the golden one, with its authorization changed and signed anew by the payer.
+pub async fn signed_request(change: impl FnOnce(&mut Value)) -> Value {
+    let mut request = golden_request();
+    change(&mut request["paymentPayload"]["payload"]["authorization"]);
+    sign(&mut request, golden::PAYER_KEY).await;
+    request
+}
+
+/// Signs the request's authorization as it stands.
+pub async fn sign(request: &mut Value, key: &str) {
+    let authorization = request["paymentPayload"]["payload"]["authorization"].clone();
+    let authorization: farthing_evm::transfer::eip3009::Authorization = serde_json::from_value(authorization).unwrap();
+    let table = AssetTable::known();
+    let digest = authorization.digest(table.get(golden::CHAIN_ID, usdc()).unwrap().domain_separator);
+    let signature = signer(key).sign_hash(digest).await.unwrap();
+    request["paymentPayload"]["payload"]["signature"] =
+        serde_json::to_value(farthing_evm::signature::WireSignature::from(signature)).unwrap();
+}
+
+/// A payment with a nonce of its own.
+pub async fn numbered_request(number: u64) -> Value {
+    signed_request(|authorization| authorization["nonce"] = json!(B256::from(U256::from(number)))).await
+}
+
+/// A facilitator on Base Sepolia over a fake node, whose payer holds a dollar.
+pub struct Rig {
+    pub node: Arc<FakeNode>,
+    pub clock: Arc<StillClock>,
+    pub chain: Arc<Chain>,
+    pub facilitator: exact::Facilitator,
+}
+
+pub fn rig() -> Rig {
+    rig_with(|_| {})
+}
+
+pub fn rig_with(change: impl FnOnce(&mut ChainConfig)) -> Rig {
+    let node = FakeNode::new(golden::CHAIN_ID, usdc(), "USDC");
+    node.world().balances.insert(payer(), U256::from(1_000_000));
+    let clock = StillClock::at(NOW);
+    let mut config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new("http://127.0.0.1:1"));
+    change(&mut config);
+    let chain = Chain::new(&config, node.clone(), signer(RELAYER_KEY)).unwrap();
+    let facilitator = exact::Facilitator::new(vec![chain.clone()], Arc::new(AssetTable::known()), clock.clone());
+    Rig { node, clock, chain, facilitator }
+}
+
+impl Rig {
+    pub fn read(&self, request: &Value) -> Result<TypedPayment, Refusal> {
+        let request = PaymentRequest::read(request.to_string().as_bytes())?;
+        AnyFacilitatorScheme::read(&self.facilitator, &request)
+    }
+
+    pub async fn verify(&self, request: &Value) -> Result<farthing_core::asset::AccountId, VerifyError> {
+        let payment = self.read(request)?;
+        AnyFacilitatorScheme::verify(&self.facilitator, &payment).await
+    }
+
+    /// Why the payment is refused; it must be.
+    pub async fn refusal(&self, request: &Value) -> Refusal {
+        match self.verify(request).await {
+            Err(VerifyError::Invalid(refusal)) => refusal,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    /// Checks that the payment is refused for this reason without asking the node.
+    pub async fn refused_locally(&self, request: &Value, reason: Reason) -> String {
+        let before = self.node.round_trips();
+        let refusal = self.refusal(request).await;
+        assert_eq!(refusal.reason, reason, "{}", refusal.message);
+        assert_eq!(self.node.round_trips(), before, "{reason} cost a question to the node");
+        refusal.message
+    }
+
+    /// Checks that the payment is refused for this reason after one question to the node.
+    pub async fn refused_by_chain(&self, request: &Value, reason: Reason) -> String {
+        let before = self.node.round_trips();
+        let refusal = self.refusal(request).await;
+        assert_eq!(refusal.reason, reason, "{}", refusal.message);
+        assert_eq!(self.node.round_trips(), before + 1, "{reason} did not cost exactly one question to the node");
+        refusal.message
+    }
+}
+
+/// A wallet with the golden payer's key.
+pub fn wallet(clock: Arc<dyn Clock>) -> exact::Client {
+    let assets = Arc::new(AssetTable::known());
+    exact::Client::new(signer(golden::PAYER_KEY), assets, clock, Arc::new(Counting::default()))
+}
+
+/// Signs for an offer and makes the body of `/verify` of it.
+pub async fn pay(wallet: &exact::Client, offer: &Value) -> Value {
+    let requirements = serde_json::from_value(offer.clone()).unwrap();
+    let payload = AnyClientScheme::pay(wallet, &requirements).await.unwrap();
+    let payload: Value = serde_json::from_str(payload.raw()).unwrap();
+    json!({
+        "x402Version": 2,
+        "paymentPayload": {"x402Version": 2, "accepted": offer, "payload": payload},
+        "paymentRequirements": offer,
+    })
+}
+
+/// A node as a trait object.
+pub fn as_node(node: &Arc<FakeNode>) -> Arc<dyn Node> {
+    node.clone()
+}
