@@ -1,4 +1,5 @@
-//! Installs what the tests talk to: the official SDKs, an independent node, a conformance suite, the Solidity compiler.
+//! Installs what the tests need from the registries: the official SDKs, an independent node, a conformance suite, the
+//! Solidity compiler, a spelling checker.
 //!
 //! Each set is pinned by files of the work tree and lies in the cache, in a folder named for what pins it:
 //! `<cache>/peers/<name>-<fingerprint>/`. It is put together in a folder of its own and then renamed, so a folder with
@@ -59,6 +60,13 @@ pub fn contracts_compiler(workspace: &Workspace) -> Result<Command> {
     let mut command = workspace.command("node");
     command.arg("contracts/build.mjs").env("FARTHING_NODE_MODULES", folder.join("node_modules"));
     Ok(command)
+}
+
+/// The spelling checker, installed.
+pub fn spelling_checker(workspace: &Workspace) -> Result<Command> {
+    let folder = install_set(workspace, "spelling", &workspace.root.join("xtask/spelling"), &Registry::PyPi)
+        .context("cannot install the spelling checker")?;
+    Ok(workspace.command(folder.join("bin/typos")))
 }
 
 fn install_set(workspace: &Workspace, name: &str, source: &Path, registry: &Registry) -> Result<PathBuf> {

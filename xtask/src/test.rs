@@ -13,6 +13,7 @@ const STEPS: &[(&str, Step)] = &[
     ("house style", house_style),
     ("licences of the dependencies", licences_of_the_dependencies),
     ("formatting", |session| run(&mut session.workspace.cargo(&["fmt", "--all", "--check"]))),
+    ("spelling", |session| run(&mut peers::spelling_checker(session.workspace)?)),
     ("peers", install_peers),
     ("contracts are what their sources compile to", contracts),
     ("lints", lints),

@@ -195,7 +195,7 @@ mod tests {
             topics: vec![Token::Transfer::SIGNATURE_HASH, authorization.from.into_word(), authorization.to.into_word()],
             data: authorization.value.to_be_bytes_vec().into(),
         };
-        assert!(authorization.moved(asset, &[good.clone()]));
+        assert!(authorization.moved(asset, std::slice::from_ref(&good)));
         let other_asset = Log { address: Address::ZERO, ..good.clone() };
         let less = Log { data: U256::from(9_999).to_be_bytes_vec().into(), ..good.clone() };
         let mut to_another = good.clone();

@@ -141,7 +141,7 @@ async fn a_payment_that_somebody_else_settles_first_is_a_rejection() {
     let payment = AnyFacilitatorScheme::read(&other, &read).unwrap();
     let (log, other_log) = (Log::default(), Log::default());
     let mine = async {
-        while log.sent.lock().unwrap().is_empty() || other_log.sent.lock().unwrap().is_empty() {
+        while log.sent().is_empty() || other_log.sent().is_empty() {
             tokio::task::yield_now().await;
         }
         loop {
@@ -186,14 +186,14 @@ async fn a_payer_with_code_is_refused() {
 
 #[tokio::test]
 async fn lost_answers_and_doubled_requests_settle_all_the_same() {
-    let live = live(Mining::Instant, |config| config.node.request_timeout_milliseconds = 2_000).await;
+    let live = live(Mining::Instant, |config| config.confirm.rebroadcast_milliseconds = 50).await;
     let faults = [Fault::DropAnswer, Fault::ExecuteTwice, Fault::LoseTransaction, Fault::HttpStatus(503)];
     for (number, fault) in (1_u64..).zip(faults) {
         let request = pay(&live.wallet, &offer()).await;
         live.devnet.faults().inject("eth_sendRawTransaction", fault.clone(), Times::Exactly(1));
         let log = Log::default();
         live.settle_logged(&request, &log).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
-        assert_eq!(log.sent.lock().unwrap().len(), 1, "{fault:?}: one transaction, never another");
+        assert_eq!(log.sent().len(), 1, "{fault:?}: one transaction, never another");
         assert_eq!(live.received(), U256::from(10_000 * number));
     }
 }

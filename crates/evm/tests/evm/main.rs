@@ -1,5 +1,13 @@
 //! `exact` on EVM chains, through the public API: against a node whose round trips are counted, and against a real EVM.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod client;
 mod devnet;
 mod fake_node;

@@ -38,7 +38,7 @@ async fn a_good_payment_moves_the_money_and_is_written_down_first() {
     assert_eq!(settlement.payer.as_str(), golden::PAYER);
     assert_eq!(settlement.network.as_str(), golden::NETWORK);
     assert_eq!(settlement.amount.to_string(), "10000");
-    assert_eq!(*log.sent.lock().unwrap(), [settlement.transaction.clone()]);
+    assert_eq!(log.sent(), std::slice::from_ref(&settlement.transaction));
     assert_eq!(rig.node.world().balances[&pay_to()], U256::from(10_000));
     assert_eq!(rig.outcome(&golden_request(), &settlement.transaction).await, Outcome::Settled(settlement));
 }
@@ -72,7 +72,7 @@ async fn nothing_is_sent_while_the_network_is_too_expensive() {
         Err(SettleError::NotSent(source)) => assert!(source.to_string().contains("gas.max_fee_per_unit_wei"), "{source}"),
         other => panic!("{other:?}"),
     }
-    assert!(log.sent.lock().unwrap().is_empty());
+    assert!(log.sent().is_empty());
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn what_simulation_refuses_is_never_sent() {
     assert_eq!(rig.rejection(&bad, &log).await.reason, Reason::InvalidExactEvmSignature);
     rig.node.world().down = Some(NodeError::TimedOut);
     assert!(matches!(rig.settle(&golden_request(), &log).await, Err(SettleError::NotSent(_))));
-    assert!(log.sent.lock().unwrap().is_empty());
+    assert!(log.sent().is_empty());
     assert!(rig.node.world().calls.iter().all(|call| call.method != "eth_sendRawTransaction"));
 }
 
@@ -94,13 +94,13 @@ async fn a_payment_settles_once() {
     let (rig, log) = (rig(), Log::default());
     rig.settle(&golden_request(), &log).await.unwrap();
     assert_eq!(rig.rejection(&golden_request(), &log).await.reason, Reason::InvalidExactEvmNonceAlreadyUsed);
-    assert_eq!(log.sent.lock().unwrap().len(), 1);
+    assert_eq!(log.sent().len(), 1);
 }
 
 #[tokio::test]
 async fn nothing_is_sent_that_was_not_written_down() {
     let rig = rig();
-    let log = Log { full: true, ..Log::default() };
+    let log = Log::full();
     assert!(matches!(rig.settle(&golden_request(), &log).await, Err(SettleError::NotSent(_))));
     assert!(rig.node.world().mined.is_empty());
     rig.settle(&golden_request(), &Log::default()).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_mined_transaction_that_reverted_is_a_rejection_with_the_tokens_reason
     });
     let refusal = rig.rejection(&golden_request(), &log).await;
     assert_eq!(refusal.reason, Reason::InvalidExactEvmTransactionFailed);
-    let transaction = log.sent.lock().unwrap()[0].clone();
+    let transaction = log.sent()[0].clone();
     assert!(refusal.message.contains("authorization is used or canceled"), "{}", refusal.message);
     assert!(refusal.message.contains(&transaction.0), "{}", refusal.message);
     let outcome = rig.outcome(&golden_request(), &transaction).await;
@@ -131,7 +131,7 @@ async fn success_without_the_transfers_log_is_no_success() {
     rig.node.world().token_logs = false;
     let refusal = rig.rejection(&golden_request(), &log).await;
     assert_eq!(refusal.reason, Reason::InvalidExactEvmTransferEventMismatch);
-    let outcome = rig.outcome(&golden_request(), &log.sent.lock().unwrap()[0].clone()).await;
+    let outcome = rig.outcome(&golden_request(), &log.sent()[0]).await;
     assert!(matches!(outcome, Outcome::Failed(refusal) if refusal.reason == Reason::InvalidExactEvmTransferEventMismatch));
 }
 
@@ -143,7 +143,7 @@ async fn no_receipt_in_time_is_not_failure() {
         Err(SettleError::Unknown(transaction)) => transaction,
         other => panic!("{other:?}"),
     };
-    assert_eq!(*log.sent.lock().unwrap(), [transaction.clone()]);
+    assert_eq!(log.sent(), std::slice::from_ref(&transaction));
     assert_eq!(rig.outcome(&golden_request(), &transaction).await, Outcome::Unknown);
     rig.node.mine();
     assert!(matches!(rig.outcome(&golden_request(), &transaction).await, Outcome::Settled(_)));
@@ -156,7 +156,7 @@ async fn confirmations_are_waited_for() {
     let settling = rig.settle(&request, &log);
     tokio::pin!(settling);
     assert!(tokio::time::timeout(Duration::from_secs(30), &mut settling).await.is_err());
-    let transaction = log.sent.lock().unwrap()[0].clone();
+    let transaction = log.sent()[0].clone();
     assert_eq!(rig.outcome(&golden_request(), &transaction).await, Outcome::Unknown);
     rig.node.mine();
     assert!(tokio::time::timeout(Duration::from_secs(5), &mut settling).await.is_err());
@@ -187,7 +187,7 @@ async fn an_authorization_that_expires_between_verify_and_settle_is_not_sent() {
     });
     let refusal = rig.rejection(&golden_request(), &log).await;
     assert_eq!(refusal.reason, Reason::InvalidExactEvmPayloadAuthorizationValidBefore);
-    assert!(log.sent.lock().unwrap().is_empty());
+    assert!(log.sent().is_empty());
 }
 
 #[tokio::test]

@@ -61,8 +61,19 @@ impl Entropy for Counting {
 /// What was written down before it was sent.
 #[derive(Default)]
 pub struct Log {
-    pub sent: Mutex<Vec<TransactionId>>,
-    pub full: bool,
+    sent: Mutex<Vec<TransactionId>>,
+    full: bool,
+}
+
+impl Log {
+    /// A log that takes nothing.
+    pub fn full() -> Self {
+        Self { full: true, ..Self::default() }
+    }
+
+    pub fn sent(&self) -> Vec<TransactionId> {
+        self.sent.lock().unwrap().clone()
+    }
 }
 
 impl SendLog for Log {
