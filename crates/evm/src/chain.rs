@@ -33,8 +33,8 @@ pub struct Chain {
     multicall: AtomicU8,
 }
 
-/// One read-only call of a contract.
-#[derive(Clone, Debug)]
+/// One read-only call of a contract. It may carry a signature, so it is not shown.
+#[derive(Clone)]
 pub struct Probe {
     /// The contract.
     pub to: Address,
@@ -72,11 +72,10 @@ impl Chain {
     pub fn new(config: &ChainConfig, node: Arc<dyn Node>, signer: Arc<dyn Signer>) -> Result<Arc<Self>, ConfigError> {
         let id = chain_id(&config.network).ok_or_else(|| ConfigError::Network(config.network.clone()))?;
         check(config)?;
-        let limits = (config.confirm, config.gas);
         Ok(Arc::new(Self {
             network: config.network.clone(),
             id,
-            relayer: Relayer::new(id, node.clone(), signer, limits, config.node.request_timeout()),
+            relayer: Relayer::new(id, node.clone(), signer, config),
             node,
             confirm: config.confirm,
             gas: GasBook::new(config.gas),

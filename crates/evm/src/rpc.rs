@@ -31,8 +31,8 @@ pub trait Node: Send + Sync {
     fn ask<'a>(&'a self, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<Answer>, NodeError>>;
 }
 
-/// One call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One call. Its parameters may carry signatures and signed transactions, so they are not shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Call {
     /// The JSON-RPC method.
     pub method: &'static str,
@@ -272,6 +272,12 @@ impl Revert {
     /// The revert that a contract's bytes describe.
     pub fn from_data(data: &[u8]) -> Self {
         Self { reason: revert_reason(data) }
+    }
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Call({})", self.method)
     }
 }
 

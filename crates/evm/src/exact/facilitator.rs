@@ -1,6 +1,5 @@
 //! `exact` for the facilitator: verify, settle, outcome.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
@@ -33,9 +32,7 @@ const FAMILY: &str = "eip155:*";
 
 /// `exact` for the facilitator, on the chains that it was given and no other.
 pub struct Facilitator {
-    chains: HashMap<u64, Arc<Chain>>,
-    /// The networks in the operator's order.
-    order: Vec<u64>,
+    chains: Vec<Arc<Chain>>,
     assets: Arc<AssetTable>,
     clock: Arc<dyn Clock>,
 }
@@ -55,27 +52,17 @@ impl VerifiedPayment for Verified {
 }
 
 impl Facilitator {
-    /// Serves these chains. Assets on other chains do not matter, and chains that are not here are refused.
+    /// Serves these chains, in this order; payments on any other chain are refused. A chain that is here twice is listed
+    /// twice in [`FacilitatorScheme::kinds`], where the engine finds it at start-up.
     pub fn new(chains: Vec<Arc<Chain>>, assets: Arc<AssetTable>, clock: Arc<dyn Clock>) -> Self {
-        let mut order: Vec<u64> = Vec::with_capacity(chains.len());
-        let mut by_id = HashMap::with_capacity(chains.len());
-        for chain in chains {
-            if !order.contains(&chain.id()) {
-                order.push(chain.id());
-            }
-            by_id.insert(chain.id(), chain);
-        }
-        Self { chains: by_id, order, assets, clock }
-    }
-
-    fn served(&self) -> impl Iterator<Item = &Arc<Chain>> {
-        self.order.iter().filter_map(|id| self.chains.get(id))
+        Self { chains, assets, clock }
     }
 
     fn chain_of(&self, payment: &Payment<Payload, Extra>) -> Result<&Arc<Chain>, Refusal> {
         let requirements = &payment.requirements;
-        self.chains.get(&terms::chain_of(requirements)?).ok_or_else(|| {
-            let served: Vec<&str> = self.served().map(|chain| chain.network().as_str()).collect();
+        let id = terms::chain_of(requirements)?;
+        self.chains.iter().find(|chain| chain.id() == id).ok_or_else(|| {
+            let served: Vec<&str> = self.chains.iter().map(|chain| chain.network().as_str()).collect();
             let expected = format!("a network that this facilitator serves ({})", served.join(", "));
             Refusal::mismatch(Reason::InvalidNetwork, "network", expected, &requirements.network)
         })
@@ -95,14 +82,14 @@ impl FacilitatorScheme for Facilitator {
             network: chain.network().clone(),
             extra: None,
         };
-        let v2 = self.served().map(|chain| kind(chain, Version::V2));
-        let v1 = self.served().filter(|chain| v1::knows(chain.network())).map(|chain| kind(chain, Version::V1));
+        let v2 = self.chains.iter().map(|chain| kind(chain, Version::V2));
+        let v1 = self.chains.iter().filter(|chain| v1::knows(chain.network())).map(|chain| kind(chain, Version::V1));
         v2.chain(v1).collect()
     }
 
     fn signers(&self) -> Vec<(String, AccountId)> {
         let mut accounts: Vec<Address> = Vec::new();
-        for account in self.served().map(|chain| chain.relayer().address()) {
+        for account in self.chains.iter().map(|chain| chain.relayer().address()) {
             if !accounts.contains(&account) {
                 accounts.push(account);
             }
@@ -164,7 +151,8 @@ impl FacilitatorScheme for Facilitator {
     }
 
     async fn ready(&self) -> Result<(), VerifyError> {
-        let asked = self.served().map(|chain| async move { chain.ready().await.map_err(|error| unavailable(chain, error)) });
+        let asked =
+            self.chains.iter().map(|chain| async move { chain.ready().await.map_err(|error| unavailable(chain, error)) });
         futures_util::future::try_join_all(asked).await.map(drop)
     }
 }

@@ -31,7 +31,7 @@ pub use self::fees::FeesAboveCap;
 use self::fees::{FeeBook, Fees};
 use self::lane::{Lane, Lease, Mark};
 use self::tracked::{Key, MAX_TRACKED, Tracked};
-use crate::config::{ConfirmConfig, GasConfig};
+use crate::config::{ChainConfig, ConfirmConfig};
 use crate::rpc::{self, Answer, Call, CallError, Node, NodeError, Receipt};
 use crate::signer::{Signer, SignerError};
 
@@ -42,8 +42,8 @@ const BROADCAST_GRACE: Duration = Duration::from_secs(1);
 /// The calls of an [`Upkeep`].
 const UPKEEP_CALLS: usize = 2;
 
-/// What to send: a call of a contract, without value.
-#[derive(Clone, Debug)]
+/// What to send: a call of a contract, without value. The call may carry a signature, so it is not shown.
+#[derive(Clone)]
 pub struct Order {
     /// The contract.
     pub to: Address,
@@ -131,6 +131,7 @@ pub(crate) struct Upkeep {
     empty: bool,
 }
 
+/// A transaction that could be sent as it is.
 struct Signed {
     hash: B256,
     bytes: Bytes,
@@ -138,21 +139,15 @@ struct Signed {
 
 impl Relayer {
     /// An account on a chain. Nothing is asked or sent yet.
-    pub fn new(
-        chain_id: u64,
-        node: Arc<dyn Node>,
-        signer: Arc<dyn Signer>,
-        (confirm, gas): (ConfirmConfig, GasConfig),
-        request_timeout: Duration,
-    ) -> Self {
+    pub fn new(chain_id: u64, node: Arc<dyn Node>, signer: Arc<dyn Signer>, config: &ChainConfig) -> Self {
         Self(Arc::new(Inner {
             chain_id,
             node,
             signer,
-            confirm,
-            request_timeout,
+            confirm: config.confirm,
+            request_timeout: config.node.request_timeout(),
             lane: Lane::default(),
-            fees: FeeBook::new(gas),
+            fees: FeeBook::new(config.gas),
             tracked: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             wake: Arc::default(),

@@ -21,7 +21,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 pub(super) type Key = (u64, B256);
 
 /// What is under way.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Tracked {
     entries: BTreeMap<Key, Entry>,
     /// The one task that follows them, while there are any.
@@ -32,7 +32,6 @@ pub(super) struct Tracked {
     gap: Option<(u64, Instant)>,
 }
 
-#[derive(Debug)]
 struct Entry {
     signed: Bytes,
     since: Instant,

@@ -1,9 +1,13 @@
 //! What the facilitator refuses, with which reason, and what it costs to find out.
 
+use std::sync::Arc;
+
 use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::reason::Reason;
 use farthing_core::scheme::VerifyError;
 use farthing_core::wire::Version;
+use farthing_evm::asset::AssetTable;
+use farthing_evm::exact;
 use farthing_evm::rpc::NodeError;
 use farthing_evm::{Bytes, U256, abi::MULTICALL3};
 use farthing_testkit::golden;
@@ -401,6 +405,15 @@ async fn kinds_are_those_of_the_configured_networks_in_both_versions() {
     let signers = AnyFacilitatorScheme::signers(&rig.facilitator);
     assert_eq!(signers.len(), 1);
     assert_eq!((signers[0].0.as_str(), signers[0].1.as_str()), ("eip155:*", "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"));
+}
+
+#[tokio::test]
+async fn a_chain_configured_twice_is_listed_twice_so_that_the_engine_refuses_it() {
+    let rig = rig();
+    let chains = vec![rig.chain.clone(), rig.chain.clone()];
+    let twice = exact::Facilitator::new(chains, Arc::new(AssetTable::known()), rig.clock.clone());
+    assert_eq!(AnyFacilitatorScheme::kinds(&twice).len(), 4);
+    assert_eq!(AnyFacilitatorScheme::signers(&twice).len(), 1);
 }
 
 #[tokio::test]
