@@ -1,5 +1,6 @@
 //! A chain, a facilitator on it, and funded wallets: what an end-to-end test needs before its own part begins.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy_primitives::{U256, hex};
@@ -28,6 +29,7 @@ pub struct Stack {
     devnet: Devnet,
     facilitator_url: String,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    wallet_file: PathBuf,
 }
 
 struct RealClock;
@@ -51,7 +53,10 @@ impl Stack {
             .schemes([Arc::new(scheme) as Arc<dyn farthing_core::erased::AnyFacilitatorScheme>])
             .settlements(Arc::new(MemorySettlements::default()))
             .build()?;
-        let mut stack = Self { devnet, facilitator_url: String::new(), tasks: Mutex::default() };
+        // The chain's port is its own for as long as the stack lives, so the file's name is, too.
+        let file_name = format!("farthing-test-wallet-{}", devnet.address().port());
+        let wallet_file = std::env::temp_dir().join(file_name);
+        let mut stack = Self { devnet, facilitator_url: String::new(), tasks: Mutex::default(), wallet_file };
         stack.facilitator_url = stack.serve(farthing_facilitator::router(Arc::new(local))).await?;
         Ok(stack)
     }
@@ -82,9 +87,8 @@ impl Stack {
     pub fn funded_wallet(&self) -> Result<String, Source> {
         let account = self.devnet.accounts().get(1).ok_or("the chain has no second account")?;
         self.devnet.give_usdc(account.address, U256::from(WALLET_USDC_ATOMIC))?;
-        let path = std::env::temp_dir().join(format!("farthing-test-wallet-{}", std::process::id()));
-        std::fs::write(&path, hex::encode_prefixed(account.secret))?;
-        Ok(format!("file:{}", path.display()))
+        std::fs::write(&self.wallet_file, hex::encode_prefixed(account.secret))?;
+        Ok(format!("file:{}", self.wallet_file.display()))
     }
 
     /// The status of a plain GET.
@@ -98,5 +102,7 @@ impl Drop for Stack {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             task.abort();
         }
+        // The file is there only if a wallet was asked for.
+        drop(std::fs::remove_file(&self.wallet_file));
     }
 }
