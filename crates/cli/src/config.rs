@@ -1,14 +1,20 @@
 //! The facilitator's TOML file, as plain data. A key that is not known is an error, so that no setting is ever
-//! silently without effect.
+//! silently without effect; and no error repeats a value, since it may be a secret in the wrong place.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use farthing::core::network::Network as NetworkId;
+use farthing::core::wire::v1;
 use farthing::evm::config::{AssetConfig, ConfirmConfig, GasConfig};
-use farthing::secret::SecretRef;
-use serde::Deserialize;
+use farthing::secret::{SecretError, SecretRef};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
 use crate::logging::LogFormat;
 
@@ -23,6 +29,7 @@ pub struct Config {
     #[serde(default)]
     pub log: Log,
     /// The `[network."…"]` tables, by CAIP-2 name.
+    #[serde(default)]
     pub network: BTreeMap<String, Network>,
     /// The `[[asset]]` tables: tokens besides the known ones.
     #[serde(default)]
@@ -34,6 +41,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Facilitator {
     /// Address and port; port 0 takes a free one.
+    #[serde(deserialize_with = "socket_address")]
     pub listen: SocketAddr,
     /// Must be true to listen off loopback: whoever reaches a facilitator can spend its gas.
     pub public: bool,
@@ -53,16 +61,26 @@ pub struct Log {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// The node: a URL, or where the URL is kept (`env:NAME`, `file:PATH`).
-    pub rpc: String,
+    /// The node.
+    #[serde(deserialize_with = "parsed")]
+    pub rpc: NodeUrl,
     /// Where the key of the account that pays for gas is kept.
-    pub signer: String,
+    #[serde(deserialize_with = "parsed")]
+    pub signer: SecretRef,
     /// How payments are confirmed.
     #[serde(default)]
     pub confirm: ConfirmConfig,
     /// The most gas that a payment may cost.
     #[serde(default)]
     pub gas: GasConfig,
+}
+
+/// A node's URL, or where it is kept. Never shown, since it may carry a key.
+pub enum NodeUrl {
+    /// The URL itself.
+    Given(Zeroizing<String>),
+    /// Where it is kept.
+    Kept(SecretRef),
 }
 
 impl Default for Facilitator {
@@ -81,11 +99,11 @@ impl Config {
     /// Reads and checks the file.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} is not a facilitator's configuration", path.display()))
+        Self::parse(&text).with_context(|| path.display().to_string())
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| explain(&error, text))?;
         if config.network.is_empty() {
             bail!("there is no network; add a table such as [network.\"eip155:84532\"] with rpc and signer");
         }
@@ -100,13 +118,66 @@ impl Config {
     }
 }
 
-/// A node's URL, given as it is or by reference. The error never repeats it, since it may carry a key.
-pub fn rpc_url(text: &str) -> anyhow::Result<String> {
-    if text.starts_with("http://") || text.starts_with("https://") {
-        return Ok(text.to_owned());
+impl NodeUrl {
+    /// Fetches the URL.
+    pub fn resolve(&self) -> Result<Zeroizing<String>, SecretError> {
+        match self {
+            Self::Given(url) => Ok(url.clone()),
+            Self::Kept(reference) => reference.resolve(),
+        }
     }
-    let reference: SecretRef = text.parse().context("rpc: expected a URL with http:// or https://, env:NAME or file:PATH")?;
-    Ok(reference.resolve()?.to_string())
+}
+
+impl FromStr for NodeUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(Self::Given(Zeroizing::new(text.to_owned())));
+        }
+        text.parse()
+            .map(Self::Kept)
+            .map_err(|_| "expected a node's URL, http://… or https://…, or where it is kept, env:NAME or file:PATH")
+    }
+}
+
+impl fmt::Debug for NodeUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("NodeUrl(…)")
+    }
+}
+
+/// A network by its CAIP-2 name, or by the name that version 1 has for it.
+pub fn network(text: &str) -> anyhow::Result<NetworkId> {
+    match v1::network_named(text) {
+        Some(network) => Ok(network),
+        None => text.parse().context("no such network"),
+    }
+}
+
+/// What is wrong, and where. What TOML's own error shows besides, the whole line, may hold a secret.
+fn explain(error: &toml::de::Error, text: &str) -> anyhow::Error {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
+    let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let name = line.split_once('=').map_or(line, |(key, _)| key).trim();
+    let number = before.matches('\n').count().saturating_add(1);
+    // "invalid type: string \"…\", expected …" repeats the value.
+    let message = match error.message().strip_prefix("invalid ").and_then(|message| message.rsplit_once(", expected ")) {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => error.message().to_owned(),
+    };
+    anyhow!("line {number}, {name}: {message}")
+}
+
+fn parsed<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Zeroizing::new(String::deserialize(deserializer)?).parse().map_err(D::Error::custom)
+}
+
+fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| D::Error::custom("expected an IP address and a port, such as \"127.0.0.1:4021\""))
 }
 
 #[cfg(test)]
@@ -120,33 +191,74 @@ mod tests {
         rpc = "http://127.0.0.1:8545"
         signer = "env:KEY"
     "#;
+    const SECRET: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+    fn error_of(text: &str) -> String {
+        format!("{:#}", Config::parse(text).unwrap_err())
+    }
 
     #[test]
     fn the_example_of_the_readme_is_read() {
-        let config = Config::parse(GOOD).unwrap();
-        assert_eq!(config.network["eip155:84532"].signer, "env:KEY");
+        let readme = include_str!("../../../README.md");
+        let example = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let config = Config::parse(example).unwrap();
+        assert_eq!(config.network["eip155:84532"].signer, SecretRef::Env("FACILITATOR_KEY".to_owned()));
+        assert_eq!(config.facilitator.listen.port(), 4021);
     }
 
     #[test]
     fn an_unknown_key_anywhere_is_an_error_that_names_it() {
-        for (place, bad) in [("top", "[extra]\nx = 1"), ("table", "[log]\nlevle = \"info\"")] {
-            let error = Config::parse(&format!("{GOOD}\n{bad}")).unwrap_err().to_string();
-            assert!(error.contains("unknown field"), "{place}: {error}");
+        for (bad, named) in [("[extra]\nx = 1", "`extra`"), ("[log]\nlevle = \"info\"", "line 9, levle: unknown field `levle`")]
+        {
+            let error = error_of(&format!("{GOOD}\n{bad}"));
+            assert!(error.contains(named) && error.contains("expected"), "{error}");
         }
-        let error = Config::parse(&GOOD.replace("signer", "singer")).unwrap_err().to_string();
-        assert!(error.contains("singer"), "{error}");
+    }
+
+    #[test]
+    fn no_error_repeats_a_value() {
+        for (from, to, taught) in [
+            ("signer = \"env:KEY\"", format!("signer = \"{SECRET}\""), "line 6, signer: expected where the secret is kept"),
+            ("signer = \"env:KEY\"", format!("singer = \"{SECRET}\""), "line 6, singer: unknown field `singer`, expected"),
+            (
+                "signer = \"env:KEY\"",
+                format!("signer = \"env:KEY\"\ngas = \"{SECRET}\""),
+                "line 7, gas: expected struct GasConfig",
+            ),
+            ("signer = \"env:KEY\"", format!("signer = {SECRET}"), "line 6, signer: "),
+            (
+                "rpc = \"http://127.0.0.1:8545\"",
+                format!("rpc = \"wss://node.example/{SECRET}\""),
+                "line 5, rpc: expected a node's URL",
+            ),
+        ] {
+            let error = error_of(&GOOD.replace(from, &to));
+            assert!(error.contains(taught), "{taught:?} is not in {error:?}");
+            assert!(!error.contains("ac0974"), "{error}");
+        }
+        assert!(!format!("{:?}", NodeUrl::from_str("https://node.example/secret")).contains("secret"));
     }
 
     #[test]
     fn off_loopback_needs_a_word() {
         let public = GOOD.replace("127.0.0.1:0", "0.0.0.0:4021");
-        assert!(Config::parse(&public).unwrap_err().to_string().contains("public = true"));
+        assert!(error_of(&public).contains("public = true"));
         assert!(Config::parse(&public.replace("[network", "public = true\n[network")).is_ok());
+        assert!(error_of(&GOOD.replace("127.0.0.1:0", "localhost")).contains("such as \"127.0.0.1:4021\""));
     }
 
     #[test]
-    fn a_file_without_networks_is_an_error() {
-        assert!(Config::parse("[network]").is_err());
-        assert!(Config::parse("").is_err());
+    fn a_file_without_networks_is_an_error_that_shows_one() {
+        for text in ["[network]", ""] {
+            assert!(error_of(text).contains("[network.\"eip155:84532\"]"));
+        }
+    }
+
+    #[test]
+    fn a_network_has_the_name_of_either_version() {
+        for name in ["eip155:84532", "base-sepolia"] {
+            assert_eq!(network(name).unwrap().as_str(), "eip155:84532");
+        }
+        assert!(format!("{:#}", network("bass").unwrap_err()).contains("eip155:8453"));
     }
 }

@@ -1,7 +1,13 @@
 //! Logs go to stderr. `RUST_LOG` filters them; payment headers, signatures and keys are never among the fields.
 
+use std::io::IsTerminal;
+
+use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, ValueEnum, serde::Deserialize)]
@@ -14,13 +20,36 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging; called once by commands that serve.
-pub fn start(format: LogFormat, default_level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start (two servers in one process) keeps the first one's settings.
-    let _already_started = match format {
-        LogFormat::Text => builder.try_init().is_err(),
-        LogFormat::Json => builder.json().try_init().is_err(),
-    };
+/// Starts logging for a command that serves.
+pub fn start(format: LogFormat, default_level: &str) -> anyhow::Result<()> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => begin(lines.with_ansi(is_colourful()), default_level),
+        LogFormat::Json => begin(lines.json(), default_level),
+    }
+}
+
+/// Starts logging for a command that makes one request: warnings, as plain lines among what it tells anyway; nothing
+/// where stderr has to be one JSON object.
+pub fn start_plain(is_json: bool) -> anyhow::Result<()> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_colourful());
+    begin(lines.without_time().with_target(false), if is_json { "off" } else { "warn" })
+}
+
+fn begin(lines: impl Layer<Registry> + Send + Sync, default_level: &str) -> anyhow::Result<()> {
+    let started = tracing_subscriber::registry().with(lines.with_filter(filter(default_level)?)).try_init();
+    started.map_err(|error| anyhow!("logging could not start: {error}"))
+}
+
+/// By level and module only: the richer filters bring a regular-expression engine into the binary.
+fn filter(default_level: &str) -> anyhow::Result<Targets> {
+    const EXPECTED: &str = "expected a log filter such as \"info\" or \"warn,farthing_evm=debug\"";
+    match std::env::var("RUST_LOG") {
+        Ok(text) if !text.is_empty() => text.parse().with_context(|| format!("RUST_LOG: {EXPECTED}, got {text:?}")),
+        _ => default_level.parse().with_context(|| format!("log.level: {EXPECTED}, got {default_level:?}")),
+    }
+}
+
+fn is_colourful() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

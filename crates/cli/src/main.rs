@@ -4,13 +4,22 @@ mod commands;
 mod config;
 mod exit;
 mod logging;
+mod open_files;
+mod serve;
+mod signals;
 mod terminal;
 
+use std::process::ExitCode;
+
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::commands::{demo, devnet, facilitator, inspect, pay};
 
 /// Charge and pay for anything over HTTP, in stablecoins (x402).
 #[derive(Parser)]
-#[command(name = "farthing", version, propagate_version = true, max_term_width = 120)]
+#[command(name = "farthing", version, disable_help_subcommand = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -18,32 +27,40 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Play the whole story offline: a chain, a facilitator, a sample API, and agents that pay.
-    Demo(commands::demo::Arguments),
-    /// Request a URL and pay for it if it asks, within limits.
-    Pay(commands::pay::Arguments),
-    /// Show what a URL asks for, and whether it would be paid; pays nothing.
-    Inspect(commands::inspect::Arguments),
-    /// Verify and settle payments for servers.
-    Facilitator(commands::facilitator::Arguments),
-    /// Run an EVM inside the process, with USDC and funded accounts.
-    Devnet(commands::devnet::Arguments),
+    /// Play the whole story offline: a chain, a facilitator, a sample API, agents that pay
+    Demo(demo::Arguments),
+    /// Request a URL, and pay for it if it asks, within limits
+    Pay(pay::Arguments),
+    /// Show what a URL asks for, and whether it would be paid; pays nothing
+    Inspect(inspect::Arguments),
+    /// Verify and settle payments for servers
+    Facilitator(facilitator::Arguments),
+    /// Run an EVM inside the process, with USDC and funded accounts
+    Devnet(devnet::Arguments),
 }
 
-fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return exit::failure(&anyhow::Error::new(error).context("the runtime could not start")),
-    };
-    let result = runtime.block_on(async {
-        match cli.command {
-            Command::Demo(arguments) => commands::demo::run(arguments).await,
-            Command::Pay(arguments) => commands::pay::run(arguments).await,
-            Command::Inspect(arguments) => commands::inspect::run(arguments).await,
-            Command::Facilitator(arguments) => commands::facilitator::run(arguments).await,
-            Command::Devnet(arguments) => commands::devnet::run(arguments).await,
+impl Command {
+    /// One request needs one thread; what serves uses all cores.
+    fn runtime(&self) -> anyhow::Result<Runtime> {
+        let mut builder = match self {
+            Self::Pay(_) | Self::Inspect(_) => Builder::new_current_thread(),
+            Self::Demo(_) | Self::Facilitator(_) | Self::Devnet(_) => Builder::new_multi_thread(),
+        };
+        builder.enable_all().build().context("the runtime could not start")
+    }
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Demo(arguments) => demo::run(arguments).await,
+            Self::Pay(arguments) => pay::run(arguments).await,
+            Self::Inspect(arguments) => inspect::run(arguments).await,
+            Self::Facilitator(arguments) => facilitator::run(arguments).await,
+            Self::Devnet(arguments) => devnet::run(arguments).await,
         }
-    });
-    result.unwrap_or_else(|error| exit::failure(&error))
+    }
+}
+
+fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    command.runtime().and_then(|runtime| runtime.block_on(command.run())).unwrap_or_else(|error| exit::failure(&error))
 }

@@ -1,4 +1,5 @@
 //! The import rule of ARCHITECTURE.md, held against `cargo metadata`.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that finds nothing there has failed")]
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -16,14 +17,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("farthing", &["farthing-core", "farthing-evm", "farthing-client", "farthing-server", "farthing-facilitator"]),
     (
         "farthing-cli",
-        &["farthing", "farthing-core", "farthing-evm", "farthing-client", "farthing-server", "farthing-facilitator", "farthing-devnet"],
+        &[
+            "farthing",
+            "farthing-core",
+            "farthing-evm",
+            "farthing-client",
+            "farthing-server",
+            "farthing-facilitator",
+            "farthing-devnet",
+        ],
     ),
     ("farthing-testkit", &["farthing-core", "farthing-devnet", "farthing-evm", "farthing-facilitator"]),
     ("xtask", &[]),
 ];
 
 /// Outside crates that core must do without: runtimes, HTTP, chains.
-const NOT_IN_CORE: &[&str] = &["tokio", "hyper", "http", "reqwest", "axum", "alloy-primitives", "secp256k1", "getrandom", "tracing"];
+const NOT_IN_CORE: &[&str] =
+    &["tokio", "hyper", "http", "reqwest", "axum", "alloy-primitives", "secp256k1", "getrandom", "tracing"];
 
 fn metadata() -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -44,7 +54,10 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
             let names = dependencies.filter(|dependency| dependency["kind"] != "dev");
-            (package["name"].as_str().unwrap().to_owned(), names.map(|name| name["name"].as_str().unwrap().to_owned()).collect())
+            (
+                package["name"].as_str().unwrap().to_owned(),
+                names.map(|name| name["name"].as_str().unwrap().to_owned()).collect(),
+            )
         })
         .collect()
 }

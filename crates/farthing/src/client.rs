@@ -9,7 +9,7 @@ use farthing_evm::signer::{LocalSigner, Signer, SignerError};
 
 pub use farthing_client::*;
 
-use crate::chains::{self, Node};
+use crate::chains::client::{Node, schemes};
 use crate::secret::{SecretError, SecretRef};
 use crate::system::SystemClock;
 
@@ -95,7 +95,7 @@ impl Builder {
 
     /// The client.
     pub fn build(self) -> Result<Client, SetupError> {
-        let schemes = chains::client_schemes(self.signer, &self.nodes, &self.assets)?;
+        let schemes = schemes(self.signer, &self.nodes, &self.assets)?;
         Ok(self.inner.schemes(schemes).build()?)
     }
 }

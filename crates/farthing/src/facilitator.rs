@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use farthing_core::books::{MemorySettlements, Settlements};
 use farthing_core::network::NetworkError;
-use farthing_evm::config::{AssetConfig, ChainConfig, ConfigError, ConfirmConfig, GasConfig, RpcUrl};
+use farthing_evm::config::{AssetConfig, ChainConfig, ConfigError, RpcUrl};
 use farthing_evm::signer::{LocalSigner, Signer, SignerError};
 
 pub use farthing_facilitator::*;
 
-use crate::chains;
+use crate::chains::facilitator::schemes;
 use crate::secret::{SecretError, SecretRef};
 
 /// Builds a [`Local`] facilitator for the networks that it is given, and for no others.
@@ -42,18 +42,11 @@ pub enum SetupError {
 }
 
 impl Setup {
-    /// Settles on a network, from the account whose key is kept there.
-    pub fn network(
-        self,
-        network: &str,
-        rpc_url: &str,
-        signer: &SecretRef,
-        confirm: ConfirmConfig,
-        gas: GasConfig,
-    ) -> Result<Self, SetupError> {
-        let signer = LocalSigner::from_hex(signer.resolve()?)?;
-        let config = ChainConfig { confirm, gas, ..ChainConfig::new(network.parse()?, RpcUrl::new(rpc_url)) };
-        Ok(self.chain(config, Arc::new(signer)))
+    /// Settles on a network through that node, from the account whose key is kept there (`env:NAME` or `file:PATH`), under
+    /// the default limits on gas and confirmation. [`Setup::chain`] sets others.
+    pub fn network(self, network: &str, rpc_url: &str, signer: &str) -> Result<Self, SetupError> {
+        let signer = LocalSigner::from_hex(signer.parse::<SecretRef>()?.resolve()?)?;
+        Ok(self.chain(ChainConfig::new(network.parse()?, RpcUrl::new(rpc_url)), Arc::new(signer)))
     }
 
     /// Settles on a network, from this account.
@@ -76,7 +69,7 @@ impl Setup {
 
     /// The facilitator.
     pub fn build(self) -> Result<Local, SetupError> {
-        let schemes = chains::facilitator_schemes(self.chains, &self.assets)?;
+        let schemes = schemes(self.chains, &self.assets)?;
         let settlements = self.settlements.unwrap_or_else(|| Arc::new(MemorySettlements::default()));
         Ok(Local::builder().schemes(schemes).settlements(settlements).build()?)
     }

@@ -9,7 +9,7 @@
 //!
 //! # async fn report() -> &'static str { "14 ships in" }
 //! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let stack = farthing_testkit::Stack::start().await?;
 //! # let facilitator = stack.facilitator_url();
 //! let toll = farthing::Server::builder()
@@ -30,7 +30,7 @@
 //!
 //! ```
 //! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let stack = farthing_testkit::Stack::start().await?;
 //! # let toll = farthing::Server::builder()
 //! #     .facilitator(stack.facilitator_url())?
@@ -47,6 +47,32 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Settle
+//!
+//! A facilitator verifies and settles, on the networks it is given. A seller can have its own, without a hop.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! # let stack = farthing_testkit::Stack::start().await?;
+//! # let (rpc_url, signer) = (&stack.devnet().rpc_url(), &stack.funded_wallet()?);
+//! let facilitator = farthing::Facilitator::builder()
+//!     .network("eip155:84532", rpc_url, signer)? // "https://node.example", "env:FACILITATOR_KEY"
+//!     .build()?;
+//! let toll = farthing::Server::builder()
+//!     .facilitator(Arc::new(facilitator))?
+//!     .pay_to("eip155:84532", "0x209693Bc6afc0C5328bA36FaF03C514EF312287C")?
+//!     .build()
+//!     .await?;
+//! # toll.price("$0.01")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`facilitator::router`] serves it to others over HTTP, as `farthing facilitator` does.
 //!
 //! # What is where
 //!
@@ -86,7 +112,7 @@ pub enum Server {}
 impl Server {
     /// Starts with every scheme of this release; name a facilitator and who is paid.
     pub fn builder() -> server::ServerBuilder {
-        server::Server::builder().schemes(chains::server_schemes())
+        server::Server::builder().schemes(chains::server::schemes())
     }
 }
 

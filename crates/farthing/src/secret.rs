@@ -22,7 +22,7 @@ pub enum SecretError {
     /// The text is no reference. It is not shown, since it may be the secret itself.
     #[error("expected where the secret is kept, such as \"env:NAME\" or \"file:PATH\"; a secret itself does not belong here")]
     NotAReference,
-    /// The environment variable is not set.
+    /// The environment variable is not set, or is empty.
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
     /// The file cannot be read.
@@ -40,7 +40,10 @@ impl SecretRef {
     /// Fetches the secret.
     pub fn resolve(&self) -> Result<Zeroizing<String>, SecretError> {
         let text = match self {
-            Self::Env(name) => std::env::var(name).map_err(|_| SecretError::NoVariable(name.clone()))?,
+            Self::Env(name) => {
+                let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+                value.ok_or_else(|| SecretError::NoVariable(name.clone()))?
+            }
             Self::File(path) => {
                 std::fs::read_to_string(path).map_err(|source| SecretError::NoFile { path: path.clone(), source })?
             }

@@ -6,22 +6,26 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use farthing::evm::config::{ChainConfig, RpcUrl};
+use farthing::evm::signer::LocalSigner;
 use farthing::facilitator::Local;
-use farthing::secret::SecretRef;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::logging;
-use crate::terminal::{ACCENT, FAINT, PLAIN, STRONG};
+use crate::serve;
+use crate::signals::Stop;
+use crate::terminal::{ACCENT, FAINT, PLAIN, STRONG, say, say_json};
 
 /// What `farthing facilitator` takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// The TOML file; README.md shows one.
+    /// The TOML file; README.md shows one
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Print the start-up facts as one JSON object on stdout.
+    /// Print the start-up facts as one JSON object on stdout
     #[arg(long)]
     json: bool,
 }
@@ -29,19 +33,18 @@ pub struct Arguments {
 /// Runs the facilitator.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config)?;
-    logging::start(config.log.format, &config.log.level);
+    logging::start(config.log.format, &config.log.level)?;
     let listen = config.facilitator.listen;
     let networks: Vec<String> = config.network.keys().cloned().collect();
-    let facilitator = Arc::new(build(config)?);
-    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
-    let url = format!("http://{}", listener.local_addr()?);
-    if arguments.json {
-        println!("{}", json!({"listening": url, "networks": networks}));
-    } else {
-        anstream::println!("{STRONG}farthing facilitator{PLAIN}  {ACCENT}{url}{PLAIN}  {}", networks.join(", "));
-        anstream::println!("{FAINT}POST /verify · POST /settle · GET /supported · GET /healthz · GET /readyz{PLAIN}");
-    }
-    axum::serve(listener, farthing::facilitator::router(facilitator)).with_graceful_shutdown(stop_signal()).await?;
+    let facilitator = Arc::new(build(config).with_context(|| arguments.config.display().to_string())?);
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
+    let stop = Stop::listen()?;
+    announce(&format!("http://{}", listener.local_addr()?), &networks, arguments.json)?;
+    // A node that is down or of another chain is in the log at once, and not only when the first payment comes. It is no
+    // reason not to start: /readyz says when it is there.
+    let asked = Arc::clone(&facilitator);
+    tokio::spawn(async move { asked.ready().await.is_ok() });
+    serve::until(stop.wait(), listener, farthing::facilitator::router(facilitator)).await;
     Ok(Exit::Ok.into())
 }
 
@@ -52,27 +55,21 @@ fn build(config: Config) -> anyhow::Result<Local> {
     }
     for (name, network) in config.network {
         let place = || format!("network.{name:?}");
-        let signer: SecretRef = network.signer.parse().with_context(place).context("signer")?;
-        let rpc = config::rpc_url(&network.rpc).with_context(place)?;
-        builder = builder.network(&name, &rpc, &signer, network.confirm, network.gas).with_context(place)?;
+        let id = config::network(&name).with_context(place)?;
+        let rpc_url = RpcUrl::new(&**network.rpc.resolve().context("rpc").with_context(place)?);
+        let signer = network.signer.resolve().map_err(anyhow::Error::from).and_then(|key| Ok(LocalSigner::from_hex(key)?));
+        let signer = Arc::new(signer.context("signer").with_context(place)?);
+        let chain = ChainConfig { confirm: network.confirm, gas: network.gas, ..ChainConfig::new(id, rpc_url) };
+        builder = builder.chain(chain, signer);
     }
     Ok(builder.build()?)
 }
 
-/// Ends with SIGTERM or Ctrl-C; what is under way is finished first.
-async fn stop_signal() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
+fn announce(url: &str, networks: &[String], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return say_json(&json!({"listening": url, "networks": networks}));
     }
-    if interrupt.await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    say(format!("{STRONG}farthing facilitator{PLAIN}  {ACCENT}{url}{PLAIN}  {}", networks.join(", ")));
+    say(format!("{FAINT}POST /verify · POST /settle · GET /supported · GET /healthz · GET /readyz{PLAIN}"));
+    Ok(())
 }

@@ -1,7 +1,10 @@
-//! One file a command.
+//! One file a command, and what `pay` and `inspect` share: the purse, the refusals, the sink.
 
 pub mod demo;
 pub mod devnet;
 pub mod facilitator;
 pub mod inspect;
 pub mod pay;
+mod purse;
+mod refusal;
+mod sink;

@@ -1,122 +1,99 @@
 //! `farthing pay URL`: one request that pays if it is asked to. The body goes to stdout, everything else to stderr.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use farthing::client::{Builder, Client, Error, PaymentFacts, PaymentOutcome, RequestBuilder, Response};
+use farthing::client::{Client, Error, PaymentFacts, PaymentOutcome, RequestBuilder, Response};
+use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::exit::Exit;
-use crate::logging::{self, LogFormat};
-use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, short};
+use super::purse::{Opened, Purse};
+use super::sink::Sink;
+use super::{inspect, refusal};
+use crate::exit::{Exit, Unwritten, Usage};
+use crate::logging;
+use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, note, plain};
 
-const DEFAULT_WALLET: &str = "env:EVM_PRIVATE_KEY";
-const DEFAULT_WALLET_VARIABLE: &str = "EVM_PRIVATE_KEY";
+const EXIT_CODES: &str = "\
+Exit codes: 0 answered · 1 other error · 2 usage · 10 refused by policy ·
+11 unaffordable · 12 payment rejected · 13 unknown (do not just repeat) ·
+14 nothing payable offered · 22 the server answered with an HTTP error";
 
 /// What `farthing pay` takes.
 #[derive(Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// The URL to request.
-    pub url: String,
-    #[command(flatten)]
-    pub purse: Purse,
-    /// The request's method; POST where there is a body, otherwise GET.
+    /// The URL to request
+    url: String,
+    /// The request's method [default: GET, or POST with a body]
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
     method: Option<String>,
-    /// A header, `Name: value`; may be given again.
+    /// A header, 'Name: value'; may be given again
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
-    /// The request's body; `@file` reads it from a file, `@-` from stdin.
+    /// The request's body; @FILE reads it from a file, @- from stdin
     #[arg(short = 'd', long = "data", value_name = "DATA")]
     data: Option<String>,
-    /// Write the body to this file instead of stdout.
+    /// Write the answer's body to this file instead of stdout
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Show what would be paid, and why; pay nothing.
+    /// Show what would be paid, and why; pay nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print the payment's facts on stderr as one JSON object.
+    /// Print the facts as one JSON object, on stderr (with --dry-run on stdout)
     #[arg(long)]
     json: bool,
-}
-
-/// Whose money, and how much of it.
-#[derive(Args)]
-pub struct Purse {
-    /// Where the wallet's key is kept: env:NAME or file:PATH.
-    #[arg(long, default_value = DEFAULT_WALLET, value_name = "REFERENCE")]
-    wallet: String,
-    /// The most that this request may cost, in dollars such as '$0.05' [default: $1].
-    #[arg(long, value_name = "PRICE")]
-    max_amount: Option<String>,
-    /// Pay on this network if the server offers it, such as eip155:8453; may be given again.
-    #[arg(long = "network", value_name = "NETWORK")]
-    networks: Vec<String>,
-    /// A node to ask for the wallet's balance, NETWORK=URL; may be given again.
-    #[arg(long = "rpc", value_name = "NETWORK=URL")]
-    nodes: Vec<String>,
-}
-
-impl Purse {
-    /// The client with this wallet and these limits.
-    pub fn client(&self) -> anyhow::Result<Client> {
-        let builder = farthing::Client::builder().wallet(&self.wallet).context(
-            "the wallet could not be opened; say where its key is kept with --wallet env:NAME or --wallet file:PATH",
-        )?;
-        self.limited(builder)
-    }
-
-    /// The same, but one that only looks if the default wallet is not there.
-    pub fn client_if_any(&self) -> anyhow::Result<Client> {
-        let is_missing = self.wallet == DEFAULT_WALLET && std::env::var_os(DEFAULT_WALLET_VARIABLE).is_none();
-        if is_missing { self.limited(farthing::Client::builder()) } else { self.client() }
-    }
-
-    fn limited(&self, mut builder: Builder) -> anyhow::Result<Client> {
-        if let Some(max) = &self.max_amount {
-            let dollars = if max.starts_with('$') { max.clone() } else { format!("${max}") };
-            builder = builder.limit(&format!("{dollars} per payment")).context("--max-amount")?;
-        }
-        for network in &self.networks {
-            builder = builder.prefer_network(network).context("--network")?;
-        }
-        for node in &self.nodes {
-            let (network, url) = node.split_once('=').context("--rpc: expected NETWORK=URL, such as eip155:8453=https://…")?;
-            builder = builder.node(network, &crate::config::rpc_url(url)?).context("--rpc")?;
-        }
-        Ok(builder.build()?)
-    }
+    #[command(flatten)]
+    purse: Purse,
 }
 
 /// Makes the request.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    logging::start(LogFormat::Text, "error");
-    let client = arguments.purse.client()?;
+    logging::start_plain(arguments.json)?;
+    let is_json = arguments.json;
+    refusal::in_form(pay(arguments).await, is_json)
+}
+
+async fn pay(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Opened { client, account } = arguments.purse.open()?;
+    let request = request(&client, &arguments)?;
     if arguments.dry_run {
-        return super::inspect::show(&client, &arguments.url, arguments.json).await;
+        return inspect::show(request, account, arguments.json).await;
     }
-    match request(&client, &arguments)?.send().await {
-        Ok(response) => answer(response, &arguments).await,
-        Err(error) => Ok(report_error(&error, arguments.json)),
+    // Before anything is paid: a body that was paid for must have somewhere to go.
+    let sink = Sink::prepare(arguments.output)?;
+    match request.send().await {
+        Ok(response) => answer(response, sink, arguments.json).await,
+        Err(error) => {
+            sink.leave();
+            Ok(refusal::report(&error, None, arguments.json))
+        }
     }
 }
 
 fn request(client: &Client, arguments: &Arguments) -> anyhow::Result<RequestBuilder> {
     let body = arguments.data.as_deref().map(read_data).transpose()?;
     let method = arguments.method.as_deref().unwrap_or(if body.is_some() { "POST" } else { "GET" });
-    let method = method.parse().with_context(|| format!("-X: {method:?} is no HTTP method"))?;
-    let mut request = client.request(method, &arguments.url);
+    let method = method.parse().map_err(|_| Usage::new("-X", format!("{method:?} is no HTTP method")))?;
+    let mut request = client.request(method, target(&arguments.url)?);
     for header in &arguments.headers {
-        let (name, value) = header.split_once(':').with_context(|| format!("-H: expected \"Name: value\", got {header:?}"))?;
+        // The header is not repeated: its value may be a secret.
+        let (name, value) = header.split_once(':').ok_or_else(|| Usage::new("-H", "expected 'Name: value'"))?;
         request = request.header(name.trim(), value.trim());
     }
     Ok(match body {
         Some(body) => request.body(body),
         None => request,
     })
+}
+
+/// The URL, which is often typed without its beginning.
+pub fn target(url: &str) -> Result<&str, Usage> {
+    let is_whole = url.starts_with("https://") || url.starts_with("http://");
+    if is_whole { Ok(url) } else { Err(Usage::new("URL", "expected one that begins with https:// or http://")) }
 }
 
 fn read_data(data: &str) -> anyhow::Result<Vec<u8>> {
@@ -131,79 +108,58 @@ fn read_data(data: &str) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-async fn answer(response: Response, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let status = response.status();
-    let paid = response.paid().cloned();
-    let body = response.bytes().await;
-    if arguments.json {
-        eprintln!("{}", json!({"status": status.as_u16(), "payment": paid}));
-    } else if let Some(facts) = &paid {
-        say_paid(facts);
+async fn answer(mut response: Response, sink: Sink, as_json: bool) -> anyhow::Result<ExitCode> {
+    let (status, payment) = (response.status(), response.paid().cloned());
+    let remark = response.note().map(plain);
+    if !as_json {
+        payment.iter().for_each(say_paid);
     }
-    let body = match body {
-        Ok(body) => body,
-        Err(error) => return Ok(report_error(&error, arguments.json)),
+    if let Err(broken) = copy(&mut response, sink).await? {
+        return Ok(refusal::report(&broken, payment.as_ref(), as_json));
+    }
+    let (error, exit) = match status {
+        StatusCode::PAYMENT_REQUIRED => (Some("not_payable"), Exit::NotPayable),
+        _ if status.is_client_error() || status.is_server_error() => (Some("http_error"), Exit::HttpError),
+        _ => (None, Exit::Ok),
     };
-    write_body(&body, arguments.output.as_deref())?;
-    if status.is_client_error() || status.is_server_error() {
-        if !arguments.json {
-            anstream::eprintln!("{BAD}{status}{PLAIN}");
-        }
-        return Ok(Exit::HttpError.into());
+    if as_json {
+        note(json!({"error": error, "status": status.as_u16(), "payment": payment, "note": remark}));
+    } else if error.is_some() {
+        let remark = remark.map(|remark| format!(": {remark}")).unwrap_or_default();
+        note(format!("{BAD}{status}{PLAIN}{remark}"));
     }
-    Ok(Exit::Ok.into())
+    Ok(exit.into())
+}
+
+/// Passes the body on as it comes. The outer error is ours, the inner one the server's.
+async fn copy(response: &mut Response, sink: Sink) -> Result<Result<(), Error>, Unwritten> {
+    let is_paid = response.paid().is_some();
+    let unwritten = |source| Unwritten { is_paid, source };
+    let mut body = sink.start().map_err(unwritten)?;
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.write(&chunk).map_err(unwritten)?,
+            Ok(None) => return body.finish().map(Ok).map_err(unwritten),
+            Err(error) => return Ok(Err(Error::Body { is_paid, source: Box::new(error.without_url()) })),
+        }
+    }
 }
 
 fn say_paid(facts: &PaymentFacts) {
     let outcome = match facts.outcome {
-        PaymentOutcome::Settled => format!("{GOOD}paid{PLAIN}"),
-        PaymentOutcome::Unconfirmed => format!("{BAD}paid, not confirmed{PLAIN}"),
-        PaymentOutcome::Failed => format!("{BAD}not settled{PLAIN}"),
+        PaymentOutcome::Settled => format!("{GOOD}paid{PLAIN}   "),
+        PaymentOutcome::Unconfirmed => format!("{BAD}signed{PLAIN} "),
+        PaymentOutcome::Failed => format!("{BAD}failed{PLAIN} "),
     };
-    let transaction = facts.transaction.as_ref().map(|transaction| format!(" in {}", short(&transaction.0))).unwrap_or_default();
-    let (price, network, payee) = (facts.price(), &facts.network, short(facts.offer.pay_to.as_str()));
-    anstream::eprintln!("{outcome} {ACCENT}{price}{PLAIN} {FAINT}on {network} to {payee}{transaction}{PLAIN}");
+    note(format!("{outcome}  {ACCENT}{}{PLAIN} on {}", plain(&facts.price()), facts.network));
+    note(format!("to       {FAINT}{}{PLAIN}", plain(facts.offer.pay_to.as_str())));
+    if let Some(transaction) = &facts.transaction {
+        note(format!("receipt  {FAINT}{}{PLAIN}", plain(&transaction.0)));
+    }
+    if facts.outcome == PaymentOutcome::Unconfirmed {
+        note("         the server did not say whether it took the money; it may, until the signature expires");
+    }
     for doubt in &facts.doubts {
-        anstream::eprintln!("{BAD}doubtful{PLAIN} {doubt}");
+        note(format!("{BAD}doubtful{PLAIN} {}", plain(doubt)));
     }
-}
-
-fn write_body(body: &[u8], output: Option<&std::path::Path>) -> anyhow::Result<()> {
-    if let Some(path) = output {
-        return std::fs::write(path, body).with_context(|| format!("-o: {} cannot be written", path.display()));
-    }
-    let mut stdout = std::io::stdout();
-    let written = stdout.write_all(body).and_then(|()| {
-        let wants_line_end = stdout.is_terminal() && !body.ends_with(b"\n");
-        if wants_line_end { stdout.write_all(b"\n") } else { Ok(()) }
-    });
-    match written.and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => bail!("the body cannot be written: {error}"),
-        _ => Ok(()),
-    }
-}
-
-/// Says why there is no answer, and gives the exit code that says it to scripts.
-pub fn report_error(error: &Error, as_json: bool) -> ExitCode {
-    let (name, exit) = match error {
-        Error::RefusedByPolicy(_) => ("refused_by_policy", Exit::RefusedByPolicy),
-        Error::Unaffordable(_) => ("unaffordable", Exit::Unaffordable),
-        Error::NotPayable(_) => ("not_payable", Exit::NotPayable),
-        Error::Rejected(_) => ("rejected", Exit::Rejected),
-        Error::Unknown(_) | Error::Body { is_paid: true, .. } => ("unknown", Exit::Unknown),
-        _ => ("failed", Exit::Failed),
-    };
-    if as_json {
-        eprintln!("{}", json!({"error": name, "message": error.to_string(), "mayHavePaid": error.may_have_paid()}));
-        return exit.into();
-    }
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        message.push_str(": ");
-        message.push_str(&source.to_string());
-        cause = source.source();
-    }
-    anstream::eprintln!("{BAD}{}:{PLAIN} {message}", name.replace('_', " "));
-    exit.into()
 }

@@ -23,7 +23,7 @@ pub fn router(toll: &farthing::server::Server) -> anyhow::Result<Router> {
 }
 
 async fn report_handler() -> impl IntoResponse {
-    Json(json!({"harbour": "Farside", "ships_in": 14, "ships_out": 11, "waiting": 3, "tide_metres": "2.4"}))
+    Json(json!({"harbour": "Farside", "ships_in": 14, "ships_out": 11, "waiting": 3}))
 }
 
 async fn article_handler() -> impl IntoResponse {

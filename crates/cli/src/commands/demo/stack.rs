@@ -1,35 +1,38 @@
 //! The parts of the demo, wired as a user would wire them: a chain, a facilitator, a seller, and funded agents.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use axum::Router;
 use farthing::client::{Client, Error, Purchase};
+use farthing::core::amount::Amount;
+use farthing::core::header::{self, PAYMENT_REQUIRED, PAYMENT_SIGNATURE};
 use farthing::evm::config::{ChainConfig, RpcUrl};
 use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::evm::{Address, U256};
-use farthing_devnet::Devnet;
+use farthing_devnet::{Devnet, DevnetError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::sample;
-
-use farthing::core::header::{PAYMENT_REQUIRED, PAYMENT_SIGNATURE};
+use crate::commands::purse::throw_away_signer;
 
 const NETWORK: &str = "eip155:84532";
 const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 const DECIMALS: u8 = 6;
-/// Where things listen if the port is free.
+/// Where chain, facilitator and sample API listen if the port is free.
 const PREFERRED_PORTS: [u16; 3] = [8545, 4021, 4020];
 /// What the agent has: 100 USDC.
 const AGENT_USDC_ATOMIC: u64 = 100_000_000;
 /// What each agent of the crowd has: 1 USDC.
 const CROWD_USDC_ATOMIC: u64 = 1_000_000;
-/// What the report costs: one cent.
-const REPORT_UNITS: u64 = 10_000;
-const DAILY_LIMIT: &str = "$5 per day";
+/// What the report costs, in atomic units: one cent.
+pub const REPORT_UNITS: U256 = U256::from_limbs([10_000, 0, 0, 0]);
+/// The limits that the agent lives by: the one that always holds, and its own.
+pub const AGENT_LIMITS: [&str; 2] = ["$1 per payment", "$5 per day"];
 
 /// Everything that runs.
 pub struct Stack {
@@ -43,8 +46,6 @@ pub struct Stack {
     pub agent_key: String,
     /// The facilitator's sending account.
     pub facilitator_account: String,
-    /// The token.
-    pub usdc: String,
     devnet: Devnet,
     agent: Address,
     seller: Address,
@@ -72,8 +73,8 @@ impl Stack {
     /// Starts everything.
     pub async fn start() -> anyhow::Result<Self> {
         let [chain_port, facilitator_port, api_port] = PREFERRED_PORTS;
-        let devnet = Devnet::builder().listen(free_or_any(chain_port).await).start().await.context("the chain did not start")?;
-        let [operator, agent, ..] = devnet.accounts() else { anyhow::bail!("the chain has too few accounts") };
+        let devnet = start_chain(chain_port).await.context("the chain did not start")?;
+        let [operator, agent, ..] = devnet.accounts() else { bail!("the chain has too few accounts") };
         let mut servers = Vec::new();
 
         let signer = Arc::new(LocalSigner::from_bytes(Zeroizing::new(operator.secret))?);
@@ -94,7 +95,6 @@ impl Stack {
             api_url,
             agent_key: alloy_primitives::hex::encode_prefixed(agent.secret),
             facilitator_account,
-            usdc: devnet.usdc().to_string(),
             agent: agent.address,
             seller: SELLER.parse()?,
             devnet,
@@ -102,16 +102,14 @@ impl Stack {
         })
     }
 
-    /// The agent's client: at most $1 a payment, and a daily limit.
+    /// The agent's client, under its limits.
     pub fn agent(&self) -> anyhow::Result<Client> {
-        let key = Zeroizing::new(self.agent_key.clone());
-        let builder = farthing::Client::builder().signer(Arc::new(LocalSigner::from_hex(key)?)).limit(DAILY_LIMIT)?;
+        let signer = LocalSigner::from_hex(Zeroizing::new(self.agent_key.clone()))?;
+        let mut builder = farthing::Client::builder().signer(Arc::new(signer));
+        for limit in AGENT_LIMITS {
+            builder = builder.limit(limit)?;
+        }
         Ok(builder.node(NETWORK, &self.rpc_url)?.build()?)
-    }
-
-    /// The limits that the agent lives by.
-    pub const fn agent_limits(&self) -> [&'static str; 2] {
-        ["$1 per payment", DAILY_LIMIT]
     }
 
     /// Wallets with fresh keys and a dollar each.
@@ -120,12 +118,10 @@ impl Stack {
     }
 
     fn fund_agent(&self) -> anyhow::Result<Wallet> {
-        let mut key = Zeroizing::new([0_u8; 32]);
-        farthing::core::time::Entropy::fill(&farthing::system::SystemEntropy, &mut *key).map_err(anyhow::Error::from_boxed)?;
-        let signer = Arc::new(LocalSigner::from_bytes(key)?);
+        let signer = throw_away_signer()?;
         let address = signer.address();
         self.devnet.give_usdc(address, U256::from(CROWD_USDC_ATOMIC))?;
-        Ok(Wallet { client: farthing::Client::builder().signer(signer).build()?, address })
+        Ok(Wallet { client: farthing::Client::builder().signer(Arc::new(signer)).build()?, address })
     }
 
     /// What the agent and the seller have on chain.
@@ -143,11 +139,6 @@ impl Stack {
         U256::from(CROWD_USDC_ATOMIC).saturating_sub(self.devnet.usdc_balance(wallet.address))
     }
 
-    /// What the report costs, in atomic units.
-    pub fn report_units(&self) -> U256 {
-        U256::from(REPORT_UNITS)
-    }
-
     /// The newest block's number.
     pub fn block_number(&self) -> u64 {
         self.devnet.block_number()
@@ -158,16 +149,17 @@ impl Stack {
         let before = self.seller_balance();
         let http = reqwest::Client::new();
         let challenge = http.get(url).send().await?;
-        let header = challenge.headers().get(PAYMENT_REQUIRED).context("the answer asks for no payment")?;
-        let terms = farthing::core::header::decode_required(header.as_bytes())?;
-        let promised = client.payer().pay(&terms, &Purchase { resource: url.to_owned(), ..Purchase::default() }).await.map_err(Error::from)?;
-        let payment = farthing::core::header::encode(&promised.payment)?;
+        let terms = challenge.headers().get(PAYMENT_REQUIRED).context("the answer asks for no payment")?;
+        let terms = header::decode_required(terms.as_bytes())?;
+        let purchase = Purchase { resource: url.to_owned(), ..Purchase::default() };
+        let promised = client.payer().pay(&terms, &purchase).await.map_err(Error::from)?;
+        let payment = header::encode(&promised.payment)?;
         let first = http.get(url).header(PAYMENT_SIGNATURE, &payment).send().await?;
-        anyhow::ensure!(first.status().is_success(), "the first presentation was answered with {}", first.status());
+        ensure!(first.status().is_success(), "the first presentation was answered with {}", first.status());
         let second = http.get(url).header(PAYMENT_SIGNATURE, &payment).send().await?;
         let status = second.status().as_u16();
-        let header = second.headers().get(PAYMENT_REQUIRED).context("the second answer has no terms")?;
-        let reason = farthing::core::header::decode_required(header.as_bytes())?.error.unwrap_or_default();
+        let terms = second.headers().get(PAYMENT_REQUIRED).context("the second answer has no terms")?;
+        let reason = header::decode_required(terms.as_bytes())?.error.unwrap_or_default();
         Ok(Replay { status, reason, gained: self.seller_balance().saturating_sub(before) })
     }
 
@@ -182,11 +174,23 @@ impl Stack {
 
 /// Atomic units of the token as people write them: `$0.01`.
 pub fn dollars(units: U256) -> String {
-    format!("${}", farthing::core::amount::Amount::from_units(units).to_decimal_string(DECIMALS))
+    format!("${}", Amount::from_units(units).to_decimal_string(DECIMALS))
 }
 
-async fn serve(servers: &mut Vec<JoinHandle<()>>, port: u16, router: Router) -> anyhow::Result<String> {
-    let listener = TcpListener::bind(free_or_any(port).await).await?;
+/// On the port if nobody has it, otherwise on any.
+async fn start_chain(port: u16) -> Result<Devnet, DevnetError> {
+    match Devnet::builder().listen(loopback(port)).start().await {
+        Err(DevnetError::Listen { .. }) => Devnet::builder().listen(loopback(0)).start().await,
+        started => started,
+    }
+}
+
+/// On the port if nobody has it, otherwise on any.
+async fn serve(servers: &mut Vec<JoinHandle<()>>, port: u16, router: Router) -> io::Result<String> {
+    let listener = match TcpListener::bind(loopback(port)).await {
+        Ok(listener) => listener,
+        Err(_taken) => TcpListener::bind(loopback(0)).await?,
+    };
     let url = format!("http://{}", listener.local_addr()?);
     servers.push(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -196,11 +200,6 @@ async fn serve(servers: &mut Vec<JoinHandle<()>>, port: u16, router: Router) -> 
     Ok(url)
 }
 
-/// The port if nobody has it, otherwise any.
-async fn free_or_any(port: u16) -> SocketAddr {
-    let preferred = SocketAddr::from(([127, 0, 0, 1], port));
-    match TcpListener::bind(preferred).await {
-        Ok(_) => preferred,
-        Err(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
-    }
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }

@@ -1,0 +1,109 @@
+//! Serves HTTP until told to stop, within limits: how many connections, how long an idle one is kept, and how long the
+//! end may take. Requests under way are finished first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::{self, Builder};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::open_files;
+
+/// The most connections that are open at once; others wait to be accepted. Where the system allows fewer open files,
+/// half of those: the other half is for the connections that this process makes itself.
+const MAX_CONNECTIONS: usize = 4_096;
+/// How long a connection may bring no whole request head. Longer than clients keep idle connections (90 s in most), so
+/// that it is the client who closes them: a request that meets a closing server would have an unknown outcome.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long requests under way may take after the signal to stop; a settlement waits for its confirmation.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long connections may take to close once no request is under way.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait when the system has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Connection = auto::Connection<'static, TokioIo<TcpStream>, TowerToHyperService<Router>, TokioExecutor>;
+
+/// Serves until `stop` resolves.
+pub async fn until(stop: impl Future<Output = ()>, listener: TcpListener, app: Router) {
+    let (under_way, mut watched) = watch::channel(0_usize);
+    let app = app.layer(from_fn(move |request: Request, next: Next| {
+        let counted = Counted::new(under_way.clone());
+        async move {
+            let answer = next.run(request).await;
+            drop(counted);
+            answer
+        }
+    }));
+    let graceful = GracefulShutdown::new();
+    tokio::select! {
+        () = accept(&listener, &app, &graceful) => {}
+        () = stop => {}
+    }
+    drop(listener);
+    let closed = graceful.shutdown();
+    let finished = async {
+        // The count's sender lives in the app, which is alive.
+        let _alive = watched.wait_for(|count| *count == 0).await;
+        tokio::time::sleep(CLOSE_TIMEOUT).await;
+    };
+    tokio::select! {
+        () = closed => {}
+        () = finished => {}
+        () = tokio::time::sleep(FINISH_TIMEOUT) => tracing::warn!("stopped with requests still under way"),
+    }
+}
+
+async fn accept(listener: &TcpListener, app: &Router, graceful: &GracefulShutdown) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(open_files::raise() / 2)));
+    // The semaphore is never closed.
+    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = graceful.watch(connection(stream, app.clone()));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke");
+            }
+            drop(slot);
+        });
+    }
+}
+
+fn connection(stream: TcpStream, app: Router) -> Connection {
+    // Without this, small answers may wait for the peer's acknowledgement; where it cannot be set, they do.
+    let _slower = stream.set_nodelay(true).is_err();
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE_TIMEOUT);
+    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)).into_owned()
+}
+
+/// A request under way; counts while it is alive.
+struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(under_way: watch::Sender<usize>) -> Self {
+        under_way.send_modify(|count| *count = count.saturating_add(1));
+        Self(under_way)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}

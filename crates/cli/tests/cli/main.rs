@@ -1,0 +1,14 @@
+//! The binary as its users meet it: what it prints where, what it exits with, and when it ends.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that finds nothing there has failed")]
+
+mod demo;
+mod devnet;
+mod facilitator;
+mod help;
+mod inspect;
+mod market;
+mod pay;
+mod peer;
+mod readme;
+mod refusals;
+mod run;
