@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use axum::Router;
@@ -36,6 +37,8 @@ pub const AGENT_LIMITS: [&str; 2] = ["$1 per payment", "$5 per day"];
 
 /// Everything that runs.
 pub struct Stack {
+    /// When all of this began.
+    pub started: Instant,
     /// Where the chain answers JSON-RPC.
     pub rpc_url: String,
     /// Where the facilitator listens.
@@ -72,6 +75,7 @@ pub struct Replay {
 impl Stack {
     /// Starts everything.
     pub async fn start() -> anyhow::Result<Self> {
+        let started = Instant::now();
         let [chain_port, facilitator_port, api_port] = PREFERRED_PORTS;
         let devnet = start_chain(chain_port).await.context("the chain did not start")?;
         let [operator, agent, ..] = devnet.accounts() else { bail!("the chain has too few accounts") };
@@ -90,6 +94,7 @@ impl Stack {
 
         devnet.give_usdc(agent.address, U256::from(AGENT_USDC_ATOMIC))?;
         Ok(Self {
+            started,
             rpc_url: devnet.rpc_url(),
             facilitator_url,
             api_url,

@@ -33,6 +33,7 @@ pub struct Facts {
 #[serde(rename_all = "camelCase")]
 struct Purchase {
     milliseconds: u128,
+    milliseconds_after_start: u128,
     transaction: String,
     agent_before: String,
     agent_after: String,
@@ -109,6 +110,7 @@ async fn buy(
     let facts = answer.paid().context("the answer came without a payment")?.clone();
     let body = answer.text().await?;
     let milliseconds = started.elapsed().as_millis();
+    let milliseconds_after_start = stack.started.elapsed().as_millis();
     let transaction = facts.transaction.map(|transaction| transaction.0).unwrap_or_default();
     let (agent_after, seller_after) = stack.balances();
     let paid = agent_before.checked_sub(agent_after);
@@ -116,13 +118,13 @@ async fn buy(
     let is_exact = status.is_success() && paid == Some(REPORT_UNITS) && received == paid;
     let [agent_before, agent_after, seller_before, seller_after] =
         [agent_before, agent_after, seller_before, seller_after].map(dollars);
-    teller.say(format!("GET /report + PAYMENT-SIGNATURE  →  {GOOD}{status}{PLAIN} in {milliseconds} ms"));
+    teller.say(format!("GET /report + PAYMENT-SIGNATURE  →  {GOOD}{status}{PLAIN} in {milliseconds} ms, {milliseconds_after_start} ms after the start"));
     teller.say(format!("{FAINT}{body}{PLAIN}"));
     teller.say(format!("receipt  {transaction}"));
     teller.say(format!("agent    {agent_before} → {agent_after}"));
     teller.say(format!("seller   {seller_before} → {seller_after}   {FAINT}both read from the chain{PLAIN}"));
     teller.judge(checks, "the agent has exactly the price less, the seller exactly the price more", is_exact);
-    Ok(Purchase { milliseconds, transaction, agent_before, agent_after, seller_before, seller_after })
+    Ok(Purchase { milliseconds, milliseconds_after_start, transaction, agent_before, agent_after, seller_before, seller_after })
 }
 
 async fn replay(
