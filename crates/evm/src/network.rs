@@ -48,6 +48,14 @@ const NAMES: &[(u64, &str)] = &[
     (324_705_682, "SKALE Base Sepolia"),
 ];
 
+/// Chain ids, and how long a block takes, of networks where that is longer than a few seconds.
+const SLOW: &[(u64, u64)] = &[(1, 12), (11_155_111, 12)];
+
+/// How long a block takes, in seconds, on a network that is known to be slow; 0 for all others.
+pub fn slow_block_seconds(chain_id: u64) -> u64 {
+    SLOW.iter().find(|(known, _)| *known == chain_id).map_or(0, |(_, seconds)| *seconds)
+}
+
 /// The chain id of an EVM network; `None` for networks of other families.
 pub fn chain_id(network: &Network) -> Option<u64> {
     let reference = network.reference();

@@ -109,7 +109,7 @@ async fn read(request: Request) -> Result<PaymentRequest, Unreadable> {
         .await
         .map_err(|(status, message)| Unreadable { status, refusal: Refusal::new(Reason::InvalidPayload, message) })?;
     PaymentRequest::read(&body).map_err(|refusal| {
-        // A version 1 network without a name here is read very well; it is only not served, as any other is not.
+        // A network whose name means nothing here is read very well; it is only not served, as any other is not.
         let status = if refusal.reason == Reason::InvalidNetwork { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         Unreadable { status, refusal }
     })

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use farthing_core::amount::Amount;
 use farthing_core::asset::{AccountId, AssetId};
-use farthing_core::books::{BookError, Deliveries, Delivery};
+use farthing_core::books::{BookError, Deliveries, Delivery, Fingerprint};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{PaymentPayload, PaymentRequest, Version};
+use sha2::{Digest, Sha256};
 
 use crate::accepted;
 use crate::claim::{Claim, Taken};
@@ -132,12 +133,14 @@ impl Gate {
             return Err(Refusal::mismatch(Reason::ResourceMismatch, "resource.url", &facts.resource_url, got).into());
         }
         let key = offer.scheme.key(&payment, &offer.requirements)?;
-        let taken = Claim::take(Arc::clone(&self.deliveries), key, facts.fingerprint.clone()).await;
+        let order = Order::new(offer, payment);
+        let fingerprint = order.fingerprint(facts).map_err(Denied::Book)?;
+        let taken = Claim::take(Arc::clone(&self.deliveries), key, fingerprint).await;
         let claim = match taken.map_err(Denied::Book)? {
             Taken::Ours(claim) => claim,
             Taken::Theirs(delivery) => return Err(taken_already(&delivery)),
         };
-        let mut admitted = Admitted::new(claim, offer, payment);
+        let mut admitted = Admitted { claim, order: Box::new(order) };
         if !admitted.claim.is_resumed() {
             match self.verify(&admitted.order.request).await {
                 Ok(payer) => admitted.order.paid.payer = payer,
@@ -164,8 +167,8 @@ impl Gate {
     }
 }
 
-impl Admitted {
-    fn new(claim: Claim, offer: &Offer, payment: PaymentPayload) -> Self {
+impl Order {
+    fn new(offer: &Offer, payment: PaymentPayload) -> Self {
         let requirements = offer.requirements.clone();
         let paid = Paid {
             payer: None,
@@ -179,9 +182,19 @@ impl Admitted {
         // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
         let payment = payment.upgraded(&requirements, None);
         let request = PaymentRequest { version: Version::V2, payment, requirements };
-        Self { claim, order: Box::new(Order { request, paid, version }) }
+        Self { request, paid, version }
     }
 
+    /// What the claim is bound to: the request, and the very payment that came with it. While a settlement is unknown its
+    /// nonce may be seen on chain, and whoever copies that has another payment. A digest, so that the book holds no
+    /// signature.
+    fn fingerprint(&self, facts: &RequestFacts) -> Result<Fingerprint, BookError> {
+        let payment = serde_json::to_vec(&self.request).map_err(|error| BookError(Box::new(error)))?;
+        Ok(Fingerprint(format!("{} {:x}", facts.fingerprint.0, Sha256::digest(payment))))
+    }
+}
+
+impl Admitted {
     /// The facts of the payment.
     pub const fn paid(&self) -> &Paid {
         &self.order.paid

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::json;
+use farthing_core::reason::Reason;
 use farthing_core::wire::{PaymentRequest, SettleResponse, SupportedResponse, VerifyResponse};
 use farthing_core::{BoxFuture, Source};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
@@ -27,6 +28,11 @@ const FIRST_PAUSE_MILLISECONDS: u64 = 1_000;
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// How much of an answer that makes no sense is shown to the operator, in characters.
 const MAX_SHOWN_CHARACTERS: usize = 200;
+/// The longest answer about a payment that is passed on as it is, in bytes: it goes to the buyer in a header, and there
+/// are proxies that drop an answer with a long one. Of a longer answer only what decides is passed on.
+const MAX_TOLD_BYTES: usize = 4 * 1024;
+/// The longest name of a transaction, in bytes.
+const MAX_TRANSACTION_BYTES: usize = 256;
 
 /// Verifies and settles through somebody else's HTTP API.
 #[derive(Clone)]
@@ -172,13 +178,14 @@ impl Facilitator for RemoteFacilitator {
             let answer = self.send(Method::POST, "verify", Some(body)).await;
             let answer = answer.map_err(|error| FacilitatorError::Unavailable(Box::new(error)))?;
             // Facilitators refuse with 4xx and answer with 5xx; what counts is whether the body says `isValid`.
-            answer.protocol().map_err(|message| {
+            let verdict = answer.protocol().map_err(|message| {
                 if answer.is_busy() {
                     FacilitatorError::Unavailable(message.into())
                 } else {
                     FacilitatorError::Malformed(format!("/verify: {message}"))
                 }
-            })
+            })?;
+            answer.judge_verdict(verdict)
         })
     }
 
@@ -190,7 +197,9 @@ impl Facilitator for RemoteFacilitator {
                 Err(error) if error.is_connect() => return Err(FacilitatorError::Unavailable(Box::new(error))),
                 Err(error) => return Err(FacilitatorError::Indeterminate(Box::new(error))),
             };
-            answer.protocol().map_err(|message| FacilitatorError::Indeterminate(format!("/settle: {message}").into()))
+            let settlement =
+                answer.protocol().map_err(|message| FacilitatorError::Indeterminate(format!("/settle: {message}").into()))?;
+            answer.judge_settlement(settlement)
         })
     }
 }
@@ -256,10 +265,49 @@ impl Answer {
             return Err(self.describe());
         }
         let Some(body) = &self.body else { return Err(self.describe()) };
-        let text = std::str::from_utf8(body).map_err(|_| self.describe())?;
-        let read = json::check(text).map_err(|error| error.to_string());
-        let read = read.and_then(|()| serde_json::from_str(text).map_err(|error| error.to_string()));
-        read.map_err(|error| format!("{}: {error}", self.describe()))
+        json::read_bytes(body).map_err(|error| format!("{}: {error}", self.describe()))
+    }
+
+    /// The verdict, unless it is that there is none: a facilitator that could not look at the payment says nothing of it.
+    fn judge_verdict(&self, verdict: VerifyResponse) -> Result<VerifyResponse, FacilitatorError> {
+        let gave_up = self.is_busy() && verdict.invalid_reason == Some(Reason::UnexpectedVerifyError);
+        if gave_up && !verdict.is_valid {
+            return Err(FacilitatorError::Unavailable(self.describe().into()));
+        }
+        if !self.is_long() {
+            return Ok(verdict);
+        }
+        let (invalid_reason, invalid_message) =
+            (cut_reason(verdict.invalid_reason), verdict.invalid_message.as_deref().map(cut));
+        Ok(VerifyResponse { invalid_reason, invalid_message, extra: None, extensions: None, ..verdict })
+    }
+
+    /// The settlement, unless it is that there is none. With 503 nothing was done, as that status says; after any other
+    /// trouble of the facilitator's own a transaction may be on its way.
+    fn judge_settlement(&self, settlement: SettleResponse) -> Result<SettleResponse, FacilitatorError> {
+        let gave_up = self.is_busy() && settlement.error_reason == Some(Reason::UnexpectedSettleError);
+        if gave_up && !settlement.success && settlement.transaction.is_empty() {
+            let described = self.describe().into();
+            return Err(match self.status {
+                StatusCode::SERVICE_UNAVAILABLE => FacilitatorError::Unavailable(described),
+                _ => FacilitatorError::Indeterminate(described),
+            });
+        }
+        if settlement.transaction.len() > MAX_TRANSACTION_BYTES {
+            return Err(FacilitatorError::Indeterminate(
+                format!("/settle: the transaction's name: {}", self.describe()).into(),
+            ));
+        }
+        if !self.is_long() {
+            return Ok(settlement);
+        }
+        let (error_reason, error_message) = (cut_reason(settlement.error_reason), settlement.error_message.as_deref().map(cut));
+        Ok(SettleResponse { error_reason, error_message, extra: None, extensions: None, ..settlement })
+    }
+
+    /// Whether the answer is too long to be passed on whole.
+    fn is_long(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.len() > MAX_TOLD_BYTES)
     }
 
     /// Whether the same request may get an answer later.
@@ -281,11 +329,19 @@ impl Answer {
         match &self.body {
             None => format!("status {status} with more than {MAX_ANSWER_BYTES} bytes"),
             Some(body) => {
-                let shown: String = String::from_utf8_lossy(body).chars().take(MAX_SHOWN_CHARACTERS).collect();
+                let shown = cut(&String::from_utf8_lossy(body));
                 format!("status {status} with the body {shown:?}")
             }
         }
     }
+}
+
+fn cut_reason(reason: Option<Reason>) -> Option<Reason> {
+    reason.map(|reason| Reason::from(&*cut(reason.as_str())))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARACTERS).collect()
 }
 
 fn written(request: &PaymentRequest) -> Result<String, FacilitatorError> {

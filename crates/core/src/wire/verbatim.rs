@@ -43,8 +43,15 @@ impl<T: Serialize> Verbatim<T> {
 impl<T: DeserializeOwned> Verbatim<T> {
     /// A value read from its text.
     pub fn from_raw(raw: Box<RawValue>) -> Result<Self, serde_json::Error> {
-        let value = json::parse(raw.get())?;
-        Ok(Self { raw: raw.into(), value })
+        Self::read(raw).map_err(|(_, error)| error)
+    }
+
+    /// A value read from its text, or the text again and what is wrong with it.
+    pub(crate) fn read(raw: Box<RawValue>) -> Result<Self, (Box<RawValue>, serde_json::Error)> {
+        match json::parse(raw.get()) {
+            Ok(value) => Ok(Self { raw: raw.into(), value }),
+            Err(error) => Err((raw, error)),
+        }
     }
 }
 

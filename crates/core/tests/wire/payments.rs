@@ -32,6 +32,8 @@ fn a_request_is_read_and_written_as_it_came() {
 fn debug_output_shows_no_signature() {
     let shown = format!("{:?}", PaymentRequest::read(request().as_bytes()).unwrap());
     assert!(shown.contains("eip155:84532") && !shown.contains("0xb94ef123"), "{shown}");
+    let extended = with(&payment(), "\"payload\"", "\"extensions\":{\"permit\":\"0xb94ef123\"},\"payload\"");
+    assert!(!format!("{:?}", PaymentPayload::read(&extended).unwrap()).contains("0xb94ef123"));
 }
 
 #[test]
@@ -52,6 +54,13 @@ fn what_is_missing_is_named() {
         (with(&payment(), OFFER, "null"), Reason::InvalidPayload, "accepted: missing"),
         (with(&payment(), "\"payTo\"", "\"payto\""), Reason::InvalidPayload, "accepted: missing field `payTo`"),
         (with(&payment(), "\"10000\",\"asset\"", "10000,\"asset\""), Reason::InvalidPayload, "accepted: amount: invalid type"),
+        (
+            with(&payment(), "eip155:84532", "base-sepolia"),
+            Reason::InvalidNetwork,
+            "accepted.network: expected a CAIP-2 network",
+        ),
+        (with(&payment(), "eip155:84532", ""), Reason::InvalidNetwork, "accepted.network: expected a CAIP-2 network"),
+        (with(&payment(), "\"eip155:84532\"", "84532"), Reason::InvalidPayload, "accepted: network: invalid type"),
         (with(&payment(), &format!(",\"payload\":{PAYLOAD}"), ""), Reason::InvalidPayload, "payload: missing"),
         (with(&payment(), PAYLOAD, "null"), Reason::InvalidPayload, "payload: missing"),
         (with(&payment(), "\"url\"", "\"uri\""), Reason::InvalidPayload, "resource: missing field `url`"),

@@ -13,6 +13,7 @@ use farthing_core::time::UnixSeconds;
 use super::facilitator::{CLOCK_SKEW_SECONDS, SETTLE_MARGIN_SECONDS};
 use super::{Extra, NAME, Payload, terms};
 use crate::asset::{AssetTable, KnownAsset};
+use crate::network::slow_block_seconds;
 use crate::signature::{Signature, SignatureError, WireSignature};
 use crate::transfer::eip3009::Authorization;
 
@@ -60,6 +61,7 @@ pub(super) fn check_transfer(
     terms::flow_of(requirements, &[PaymentFlow::Authorization, PaymentFlow::Upfront])?;
     let signature = check_signature(&signed.signature, &authorization, asset)?;
     check_recipient(&authorization, terms::recipient_of(requirements)?)?;
+    check_expiry(&authorization, now, asset.chain_id)?;
     check_window(&authorization, now, requirements.max_timeout_seconds)?;
     check_value(&authorization, requirements.amount.units())?;
     terms::amount_of(requirements)?;
@@ -67,15 +69,16 @@ pub(super) fn check_transfer(
 }
 
 /// Whether the authorization can still be carried out: sending takes a moment, and an expired one only burns gas.
-pub(super) fn check_expiry(authorization: &Authorization, now: UnixSeconds) -> Result<(), Refusal> {
-    let earliest = now.plus(SETTLE_MARGIN_SECONDS);
+pub(super) fn check_expiry(authorization: &Authorization, now: UnixSeconds, chain_id: u64) -> Result<(), Refusal> {
+    let margin_seconds = SETTLE_MARGIN_SECONDS.saturating_add(slow_block_seconds(chain_id).saturating_mul(2));
+    let earliest = now.plus(margin_seconds);
     if authorization.valid_before >= U256::from(earliest.0) {
         return Ok(());
     }
     Err(Refusal::mismatch(
         Reason::InvalidExactEvmPayloadAuthorizationValidBefore,
         "authorization.validBefore",
-        format!("at least {earliest} (now and {SETTLE_MARGIN_SECONDS} seconds)"),
+        format!("at least {earliest} (now and {margin_seconds} seconds)"),
         format!("{}; sign a new payment", authorization.valid_before),
     ))
 }
@@ -111,7 +114,6 @@ fn check_recipient(authorization: &Authorization, pay_to: Address) -> Result<(),
 }
 
 fn check_window(authorization: &Authorization, now: UnixSeconds, max_timeout_seconds: u64) -> Result<(), Refusal> {
-    check_expiry(authorization, now)?;
     if authorization.valid_after > U256::from(now.0) {
         return Err(Refusal::mismatch(
             Reason::InvalidExactEvmPayloadAuthorizationValidAfter,
@@ -139,4 +141,27 @@ fn check_value(authorization: &Authorization, amount: U256) -> Result<(), Refusa
     }
     let reason = Reason::InvalidExactEvmPayloadAuthorizationValueMismatch;
     Err(Refusal::mismatch(reason, "authorization.value", format!("exactly {amount}"), authorization.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+
+    #[test]
+    fn an_authorization_must_outlive_a_slow_block() {
+        let authorization = |valid_before| Authorization {
+            from: Address::ZERO,
+            to: Address::ZERO,
+            value: U256::from(1),
+            valid_after: U256::ZERO,
+            valid_before: U256::from(valid_before),
+            nonce: B256::ZERO,
+        };
+        let now = UnixSeconds(1_000);
+        let cases = [(8_453, 1_006, true), (8_453, 1_005, false), (1, 1_030, true), (1, 1_029, false)];
+        for (chain_id, valid_before, is_good) in cases {
+            assert_eq!(check_expiry(&authorization(valid_before), now, chain_id).is_ok(), is_good, "{chain_id} {valid_before}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! `exact` for the facilitator: verify, settle, outcome.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use farthing_core::amount::Amount;
 use farthing_core::asset::AccountId;
 use farthing_core::reason::{Reason, Refusal};
@@ -12,9 +13,11 @@ use farthing_core::scheme::{
 };
 use farthing_core::time::Clock;
 use farthing_core::wire::{SupportedKind, Version, v1};
+use tokio::time::{Instant, timeout_at};
 
 use super::checks::{Transfer, check_expiry, check_kind, check_transfer};
-use super::simulation::simulate;
+use super::cover::{Cover, Look, Share};
+use super::simulation::{Simulation, simulate};
 use super::{Extra, NAME, Payload, payment_key, terms};
 use crate::asset::AssetTable;
 use crate::chain::{Chain, Probe};
@@ -23,10 +26,13 @@ use crate::rpc::{self, Call, NodeError, Receipt};
 use crate::text::{account_id, fixed_hex};
 use crate::transfer::eip3009::Authorization;
 
-/// How long an authorization must still be valid: sending and mining take a moment. The official facilitators' value.
+/// How long an authorization must still be valid: sending and mining take a moment. The official facilitators' value,
+/// to which two blocks are added where blocks are slow ([`crate::network::slow_block_seconds`]).
 pub const SETTLE_MARGIN_SECONDS: u64 = 6;
 /// How far a payer's clock may be ahead of this one.
 pub const CLOCK_SKEW_SECONDS: u64 = 60;
+/// How long a transfer waits for others of its payer, when the balance does not cover all of them, in seconds.
+pub const MAX_COVER_WAIT_SECONDS: u64 = 30;
 /// The pattern under which sending accounts are listed.
 const FAMILY: &str = "eip155:*";
 
@@ -35,6 +41,7 @@ pub struct Facilitator {
     chains: Vec<Arc<Chain>>,
     assets: Arc<AssetTable>,
     clock: Arc<dyn Clock>,
+    cover: Cover,
 }
 
 /// A payment that would settle. Only [`Facilitator`]'s `verify` makes one.
@@ -43,6 +50,8 @@ pub struct Verified {
     chain: Arc<Chain>,
     transfer: Transfer,
     gas_units: u64,
+    look: Look,
+    balance: Option<U256>,
 }
 
 impl VerifiedPayment for Verified {
@@ -55,7 +64,7 @@ impl Facilitator {
     /// Serves these chains, in this order; payments on any other chain are refused. A chain that is here twice is listed
     /// twice in [`FacilitatorScheme::kinds`], where the engine finds it at start-up.
     pub fn new(chains: Vec<Arc<Chain>>, assets: Arc<AssetTable>, clock: Arc<dyn Clock>) -> Self {
-        Self { chains, assets, clock }
+        Self { chains, assets, clock, cover: Cover::default() }
     }
 
     fn chain_of(&self, payment: &Payment<Payload, Extra>) -> Result<&Arc<Chain>, Refusal> {
@@ -66,6 +75,38 @@ impl Facilitator {
             let expected = format!("a network that this facilitator serves ({})", served.join(", "));
             Refusal::mismatch(Reason::InvalidNetwork, "network", expected, &requirements.network)
         })
+    }
+
+    /// What the chain says of a transfer, and of its payer's purse before that.
+    async fn look(&self, chain: &Chain, transfer: &Transfer) -> Result<(Look, Simulation), VerifyError> {
+        let look = self.cover.look((chain.id(), transfer.asset.address, transfer.authorization.from));
+        let simulation = simulate(chain, transfer).await.map_err(|error| unavailable(chain, error))?;
+        simulation.judge(transfer)?;
+        Ok((look, simulation))
+    }
+
+    /// Counts the transfer as under way. One that the payer's balance does not cover beside its others waits until those
+    /// have ended, and is simulated again.
+    async fn covered(
+        &self,
+        chain: &Chain,
+        transfer: &Transfer,
+        mut look: Look,
+        mut balance: Option<U256>,
+    ) -> Result<Share, SettleError> {
+        let deadline = Instant::now() + Duration::from_secs(MAX_COVER_WAIT_SECONDS);
+        loop {
+            let others = match look.take(transfer.authorization.value, balance) {
+                Ok(share) => return Ok(share),
+                Err(others) => others,
+            };
+            if timeout_at(deadline, others.end()).await.is_err() || Instant::now() >= deadline {
+                let message = "the payer's balance does not cover this payment beside its others, which are still under way";
+                return Err(SettleError::NotSent(message.into()));
+            }
+            let (again, simulation) = self.look(chain, transfer).await?;
+            (look, balance) = (again, simulation.balance());
+        }
     }
 }
 
@@ -105,15 +146,18 @@ impl FacilitatorScheme for Facilitator {
         check_kind(payment)?;
         let chain = self.chain_of(payment)?;
         let transfer = check_transfer(payment, &self.assets, self.clock.now())?;
-        let simulation = simulate(chain, &transfer).await.map_err(|error| unavailable(chain, error))?;
-        simulation.judge(&transfer)?;
+        let (look, simulation) = self.look(chain, &transfer).await?;
+        if let Some(estimate) = simulation.estimate() {
+            chain.learn_estimate(transfer.asset.address, estimate);
+        }
         let gas_units = chain.gas_units(transfer.asset.address).map_err(|error| VerifyError::Unavailable(Box::new(error)))?;
-        Ok(Verified { chain: chain.clone(), transfer, gas_units })
+        Ok(Verified { chain: chain.clone(), transfer, gas_units, look, balance: simulation.balance() })
     }
 
     async fn settle(&self, verified: Verified, log: &dyn SendLog) -> Result<Settlement, SettleError> {
-        let Verified { chain, transfer, gas_units } = verified;
-        check_expiry(&transfer.authorization, self.clock.now()).map_err(SettleError::Rejected)?;
+        let Verified { chain, transfer, gas_units, look, balance } = verified;
+        let _share = self.covered(&chain, &transfer, look, balance).await?;
+        check_expiry(&transfer.authorization, self.clock.now(), chain.id()).map_err(SettleError::Rejected)?;
         let data = transfer.authorization.calldata(&transfer.signature);
         let order = Order { to: transfer.asset.address, data: data.into(), gas_units };
         let sent = chain.relayer().send(&order, log).await.map_err(|error| SettleError::NotSent(Box::new(error)))?;

@@ -1,10 +1,12 @@
 //! The scheme `exact` on EVM chains: exactly the amount asked for, once (x402 v2 `exact`, protocol reference §6.1).
 //!
 //! The asset transfer method is EIP-3009: the payer signs a transfer, the facilitator carries it out. One file for each
-//! role; `terms` is what all roles check of an offer, `checks` and `simulation` are the facilitator's two steps.
+//! role; `terms` is what all roles check of an offer, `checks` and `simulation` are the facilitator's two steps, and `cover`
+//! is what it has under way for each payer.
 
 mod checks;
 mod client;
+mod cover;
 mod facilitator;
 mod server;
 mod simulation;
@@ -17,7 +19,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::{Client, MAX_WINDOW_SECONDS};
-pub use self::facilitator::{CLOCK_SKEW_SECONDS, Facilitator, SETTLE_MARGIN_SECONDS, Verified};
+pub use self::facilitator::{CLOCK_SKEW_SECONDS, Facilitator, MAX_COVER_WAIT_SECONDS, SETTLE_MARGIN_SECONDS, Verified};
 pub use self::server::Server;
 use crate::signature::WireSignature;
 use crate::transfer::eip3009::Authorization;

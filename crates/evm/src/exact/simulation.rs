@@ -10,7 +10,7 @@ use farthing_core::reason::{Reason, Refusal};
 use super::checks::Transfer;
 use crate::abi::Token;
 use crate::chain::{Chain, Observed, Probe};
-use crate::rpc::{self, Call, Executed, NodeError};
+use crate::rpc::{self, Answer, Call, Executed, NodeError};
 
 /// What the chain says of a transfer.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Simulation {
     name: Executed,
     version: Executed,
     transfer: Executed,
+    /// What the transfer would cost, if that was asked.
+    estimate: Option<Answer>,
 }
 
 /// Asks the chain, once.
@@ -44,14 +46,18 @@ pub(super) async fn simulate(chain: &Chain, transfer: &Transfer) -> Result<Simul
     else {
         return Err(NodeError::Malformed("eth_call"));
     };
-    if let Some(estimate) = estimate.first() {
-        chain.learn_estimate(asset, estimate);
-    }
+    let estimate = estimate.first().cloned();
     let payer_has_code = !rpc::bytes(code, "eth_getCode")?.is_empty();
-    Ok(Simulation { payer_has_code, used, balance, name, version, transfer: simulated })
+    Ok(Simulation { payer_has_code, used, balance, name, version, transfer: simulated, estimate })
 }
 
 impl Simulation {
+    /// What others who pay in this asset may learn: the estimate of a transfer that was judged good. One that was not may
+    /// run code of its payer's choice, and would make everybody's payment look expensive.
+    pub(super) const fn estimate(&self) -> Option<&Answer> {
+        self.estimate.as_ref()
+    }
+
     /// Whether the transfer would move the money; if not, why. The first reason that applies wins, in the order of the
     /// official facilitator.
     pub(super) fn judge(&self, transfer: &Transfer) -> Result<(), Refusal> {
@@ -117,10 +123,14 @@ impl Simulation {
         Ok(())
     }
 
+    /// What the payer holds, if the asset says so.
+    pub(super) fn balance(&self) -> Option<U256> {
+        self.balance.as_ref().ok().and_then(|data| U256::try_from_be_slice(data))
+    }
+
     fn check_balance(&self, transfer: &Transfer) -> Result<(), Refusal> {
-        let balance = self.balance.as_ref().ok().and_then(|data| U256::try_from_be_slice(data));
         let needed = transfer.authorization.value;
-        match balance {
+        match self.balance() {
             Some(balance) if balance < needed => Err(Refusal::new(
                 Reason::InvalidExactEvmInsufficientBalance,
                 format!(

@@ -299,11 +299,14 @@ impl Inner {
             Ok(Some(Err(error))) => error,
             Ok(None) | Err(_) => return (self.unclear(key), None),
         };
+        // The follower must not broadcast it again while it is found out whether it arrived.
+        self.tracked().rebroadcast_at(key, Instant::now() + self.request_timeout + BROADCAST_GRACE);
         match Broadcast::of(&error) {
-            Broadcast::Unclear => (self.unclear(key), Some(error)),
-            // A copy of this very transaction may have arrived before and be mined: then the nonce is taken by itself.
-            Broadcast::NonceTaken if self.may_be_known(key.1).await => (self.unclear(key), Some(error)),
-            broadcast => (broadcast, Some(error)),
+            Broadcast::Accepted => (Broadcast::Accepted, Some(error)),
+            // A refusal is believed only if the node has not heard of this very transaction: a proxy may have sent it twice,
+            // and the words are those for the second copy, after the first was taken in or even mined.
+            refused if refused != Broadcast::Unclear && !self.may_be_known(key.1).await => (refused, Some(error)),
+            _ => (self.unclear(key), Some(error)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use farthing_core::scheme::{Outcome, SettleError};
 use farthing_evm::U256;
-use farthing_evm::rpc::NodeError;
+use farthing_evm::rpc::{CallError, NodeError};
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -75,6 +75,23 @@ async fn a_transaction_that_arrived_twice_is_one_transaction() {
     let settlement = rig.settle(&golden_request(), &log).await.unwrap();
     assert_eq!(log.sent(), [settlement.transaction]);
     assert_eq!(nonces(&rig), [0]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_copy_is_no_refusal_of_the_transaction() {
+    let words =
+        ["insufficient funds for gas * price + value", "transaction underpriced", "replacement transaction underpriced"];
+    for words in words {
+        let (rig, log) = (rig(), Log::default());
+        rig.node.fault("eth_sendRawTransaction", move |world, params| {
+            let raw = params[0].as_str().unwrap().to_owned();
+            drop(world.send_raw_twice(&raw));
+            Some(Ok(Err(CallError { code: -32_000, message: words.to_owned(), data: None })))
+        });
+        let settlement = rig.settle(&golden_request(), &log).await.unwrap();
+        assert_eq!(log.sent(), [settlement.transaction], "{words}: one transaction, never another");
+        assert_eq!(nonces(&rig), [0]);
+    }
 }
 
 #[tokio::test]

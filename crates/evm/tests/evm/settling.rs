@@ -8,6 +8,7 @@ use farthing_core::scheme::{Outcome, SettleError, Settlement, TransactionId};
 use farthing_evm::rpc::NodeError;
 use farthing_evm::{B256, U256};
 use farthing_testkit::golden;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -162,6 +163,56 @@ async fn confirmations_are_waited_for() {
     assert!(tokio::time::timeout(Duration::from_secs(5), &mut settling).await.is_err());
     rig.node.mine();
     tokio::time::timeout(Duration::from_secs(5), &mut settling).await.unwrap().unwrap();
+}
+
+/// A payer of so much and four payments of 10,000 at once, none mined for two seconds: what became of them, and how many
+/// were sent before the first was mined.
+async fn four_at_once(balance_atomic: u64) -> (Vec<Result<Settlement, SettleError>>, usize, usize) {
+    let (rig, log) = (rig(), Log::default());
+    rig.node.world().mines = false;
+    rig.node.world().balances.insert(payer(), U256::from(balance_atomic));
+    let requests = join_all((1..=4).map(numbered_request)).await;
+    let settling = join_all(requests.iter().map(|request| rig.settle(request, &log)));
+    let mining = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let sent = log.sent().len();
+        rig.node.mine();
+        sent
+    };
+    let (settled, sent) = tokio::join!(settling, mining);
+    (settled, sent, log.sent().len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn payments_beyond_the_balance_cost_no_gas() {
+    let (settled, sent_at_once, sent) = four_at_once(25_000).await;
+    assert_eq!((sent_at_once, sent), (2, 2));
+    let (good, bad): (Vec<_>, Vec<_>) = settled.into_iter().partition(Result::is_ok);
+    assert_eq!((good.len(), bad.len()), (2, 2));
+    for settled in bad {
+        let Err(SettleError::Rejected(refusal)) = settled else { panic!("{settled:?}") };
+        assert_eq!(refusal.reason, Reason::InvalidExactEvmInsufficientBalance);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn payments_that_the_balance_covers_go_out_at_once() {
+    let (settled, sent_at_once, _) = four_at_once(40_000).await;
+    assert_eq!(sent_at_once, 4);
+    assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_waits_for_its_payers_others_only_so_long() {
+    let (rig, log) = (rig(), Log::default());
+    rig.node.world().mines = false;
+    rig.node.world().balances.insert(payer(), U256::from(10_000));
+    let (first, second) = (numbered_request(1).await, numbered_request(2).await);
+    let (first, second) = tokio::join!(rig.settle(&first, &log), rig.settle(&second, &log));
+    let either = [first.unwrap_err(), second.unwrap_err()];
+    assert!(either.iter().any(|error| matches!(error, SettleError::Unknown(_))), "{either:?}");
+    assert!(either.iter().any(|error| matches!(error, SettleError::NotSent(_))), "{either:?}");
+    assert_eq!(log.sent().len(), 1);
 }
 
 #[tokio::test]

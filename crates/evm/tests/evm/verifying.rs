@@ -391,6 +391,16 @@ async fn a_multicall_that_vanishes_is_looked_for_again() {
 }
 
 #[tokio::test]
+async fn what_a_refused_payment_would_cost_is_not_held_against_others() {
+    let rig = rig();
+    rig.node.world().code.insert(payer(), Bytes::from_static(&[0xef, 0x01, 0x00]));
+    rig.node.answer_next("eth_estimateGas", "\"0xffffff\"");
+    rig.refused_by_chain(&golden_request(), Reason::InvalidExactEvmSignature).await;
+    rig.node.world().code.remove(&payer());
+    rig.verify(&golden_request()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_payment_that_would_cost_too_much_gas_is_not_verified() {
     let rig = rig_with(|config| config.gas.max_units = 50_000);
     assert!(is_unavailable(&rig).await.contains("gas.max_units allows 50000"));

@@ -55,9 +55,9 @@ fn unreadable_bodies() -> Vec<(Vec<u8>, &'static str, &'static str)> {
         (text(&changed(|body| body["paymentRequirements"]["amount"] = json!("1.5"))), "invalid_payment_requirements", "1.5"),
         (text(&changed(|body| body["paymentRequirements"]["amount"] = json!("-1"))), "invalid_payment_requirements", "-1"),
         (
-            text(&changed(|body| body["paymentRequirements"]["network"] = json!("base"))),
+            text(&changed(|body| body["paymentRequirements"]["network"] = json!(8_453))),
             "invalid_payment_requirements",
-            "CAIP-2",
+            "network",
         ),
         (
             text(&changed(|body| body["paymentRequirements"]["maxTimeoutSeconds"] = json!(0))),

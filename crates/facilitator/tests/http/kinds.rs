@@ -22,7 +22,8 @@ async fn only_the_configured_kinds_are_served_whatever_their_family() {
     let cases = [
         (asking(|offer| offer["network"] = json!("eip155:1")), "invalid_network", "\"eip155:1\""),
         (asking(|offer| offer["network"] = json!("eip155:084532")), "invalid_network", "\"eip155:084532\""),
-        (asking(|offer| offer["network"] = json!("eip155:*")), "invalid_payload", "eip155:*"),
+        (asking(|offer| offer["network"] = json!("eip155:*")), "invalid_network", "\"eip155:*\""),
+        (asking(|offer| offer["network"] = json!("base-sepolia")), "invalid_network", "\"base-sepolia\""),
         (asking(|offer| offer["network"] = json!("solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp")), "invalid_network", "solana"),
         (asking(|offer| offer["scheme"] = json!("upto")), "unsupported_scheme", "\"upto\""),
         (asking(|offer| offer["scheme"] = json!("Exact")), "unsupported_scheme", "\"Exact\""),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use farthing_core::price::Price;
 use tower_layer::Layer;
 
+use super::last::LastAnswer;
 use super::service::PaymentService;
 use super::toll::Toll;
 use crate::route::{Route, RouteError};
@@ -23,7 +24,7 @@ pub struct PaymentLayer {
 
 impl PaymentLayer {
     pub(crate) fn new(server: Server, price: Price, route: Route) -> Self {
-        Self { toll: Arc::new(Toll { server, price, route, passes_preflights: false }) }
+        Self { toll: Arc::new(Toll { server, price, route, passes_preflights: false, unpaid: LastAnswer::default() }) }
     }
 
     /// Says what is for sale, for people and for directories. Some facilitators refuse more than 500 characters.
@@ -62,7 +63,10 @@ impl PaymentLayer {
     }
 
     fn toll_mut(&mut self) -> &mut Toll {
-        Arc::make_mut(&mut self.toll)
+        let toll = Arc::make_mut(&mut self.toll);
+        // What was answered before is not what is answered from now on.
+        toll.unpaid = LastAnswer::default();
+        toll
     }
 }
 

@@ -23,6 +23,7 @@ mod answer;
 mod body;
 mod future;
 mod headers;
+mod last;
 mod layer;
 mod request;
 mod service;

@@ -50,10 +50,15 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         if self.toll.passes_preflights && is_preflight(&request) {
+            headers::strip(request.headers_mut());
             let answer = self.inner.call(request);
-            return PaymentFuture::working(async move { Ok(answer.await?.map(Either::Right)) });
+            return PaymentFuture::working(async move {
+                let mut answer = answer.await?;
+                headers::strip(answer.headers_mut());
+                Ok(answer.map(Either::Right))
+            });
         }
         let (url, payment) = match self.toll.read(&request) {
             Ok(paying) => paying,

@@ -9,6 +9,7 @@ use http::{Request, Response, StatusCode};
 use super::answer::{challenge, first_challenge, problem};
 use super::body::Held;
 use super::headers::{self, PAYER_ALONE};
+use super::last::LastAnswer;
 use super::request::{payment_of, url_of};
 use crate::gate::{Admission, Admitted, Denied};
 use crate::resource::RequestFacts;
@@ -23,6 +24,7 @@ pub(super) struct Toll {
     pub(super) price: Price,
     pub(super) route: Route,
     pub(super) passes_preflights: bool,
+    pub(super) unpaid: LastAnswer,
 }
 
 impl Toll {
@@ -32,7 +34,7 @@ impl Toll {
         let url = url_of(request, self.server.public_url()).map_err(|bad| problem(bad.status, bad.error, bad.message))?;
         match payment_of(request.headers()) {
             Ok(Some(payment)) => Ok((url, payment)),
-            Ok(None) => Err(first_challenge(&self.route, &url)),
+            Ok(None) => Err(self.unpaid.of(&url, || first_challenge(&self.route, &url))),
             // The request is well formed and speaks of something that is not known here: it may choose again.
             Err(refusal) if refusal.reason != Reason::InvalidPayload => Err(challenge(&self.route, &url, &refusal)),
             Err(refusal) => Err(problem(StatusCode::BAD_REQUEST, refusal.reason.as_str(), &refusal.message)),

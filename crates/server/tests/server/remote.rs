@@ -145,6 +145,56 @@ async fn a_protocol_answer_counts_whatever_its_status() {
 }
 
 #[tokio::test]
+async fn a_facilitator_that_gave_up_has_refused_nothing() {
+    let invalid = json!({"isValid": false, "invalidReason": "unexpected_verify_error", "invalidMessage": "the node is away"});
+    let failed = json!({"success": false, "errorReason": "unexpected_settle_error", "transaction": "", "network": ""});
+    let peer_with = |status: u16, transaction: &'static str| {
+        let (invalid, mut failed) = (invalid.clone(), failed.clone());
+        failed["transaction"] = json!(transaction);
+        peer(move |at| {
+            let answer = if at == 0 { &invalid } else { &failed };
+            (StatusCode::from_u16(status).unwrap(), answer.to_string()).into_response()
+        })
+    };
+    let request = request().await;
+    for (status, nothing_was_sent) in [(503, true), (500, false), (502, false), (429, false)] {
+        let remote = client(&peer_with(status, "").await);
+        assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Unavailable(_))), "{status}");
+        match remote.settle(&request).await {
+            Err(FacilitatorError::Unavailable(_)) => assert!(nothing_was_sent, "{status}"),
+            Err(FacilitatorError::Indeterminate(_)) => assert!(!nothing_was_sent, "{status}"),
+            other => panic!("{status}: {other:?}"),
+        }
+    }
+    // Where the facilitator is itself and says no, that is a no.
+    let remote = client(&peer_with(200, "").await);
+    assert_eq!(remote.verify(&request).await.unwrap().invalid_reason, Some(Reason::UnexpectedVerifyError));
+    assert_eq!(remote.settle(&request).await.unwrap().error_reason, Some(Reason::UnexpectedSettleError));
+    let remote = client(&peer_with(503, "0x2").await);
+    drop(remote.verify(&request).await);
+    assert_eq!(remote.settle(&request).await.unwrap().transaction, "0x2", "something was sent");
+}
+
+#[tokio::test]
+async fn a_long_answer_is_cut_to_what_decides() {
+    let long = "é".repeat(100_000);
+    let invalid = json!({"isValid": false, "invalidReason": long, "invalidMessage": long, "extra": {"a": long}});
+    let settled = json!({
+        "success": true, "transaction": "0x1", "network": "eip155:84532", "payer": PAYER, "errorMessage": long, "extra": {"a": long},
+        "extensions": {"a": long},
+    });
+    let answers = [invalid, settled, json!({"success": true, "transaction": long, "network": "eip155:84532", "payer": PAYER})];
+    let remote = client(&peer(move |at| answers[at].to_string().into_response()).await);
+    let request = request().await;
+    let verdict = remote.verify(&request).await.unwrap();
+    assert!(!verdict.is_valid && serde_json::to_string(&verdict).unwrap().len() < 1_000);
+    let settlement = remote.settle(&request).await.unwrap();
+    assert!(settlement.success && settlement.transaction == "0x1");
+    assert!(serde_json::to_string(&settlement).unwrap().len() < 1_000);
+    assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Indeterminate(_))), "no chain names one so");
+}
+
+#[tokio::test]
 async fn what_is_no_protocol_answer_is_never_taken_for_one() {
     let request = request().await;
     let nonsense = [
@@ -152,6 +202,8 @@ async fn what_is_no_protocol_answer_is_never_taken_for_one() {
         "OK",
         "null",
         "[]",
+        "[true]",
+        r#"[true,null,null,null,"0x1","eip155:84532"]"#,
         "{}",
         r#"{"isValid":"true","success":"true","transaction":"0x1","network":"eip155:84532"}"#,
         r#"{"isValid":1,"success":1,"transaction":"0x1","network":"eip155:84532"}"#,

@@ -78,6 +78,22 @@ async fn a_settlement_that_stays_pending_is_resumed_by_the_same_request_without_
 }
 
 #[tokio::test]
+async fn another_payment_with_the_same_nonce_does_not_take_up_a_pending_settlement() {
+    let mut shop = Shop::open().await;
+    let app = shop.app();
+    shop.facilitator.will_settle(Err(FacilitatorError::Indeterminate("timed out".into())));
+    let paid = payment(&fetch(&app, "/report").await.terms(), "1");
+    assert_eq!(send(&app, with_payment("/report", &paid)).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((shop.runs(), shop.written()), (1, vec!["unsettled"]));
+    let mut forged = paid.clone();
+    forged["payload"]["signature"] = json!("of somebody else");
+    let answer = send(&app, with_payment("/report", &forged)).await;
+    assert_eq!((answer.status, &answer.terms()["error"]), (StatusCode::PAYMENT_REQUIRED, &json!("payment_already_used")));
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (1, (1, 1), vec![]));
+    assert_eq!(send(&app, with_payment("/report", &paid)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_settlement_without_an_answer_may_have_happened() {
     let mut shop = Shop::open().await;
     let app = shop.app();

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{any, get};
 use farthing_core::wire::v1;
+use farthing_server::PaymentLayer;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
@@ -100,9 +101,13 @@ async fn a_preflight_passes_only_where_the_inner_service_answers_preflights() {
     let priced = Router::new().route("/", any(|| async { "secret" }).layer(price()));
     assert_eq!(send(&priced, preflight()).await.status, StatusCode::PAYMENT_REQUIRED);
 
-    let answers = get(|| async { "secret" }).options(|| async { StatusCode::NO_CONTENT });
+    let echo = |headers: http::HeaderMap| async { (StatusCode::NO_CONTENT, headers) };
+    let answers = get(|| async { "secret" }).options(echo);
     let passing = Router::new().route("/", answers.layer(price().pass_preflights()));
-    assert_eq!(send(&passing, preflight()).await.status, StatusCode::NO_CONTENT);
+    let mut forged = preflight();
+    forged.headers_mut().insert("payment-response", http::HeaderValue::from_static("e30="));
+    let answer = send(&passing, forged).await;
+    assert_eq!((answer.status, answer.headers.contains_key("payment-response")), (StatusCode::NO_CONTENT, false));
     let no_preflight = Request::options("/").header("origin", "https://a.example").body(Body::empty()).unwrap();
     assert_eq!(send(&passing, no_preflight).await.status, StatusCode::PAYMENT_REQUIRED);
     assert_eq!(fetch(&passing, "/").await.status, StatusCode::PAYMENT_REQUIRED);
@@ -171,4 +176,18 @@ async fn a_host_that_is_none_and_an_endless_url_are_refused() {
     assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_host")));
     let long = format!("/report?{}", "a".repeat(10_000));
     assert_eq!(fetch(&shop.app(), &long).await.status, StatusCode::URI_TOO_LONG);
+}
+
+#[tokio::test]
+async fn a_layer_that_is_changed_after_it_has_answered_answers_otherwise() {
+    let shop = Shop::open().await;
+    let layer = shop.server.price("$0.01").unwrap().description("old");
+    let over = |layer: PaymentLayer| Router::new().route("/", get(|| async {}).layer(layer));
+    let description = async |layer: &PaymentLayer| {
+        let answer = fetch(&over(layer.clone()), "/").await;
+        answer.terms()["resource"]["description"].clone()
+    };
+    assert_eq!([description(&layer).await, description(&layer).await], ["old", "old"]);
+    let layer = layer.description("new");
+    assert_eq!(description(&layer).await, "new");
 }

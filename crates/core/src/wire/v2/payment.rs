@@ -34,8 +34,8 @@ pub enum Accepted {
 #[derive(Clone)]
 pub struct Payload(Arc<RawValue>);
 
-/// A signed payment (x402 v2 §5.2).
-#[derive(Clone, Debug)]
+/// A signed payment (x402 v2 §5.2). Extensions may hold signatures, too, so its `Debug` says only whether there are any.
+#[derive(Clone)]
 pub struct PaymentPayload {
     /// The version in which it was written.
     pub version: Version,
@@ -104,6 +104,15 @@ impl fmt::Debug for Payload {
     }
 }
 
+impl fmt::Debug for PaymentPayload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, resource, accepted, payload, extensions } = self;
+        let mut shown = formatter.debug_struct("PaymentPayload");
+        shown.field("version", version).field("resource", resource).field("accepted", accepted).field("payload", payload);
+        shown.field("extensions", &extensions.is_some()).finish()
+    }
+}
+
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
@@ -145,7 +154,7 @@ impl PaymentPayload {
         let accepted = match version {
             Version::V2 => {
                 let raw = present(fields.accepted).ok_or_else(|| missing("accepted", "the offer taken, echoed whole"))?;
-                Accepted::Offer(Verbatim::from_raw(raw).map_err(|error| invalid_payload(format!("accepted: {error}")))?)
+                Accepted::Offer(read_offer(raw, "accepted", invalid_payload)?)
             }
             Version::V1 => v1::accepted(fields.scheme, fields.network)?,
         };
@@ -215,11 +224,9 @@ impl PaymentRequest {
         let requirements = requirements.ok_or_else(|| {
             Refusal::new(Reason::InvalidPaymentRequirements, "paymentRequirements: missing; expected what the seller asks for")
         })?;
-        let unreadable = |error: serde_json::Error| {
-            Refusal::new(Reason::InvalidPaymentRequirements, format!("paymentRequirements: {error}"))
-        };
+        let unreadable = |error| Refusal::new(Reason::InvalidPaymentRequirements, error);
         let (requirements, resource) = match version {
-            Version::V2 => (Verbatim::from_raw(requirements).map_err(unreadable)?, None),
+            Version::V2 => (read_offer(requirements, "paymentRequirements", unreadable)?, None),
             Version::V1 => v1::requirements(&requirements)?,
         };
         // Version 1 names the resource in the requirements, and this is where version 2 has it.
@@ -242,6 +249,26 @@ impl Serialize for PaymentRequest {
         }
         map.end()
     }
+}
+
+/// An offer of version 2. A network that is named in another way than CAIP-2's, perhaps as in version 1, is told apart
+/// from what cannot be read: whoever named it so may choose again.
+fn read_offer(
+    raw: Box<RawValue>,
+    field: &str,
+    unreadable: fn(String) -> Refusal,
+) -> Result<Verbatim<PaymentRequirements>, Refusal> {
+    #[derive(Deserialize)]
+    struct Place {
+        network: String,
+    }
+    Verbatim::read(raw).map_err(|(raw, error)| {
+        let place = json::parse::<Place>(raw.get()).ok();
+        match place.and_then(|place| place.network.parse::<Network>().err()) {
+            Some(misnamed) => Refusal::new(Reason::InvalidNetwork, format!("{field}.network: {misnamed}")),
+            None => unreadable(format!("{field}: {error}")),
+        }
+    })
 }
 
 fn version_of(value: Option<&Value>) -> Result<Version, Refusal> {
