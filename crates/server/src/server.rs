@@ -166,7 +166,8 @@ impl ServerBuilder {
     }
 
     /// The book of which payment bought which request. In memory unless set: then a payment that was in use when the
-    /// process died is known to nobody but the chain.
+    /// process died is known to nobody but the chain. Servers that sell the same routes must share one book: with a book
+    /// each, every one of them would deliver for the same payment.
     pub fn deliveries(mut self, deliveries: Arc<dyn Deliveries>) -> Self {
         self.deliveries = Some(deliveries);
         self
