@@ -208,7 +208,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_anywhere_is_an_error_that_names_it() {
-        for (bad, named) in [("[extra]\nx = 1", "`extra`"), ("[log]\nloudness = \"info\"", "line 9, loudness: unknown field `loudness`")]
+        for (bad, named) in
+            [("[extra]\nx = 1", "`extra`"), ("[log]\nloudness = \"info\"", "line 9, loudness: unknown field `loudness`")]
         {
             let error = error_of(&format!("{GOOD}\n{bad}"));
             assert!(error.contains(named) && error.contains("expected"), "{error}");
