@@ -38,10 +38,10 @@ impl Tally {
     /// Adds a closing line of nextest (`Summary [ 2s] 3 tests run: 2 passed, 1 failed, 0 skipped`) or of cargo test
     /// (`test result: ok. 3 passed; 0 failed; 0 ignored; …`). Other lines count nothing.
     fn add_line(&mut self, line: &str) {
-        let line = line.trim();
-        let counts = if line.starts_with("Summary [") {
+        let counts = if line.trim_start().starts_with("Summary [") {
             line.split_once(" run: ").map(|(_, counts)| counts)
         } else {
+            // What nextest passes on of a failed program is indented, and counted in its own closing line.
             line.strip_prefix("test result: ").and_then(|result| result.split_once(". ")).map(|(_, counts)| counts)
         };
         for entry in counts.unwrap_or_default().split([',', ';', '(']) {
@@ -86,6 +86,7 @@ mod tests {
     fn other_lines_count_nothing() {
         check("test a_payment::is_refused ... ok", 0, 0, 0);
         check("12 passed, 1 failed", 0, 0, 0);
+        check("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 51 filtered out", 0, 0, 0);
         check("", 0, 0, 0);
     }
 }

@@ -1,7 +1,8 @@
 //! `farthing facilitator`: what it needs to start, what it says, and how it ends.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -162,18 +163,23 @@ fn what_is_under_way_is_finished_before_it_ends() {
         Some(answer("200 OK", "content-type: application/json\r\n", &chain_id))
     });
     let (service, url) = started("finish", &config(NETWORK, &node.url));
-    let ready = format!("{url}/readyz");
-    let waiting = thread::spawn(move || get(&ready));
     was_asked.recv().unwrap();
-    // The question at start-up and the probe's share one answer or have one each; both are held until released.
+    release.send(()).unwrap();
+    // The question at start-up is answered. Probes share that answer for a while; the first one that asks anew is held,
+    // and is under way for certain once its question has arrived.
+    let (ready, ends) = (format!("{url}/readyz"), Arc::new(AtomicBool::new(false)));
+    let waiting = thread::spawn({
+        let ends = Arc::clone(&ends);
+        move || std::iter::repeat_with(|| get(&ready)).find(|_| ends.load(Ordering::SeqCst)).unwrap()
+    });
+    was_asked.recv().unwrap();
+    ends.store(true, Ordering::SeqCst);
     service.signal("TERM");
     let host = url.strip_prefix("http://").unwrap();
     while TcpStream::connect(host).is_ok() {
         thread::yield_now();
     }
-    for _ in 0..2 {
-        release.send(()).unwrap();
-    }
+    release.send(()).unwrap();
     let (status, body) = waiting.join().unwrap();
     assert_eq!(status, 200, "{body}");
     service.ended().with_code(0);
