@@ -1,2 +1,62 @@
-//! Measures Farthing against the limits of the machine, in one run.
-fn main() {}
+//! Measures Farthing against the limits of the machine, in one run: `cargo xtask bench [GROUP…] [--json]`.
+//!
+//! Every figure stands beside a limit that was measured a moment before on the same machine, and the ratio of the two is
+//! what is judged: machines differ and are never idle. Costs are CPU time wherever that can be had, because the load
+//! generator shares the cores with what it measures.
+//!
+//! - [`micro`]: what one payment costs without any I/O, against the libraries that do the work.
+//! - [`rejects`]: payments that are refused without the chain (P2).
+//! - [`verify`]: verification with the chain's answers from memory (P1, P3).
+//! - [`resource`]: a priced route, unpaid and paid, against the bare route (P9, P10).
+//! - [`settle`]: settlements against the chain's own ceiling (P6, P8).
+//! - [`start`]: the facilitator's binary: start, memory, size (P14).
+//!
+//! What is measured over HTTP runs in a process of its own, which is this program again (see [`child`]).
+
+#![expect(clippy::float_arithmetic, reason = "figures are measured, and none of them is money")]
+
+mod child;
+mod limits;
+mod load;
+mod measure;
+mod micro;
+mod node;
+mod rejects;
+mod report;
+mod resource;
+mod sample;
+mod settle;
+mod start;
+mod verify;
+
+use anyhow::bail;
+
+use crate::report::Report;
+
+const GROUPS: [&str; 6] = ["micro", "rejects", "verify", "resource", "settle", "start"];
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(("serve", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return runtime.block_on(child::serve(rest));
+    }
+    let json = arguments.iter().any(|argument| argument == "--json");
+    let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| *argument != "--json").collect();
+    if let Some(unknown) = wanted.iter().find(|wanted| !GROUPS.contains(wanted)) {
+        bail!("there is no group {unknown:?}; expected --json and any of {}", GROUPS.join(", "));
+    }
+    let mut report = Report::new(json);
+    for group in GROUPS.into_iter().filter(|group| wanted.is_empty() || wanted.contains(group)) {
+        report.group(group);
+        match group {
+            "micro" => micro::run(&mut report)?,
+            "rejects" => rejects::run(&runtime, &mut report)?,
+            "verify" => verify::run(&runtime, &mut report)?,
+            "resource" => runtime.block_on(resource::run(&mut report))?,
+            "settle" => runtime.block_on(settle::run(&mut report))?,
+            _ => runtime.block_on(start::run(&mut report))?,
+        }
+    }
+    report.print()
+}

@@ -1,56 +1,123 @@
-//! Timing that can be trusted on a noisy machine: many short rounds, the median quoted, ratios within one run.
+//! Timing that can be trusted on a noisy machine: CPU time, many short rounds, and of these a quiet one quoted.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Rounds per measurement; the median of them is the figure.
-const ROUNDS: usize = 15;
-/// How long a round lasts, about.
-const ROUND_TIME: Duration = Duration::from_millis(40);
+use anyhow::Context;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Runtime;
 
-/// The median time of one call, in nanoseconds.
-pub fn per_call<T>(mut call: impl FnMut() -> T) -> f64 {
-    let started = Instant::now();
-    let mut calls = 0_u32;
-    while started.elapsed() < ROUND_TIME {
-        black_box(call());
-        calls = calls.saturating_add(1);
+/// Rounds per measurement.
+const ROUNDS: usize = 16;
+/// How long a round lasts, about, in CPU time.
+const ROUND_TIME_MICROSECONDS: f64 = 20_000.0;
+/// Calls between two looks at the clock while a round's length is found.
+const CALLS_PER_LOOK: u32 = 16;
+
+/// Work that is done so often as it is told.
+pub fn repeat<T>(mut call: impl FnMut() -> T) -> impl FnMut(u32) {
+    move |calls| {
+        for _ in 0..calls {
+            black_box(call());
+        }
     }
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let started = Instant::now();
-            for _ in 0..calls {
-                black_box(call());
-            }
-            started.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
-        })
-        .collect();
-    median(&mut rounds)
 }
 
-/// The median time of one asynchronous call that never really waits, in nanoseconds.
-pub fn per_future<F: Future<Output = T>, T>(runtime: &tokio::runtime::Runtime, mut call: impl FnMut() -> F) -> f64 {
-    runtime.block_on(async {
-        let started = Instant::now();
-        let mut calls = 0_u32;
-        while started.elapsed() < ROUND_TIME {
-            black_box(call().await);
-            calls = calls.saturating_add(1);
-        }
-        let mut rounds = Vec::with_capacity(ROUNDS);
-        for _ in 0..ROUNDS {
-            let started = Instant::now();
+/// The same for an asynchronous call that never really waits.
+pub fn repeat_async<F: Future<Output = T>, T>(runtime: &Runtime, mut call: impl FnMut() -> F) -> impl FnMut(u32) {
+    move |calls| {
+        runtime.block_on(async {
             for _ in 0..calls {
                 black_box(call().await);
             }
-            rounds.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(calls));
-        }
-        median(&mut rounds)
-    })
+        });
+    }
+}
+
+/// The CPU time of one call of the work, and of one of its limit, in microseconds. Their rounds take turns, so that what
+/// disturbs one disturbs the other.
+pub fn beside(mut work: impl FnMut(u32), mut limit: impl FnMut(u32)) -> (f64, f64) {
+    let (calls, limit_calls) = (calls_per_round(&mut work), calls_per_round(&mut limit));
+    let (mut costs, mut limits) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        costs.push(round(&mut work, calls));
+        limits.push(round(&mut limit, limit_calls));
+    }
+    (quiet(costs), quiet(limits))
+}
+
+/// One round of such work, of whatever length: the CPU time of one call.
+pub fn one_round(mut work: impl FnMut(u32)) -> f64 {
+    let calls = calls_per_round(&mut work);
+    round(&mut work, calls)
+}
+
+fn calls_per_round(run: &mut impl FnMut(u32)) -> u32 {
+    let started = thread_cpu_microseconds();
+    let mut calls = 0_u32;
+    while thread_cpu_microseconds() - started < ROUND_TIME_MICROSECONDS {
+        run(CALLS_PER_LOOK);
+        calls = calls.saturating_add(CALLS_PER_LOOK);
+    }
+    calls
+}
+
+fn round(run: &mut impl FnMut(u32), calls: u32) -> f64 {
+    let started = thread_cpu_microseconds();
+    run(calls);
+    (thread_cpu_microseconds() - started) / f64::from(calls)
+}
+
+/// The lower quartile of some costs: whatever else the machine does only ever adds to them.
+pub fn quiet(mut costs: Vec<f64>) -> f64 {
+    costs.sort_by(f64::total_cmp);
+    costs.get(costs.len() / 4).copied().unwrap_or(f64::NAN)
 }
 
 /// The middle of some figures.
-pub fn median(figures: &mut [f64]) -> f64 {
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A count as a figure.
+pub fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::INFINITY, f64::from)
+}
+
+/// The CPU time that this thread has used, in microseconds.
+pub fn thread_cpu_microseconds() -> f64 {
+    cpu_microseconds(ClockId::ThreadCPUTime)
+}
+
+/// The CPU time that this process has used, in microseconds.
+pub fn process_cpu_microseconds() -> f64 {
+    cpu_microseconds(ClockId::ProcessCPUTime)
+}
+
+fn cpu_microseconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanoseconds).as_secs_f64() * 1e6
+}
+
+/// The CPU time that another process has used, in microseconds, user's and kernel's. The kernel brings it up to date when
+/// a thread goes to sleep, so it is exact while that process waits for work.
+pub fn cpu_microseconds_of(process: u32) -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task")).context("the measured process is gone")? {
+        let line = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds: f64 = line.split_whitespace().next().context("schedstat is empty")?.parse()?;
+        sum += nanoseconds / 1e3;
+    }
+    Ok(sum)
+}
+
+/// The memory of a process in KiB, of a kind that `/proc/PID/status` knows.
+pub fn memory_kib_of(process: u32, kind: &str) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':'));
+    let line = line.with_context(|| format!("there is no {kind} in /proc"))?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }

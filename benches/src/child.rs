@@ -1,0 +1,148 @@
+//! This program again, as a server in a process of its own, so that its CPU time can be told from the load generator's.
+//!
+//! It prints its address on the first line of stdout, and ends when its stdin does: with the parent, at the latest.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use farthing::evm::U256;
+use farthing::evm::config::{ChainConfig, RpcUrl};
+use farthing::evm::signer::Signer;
+use farthing_devnet::Devnet;
+use tokio::net::TcpListener;
+
+use crate::load::Load;
+use crate::measure::{count, cpu_microseconds_of, memory_kib_of};
+use crate::sample::{self, NETWORK, OPERATOR, PAY_TO, PAYERS, PRICE, RIVAL};
+use crate::{rejects, resource};
+
+/// What every buyer has on the embedded chain: 1,000 USDC.
+const PAYER_USDC_ATOMIC: u64 = 1_000_000_000;
+/// What each sending account has: 10 ETH.
+const OPERATOR_WEI: u64 = 10_000_000_000_000_000_000;
+
+/// An answer of the usual length.
+const REFUSAL: &str = r#"{"isValid":false,"invalidReason":"invalid_exact_evm_payload_authorization_value_mismatch","invalidMessage":"authorization.value: expected exactly 10000, got 9999"}"#;
+
+/// A server in a process of its own. It ends when this is dropped.
+pub struct Child {
+    process: std::process::Child,
+    address: SocketAddr,
+}
+
+impl Child {
+    /// Starts this program as that server.
+    pub fn serve(what: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        Self::start(command.arg("serve").args(what), |line| Ok(line.parse()?))
+    }
+
+    /// Starts any program whose first line tells where it listens.
+    pub fn start(command: &mut Command, read: impl FnOnce(&str) -> anyhow::Result<SocketAddr>) -> anyhow::Result<Self> {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdout = process.stdout.take().context("the child has no stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let mut child = Self { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        child.address = read(line.trim()).with_context(|| format!("the child began with {line:?}"))?;
+        Ok(child)
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Puts a load on it, and returns its CPU time for each request, in microseconds.
+    pub async fn cpu_per_request(&self, load: &Load, connections: usize) -> anyhow::Result<f64> {
+        let before = self.cpu_microseconds()?;
+        load.run(self.address, connections).await?;
+        Ok((self.cpu_microseconds()? - before) / count(load.count()))
+    }
+
+    /// The CPU time that it has used, in microseconds.
+    pub fn cpu_microseconds(&self) -> anyhow::Result<f64> {
+        cpu_microseconds_of(self.process.id())
+    }
+
+    /// Its memory, in KiB: all that is in use, or (`RssAnon`) what it shares with nobody and no file.
+    pub fn memory_kib(&self, kind: &str) -> anyhow::Result<f64> {
+        memory_kib_of(self.process.id(), kind)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ended = self.process.kill().is_err();
+        let _reaped = self.process.wait().is_err();
+    }
+}
+
+/// The child's side: `facilitator RPC_URL`, `resource FACILITATOR_URL`, or `devnet`.
+pub async fn serve(arguments: &[String]) -> anyhow::Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["facilitator", rpc_url] => serve_router(facilitator(rpc_url).await?).await,
+        ["resource", facilitator_url] => serve_router(priced(facilitator_url).await?).await,
+        ["devnet"] => serve_devnet().await,
+        _ => bail!("expected facilitator RPC_URL, resource FACILITATOR_URL, or devnet"),
+    }
+}
+
+async fn serve_router(app: Router) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    println!("{}", listener.local_addr()?);
+    tokio::select! {
+        served = axum::serve(listener, app) => Ok(served?),
+        ended = parent_ended() => ended,
+    }
+}
+
+async fn serve_devnet() -> anyhow::Result<()> {
+    let devnet = Devnet::builder().start().await?;
+    for number in 0..PAYERS {
+        devnet.give_usdc(sample::payer(number)?.address(), U256::from(PAYER_USDC_ATOMIC))?;
+    }
+    for operator in [OPERATOR, RIVAL] {
+        devnet.set_balance(sample::payer(operator)?.address(), U256::from(OPERATOR_WEI));
+    }
+    println!("{}", devnet.address());
+    parent_ended().await
+}
+
+async fn parent_ended() -> anyhow::Result<()> {
+    let read = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    tokio::task::spawn_blocking(read).await??;
+    Ok(())
+}
+
+/// A facilitator as a user would wire it, whose book knows one settled payment.
+async fn facilitator(rpc_url: &str) -> anyhow::Result<Router> {
+    let config = ChainConfig::new(NETWORK.parse()?, RpcUrl::new(rpc_url));
+    let facilitator = farthing::Facilitator::builder()
+        .chain(config, Arc::new(sample::payer(OPERATOR)?))
+        .settlements(rejects::book_with_one_payment().await?)
+        .build()?;
+    // What HTTP alone costs: the body is read, and a refusal is answered.
+    let bare = post(|_: Bytes| async { ([("content-type", "application/json")], REFUSAL) });
+    Ok(farthing::facilitator::router(Arc::new(facilitator)).route("/bare", bare))
+}
+
+/// The same handler bare, priced with a facilitator elsewhere, and priced with one in this process.
+async fn priced(facilitator_url: &str) -> anyhow::Result<Router> {
+    let seller = |builder: farthing::server::ServerBuilder| builder.pay_to(NETWORK, PAY_TO);
+    let remote = seller(farthing::Server::builder().facilitator(facilitator_url)?)?.build().await?;
+    let here = seller(farthing::Server::builder().facilitator(Arc::new(resource::InProcess::new()?))?)?.build().await?;
+    let handler = || get(|| async { "VIP content" });
+    Ok(Router::new()
+        .route("/bare", handler())
+        .route("/paid", handler().layer(remote.price(PRICE)?))
+        .route("/paid-here", handler().layer(here.price(PRICE)?)))
+}

@@ -1,0 +1,157 @@
+//! P2: payments that can be refused without the chain. Most cost a recovery, because the signature is checked first, and
+//! none a question to a node.
+
+use std::sync::Arc;
+
+use alloy_primitives::U256;
+use anyhow::ensure;
+use farthing::evm::asset::AssetTable;
+use farthing::evm::chain::Chain;
+use farthing::evm::config::{ChainConfig, RpcUrl};
+use farthing::evm::exact;
+use farthing::evm::rpc::Node;
+use farthing::evm::transfer::eip3009::Authorization;
+use farthing::facilitator::Local;
+use farthing::system::SystemClock;
+use farthing_core::amount::Amount;
+use farthing_core::books::{Fingerprint, MemorySettlements, Settlements};
+use farthing_core::erased::AnyFacilitatorScheme;
+use farthing_core::facilitator::Facilitator;
+use farthing_core::reason::Reason;
+use farthing_core::scheme::{Settlement, TransactionId};
+use farthing_core::wire::{Accepted, PaymentPayload, PaymentRequest};
+use tokio::runtime::Runtime;
+
+use crate::child::Child;
+use crate::limits::Bare;
+use crate::load::{Load, post};
+use crate::measure::{beside, count, one_round, quiet, repeat, repeat_async};
+use crate::node::{self, Counted, Memory};
+use crate::report::Bound::{AtLeast, AtMost};
+use crate::report::{Report, Row};
+use crate::sample::{self, AMOUNT_ATOMIC, NETWORK, OPERATOR, PAYERS, Sample};
+
+/// How many requests of a kind are sent over HTTP in one round.
+const REQUESTS: usize = 3_000;
+/// How many rounds; a quiet one is quoted.
+const ROUNDS: usize = 8;
+/// How many connections.
+const CONNECTIONS: usize = 32;
+/// The payment that has been settled already.
+const SETTLED_SERIAL: u32 = 0;
+/// What all faulty payments are made from.
+const SERIAL: u32 = 1;
+
+/// One fault.
+struct Case {
+    what: &'static str,
+    reason: Reason,
+    request: PaymentRequest,
+}
+
+pub fn run(runtime: &Runtime, report: &mut Report) -> anyhow::Result<()> {
+    let (sample, bare) = (Sample::new()?, Bare::new()?);
+    let cases = cases(&sample)?;
+    in_process(&bare, runtime, &cases, report)?;
+    runtime.block_on(over_http(&bare, &cases, report))
+}
+
+fn in_process(bare: &Bare, runtime: &Runtime, cases: &[Case], report: &mut Report) -> anyhow::Result<()> {
+    let node = Counted::new(Memory::new()?);
+    let local = local(node.clone(), runtime.block_on(book_with_one_payment())?)?;
+    for case in cases {
+        let answer = runtime.block_on(local.verify(&case.request))?;
+        ensure!(answer.invalid_reason.as_ref() == Some(&case.reason), "{}: got {answer:?}", case.what);
+        let costs = beside(repeat_async(runtime, || local.verify(&case.request)), repeat(|| bare.check()));
+        report.add(rate(format!("{}, in process", case.what), costs));
+    }
+    let (round_trips, _) = node.counter.take();
+    report.add(Row::new("P2", "node calls for all of these", count(round_trips), "").must(AtMost(0.0)));
+    ensure!(round_trips == 0, "payments that need no chain were asked about {round_trips} times");
+    Ok(())
+}
+
+async fn over_http(bare: &Bare, cases: &[Case], report: &mut Report) -> anyhow::Result<()> {
+    let (rpc_url, counter) = node::serve_memory().await?;
+    let child = Child::serve(&["facilitator", &rpc_url])?;
+    for case in cases {
+        let request = post("/verify", &serde_json::to_string(&case.request)?);
+        let load = Load::repeated(request, REQUESTS, "HTTP/1.1 200", case.reason.as_str());
+        report.add(rate(format!("{}, over HTTP", case.what), costs(&child, &load, bare).await?));
+    }
+    let (round_trips, _) = counter.take();
+    report.add(Row::new("P2", "node calls for all of these", count(round_trips), "").must(AtMost(0.0)));
+    ensure!(round_trips == 0, "payments that need no chain were asked about {round_trips} times");
+    let body = cases.first().map(|case| serde_json::to_string(&case.request)).transpose()?.unwrap_or_default();
+    let load = Load::repeated(post("/bare", &body), REQUESTS, "HTTP/1.1 200", "");
+    let (http, limit) = costs(&child, &load, bare).await?;
+    report.add(Row::new("-", "what HTTP alone costs of each of these", http, "µs"));
+    report.add(Row::new("-", "so that over HTTP there can be no more than", 1e6 / (http + limit), "/s").against(1e6 / limit));
+    Ok(())
+}
+
+/// The CPU time of one request, and of the bare check, whose rounds take turns.
+async fn costs(child: &Child, load: &Load, bare: &Bare) -> anyhow::Result<(f64, f64)> {
+    let (mut costs, mut limits) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        costs.push(child.cpu_per_request(load, CONNECTIONS).await?);
+        limits.push(one_round(repeat(|| bare.check())));
+    }
+    Ok((quiet(costs), quiet(limits)))
+}
+
+fn rate(what: String, (cost, limit): (f64, f64)) -> Row {
+    Row::new("P2", what, 1e6 / cost, "/s").against(1e6 / limit).aim(AtLeast(0.6))
+}
+
+fn cases(sample: &Sample) -> anyhow::Result<Vec<Case>> {
+    let good = sample.authorization(SERIAL)?;
+    let spoilt = |what, reason, payment: PaymentPayload| Case { what, reason, request: sample.request(payment) };
+    let signed = |authorization| sample.payment(&sample.sign(SERIAL, authorization)?);
+    let mut forged = sample.sign(SERIAL, good)?;
+    forged.signature = sample.sign(SERIAL, sample.authorization(SERIAL + PAYERS)?)?.signature;
+    let elsewhere = sample::offer("eip155:1", &sample.asset)?;
+    let unknown = PaymentPayload { accepted: Accepted::Offer(elsewhere.clone()), ..sample.good(SERIAL)? };
+    let unknown = PaymentRequest { requirements: elsewhere, ..sample.request(unknown) };
+    let amount = Authorization { value: U256::from(AMOUNT_ATOMIC - 1), ..good };
+    let expired = Authorization { valid_before: U256::from(sample::now().minus(1).0), ..good };
+    let recipient = Authorization { to: good.from, ..good };
+    Ok(vec![
+        spoilt("bad signature", Reason::InvalidExactEvmSignature, sample.payment(&forged)?),
+        spoilt("wrong amount", Reason::InvalidExactEvmPayloadAuthorizationValueMismatch, signed(amount)?),
+        spoilt("expired", Reason::InvalidExactEvmPayloadAuthorizationValidBefore, signed(expired)?),
+        spoilt("wrong payTo", Reason::InvalidExactEvmRecipientMismatch, signed(recipient)?),
+        Case { what: "unknown network", reason: Reason::InvalidNetwork, request: unknown },
+        spoilt("replay known to the book", Reason::PaymentAlreadyUsed, sample.good(SETTLED_SERIAL)?),
+    ])
+}
+
+/// A facilitator on one chain behind that node.
+pub fn local(node: Arc<dyn Node>, book: Arc<dyn Settlements>) -> anyhow::Result<Local> {
+    let config = ChainConfig::new(NETWORK.parse()?, RpcUrl::new("http://127.0.0.1:1"));
+    let chain = Chain::new(&config, node, Arc::new(sample::payer(OPERATOR)?))?;
+    let scheme: Arc<dyn AnyFacilitatorScheme> = Arc::new(scheme(vec![chain]));
+    Ok(Local::builder().schemes([scheme]).settlements(book).build()?)
+}
+
+/// A book in which one payment has been settled.
+pub async fn book_with_one_payment() -> anyhow::Result<Arc<MemorySettlements>> {
+    let sample = Sample::new()?;
+    let book = Arc::new(MemorySettlements::default());
+    let payment = sample.good(SETTLED_SERIAL)?;
+    let request = sample.request(payment);
+    let key = AnyFacilitatorScheme::read(&scheme(Vec::new()), &request).map_err(|refusal| anyhow::anyhow!("{refusal}"))?.key;
+    let settlement = Settlement {
+        transaction: TransactionId(format!("{:#066x}", 1)),
+        network: NETWORK.parse()?,
+        payer: farthing::evm::account_id(sample.authorization(SETTLED_SERIAL)?.from),
+        amount: Amount::from(AMOUNT_ATOMIC),
+    };
+    book.claim(key, &Fingerprint("another request".to_owned())).await?;
+    book.settled(key, &settlement).await?;
+    Ok(book)
+}
+
+fn scheme(chains: Vec<Arc<Chain>>) -> exact::Facilitator {
+    exact::Facilitator::new(chains, Arc::new(AssetTable::known()), Arc::new(SystemClock))
+}

@@ -1,0 +1,135 @@
+//! Payments to measure with: signed like those of a real buyer, and spoilt where a fault is to be measured.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use alloy_primitives::{B256, U256, keccak256};
+use anyhow::{Context, bail};
+use farthing::evm::asset::{AssetTable, KnownAsset};
+use farthing::evm::exact::SignedAuthorization;
+use farthing::evm::parse_address;
+use farthing::evm::signature::{Signature, WireSignature};
+use farthing::evm::signer::{LocalSigner, Signer};
+use farthing::evm::transfer::eip3009::Authorization;
+use farthing::system::SystemClock;
+use farthing_core::time::{Clock, UnixSeconds};
+use farthing_core::wire::{
+    Accepted, Payload, PaymentPayload, PaymentRequest, PaymentRequirements, ResourceInfo, Verbatim, Version,
+};
+use zeroize::Zeroizing;
+
+/// The network of everything here: Base Sepolia, which the embedded chain stands for.
+pub const NETWORK: &str = "eip155:84532";
+/// Its chain id.
+pub const CHAIN_ID: u64 = 84_532;
+/// USDC there.
+pub const ASSET: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+/// Who is paid.
+pub const PAY_TO: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+/// What everything costs: one cent.
+pub const PRICE: &str = "$0.01";
+/// The same in atomic units.
+pub const AMOUNT_ATOMIC: u64 = 10_000;
+/// The resource that the payments name.
+pub const RESOURCE: &str = "http://127.0.0.1/paid";
+/// How many buyers there are.
+pub const PAYERS: u32 = 16;
+/// The number of the account that settles for the facilitator.
+pub const OPERATOR: u32 = 16;
+/// The number of the account with which the chain's own ceiling is measured.
+pub const RIVAL: u32 = 17;
+
+/// How long a payment is good: shorter than the offer allows, longer than any group takes.
+const WINDOW_SECONDS: u64 = 290;
+
+/// What is needed to make payments.
+pub struct Sample {
+    /// The token.
+    pub asset: Arc<KnownAsset>,
+    /// The offer.
+    pub requirements: Verbatim<PaymentRequirements>,
+    payers: Vec<LocalSigner>,
+}
+
+impl Sample {
+    pub fn new() -> anyhow::Result<Self> {
+        let address = parse_address(ASSET).context("the asset's address")?;
+        let asset = AssetTable::known().get(CHAIN_ID, address).context("the asset is not known")?.clone();
+        let requirements = offer(NETWORK, &asset)?;
+        let payers = (0..PAYERS).map(payer).collect::<anyhow::Result<_>>()?;
+        Ok(Self { asset, requirements, payers })
+    }
+
+    /// A transfer that pays the offer. The serial number decides the payer and the nonce.
+    pub fn authorization(&self, serial: u32) -> anyhow::Result<Authorization> {
+        Ok(Authorization {
+            from: self.payer(serial)?.address(),
+            to: parse_address(PAY_TO).context("the recipient's address")?,
+            value: U256::from(AMOUNT_ATOMIC),
+            valid_after: U256::ZERO,
+            valid_before: U256::from(now().plus(WINDOW_SECONDS).0),
+            nonce: keccak256(serial.to_be_bytes()),
+        })
+    }
+
+    /// What the payer of that serial number signs, whatever it says.
+    pub fn sign(&self, serial: u32, authorization: Authorization) -> anyhow::Result<SignedAuthorization> {
+        let signature = sign(self.payer(serial)?, authorization.digest(self.asset.domain_separator))?;
+        Ok(SignedAuthorization { signature: WireSignature::from(signature), authorization })
+    }
+
+    /// A payment that takes the offer.
+    pub fn payment(&self, signed: &SignedAuthorization) -> anyhow::Result<PaymentPayload> {
+        let resource = ResourceInfo { url: RESOURCE.to_owned(), ..ResourceInfo::default() };
+        Ok(PaymentPayload {
+            version: Version::V2,
+            resource: Some(Verbatim::new(resource)?),
+            accepted: Accepted::Offer(self.requirements.clone()),
+            payload: Payload::new(signed)?,
+            extensions: None,
+        })
+    }
+
+    /// A good payment.
+    pub fn good(&self, serial: u32) -> anyhow::Result<PaymentPayload> {
+        self.payment(&self.sign(serial, self.authorization(serial)?)?)
+    }
+
+    /// What a server asks its facilitator about a payment.
+    pub fn request(&self, payment: PaymentPayload) -> PaymentRequest {
+        PaymentRequest { version: Version::V2, payment, requirements: self.requirements.clone() }
+    }
+
+    fn payer(&self, serial: u32) -> anyhow::Result<&LocalSigner> {
+        let place = usize::try_from(serial % PAYERS)?;
+        self.payers.get(place).context("there are no payers")
+    }
+}
+
+/// The offer on a network; only its name differs.
+pub fn offer(network: &str, asset: &KnownAsset) -> anyhow::Result<Verbatim<PaymentRequirements>> {
+    let offer = serde_json::json!({
+        "scheme": "exact", "network": network, "amount": AMOUNT_ATOMIC.to_string(), "asset": ASSET, "payTo": PAY_TO,
+        "maxTimeoutSeconds": 300, "extra": {"name": asset.name, "version": asset.version},
+    });
+    Ok(Verbatim::new(serde_json::from_value(offer)?)?)
+}
+
+/// The account of one buyer.
+pub fn payer(number: u32) -> anyhow::Result<LocalSigner> {
+    let key = keccak256(format!("farthing-bench-payer-{number}"));
+    Ok(LocalSigner::from_bytes(Zeroizing::new(key.0))?)
+}
+
+/// Signs with a key in memory, which waits for nothing.
+pub fn sign(signer: &LocalSigner, hash: B256) -> anyhow::Result<Signature> {
+    match signer.sign_hash(hash).as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(signature) => Ok(signature?),
+        Poll::Pending => bail!("a key in memory did not sign at once"),
+    }
+}
+
+/// The machine's time.
+pub fn now() -> UnixSeconds {
+    SystemClock.now()
+}
