@@ -1,6 +1,8 @@
 //! Serves HTTP until told to stop, within limits: how many connections, how long an idle one is kept, and how long the
 //! end may take. Requests under way are finished first.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +13,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::{self, Builder};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::open_files;
 
+/// How many connections may wait to be accepted, as far as the system allows. With the usual 128, a burst of buyers
+/// overflows the queue, and each of them that did not fit tries again after a whole second.
+const MAX_WAITING_CONNECTIONS: u32 = 4_096;
 /// The most connections that are open at once; others wait to be accepted. Where the system allows fewer open files,
 /// half of those: the other half is for the connections that this process makes itself.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -30,6 +35,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Connection = auto::Connection<'static, TokioIo<TcpStream>, TowerToHyperService<Router>, TokioExecutor>;
+
+/// Listens with room for a burst of connections.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // As tokio's own listener does: a port whose last owner has just ended is free again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(MAX_WAITING_CONNECTIONS)
+}
 
 /// Serves until `stop` resolves.
 pub async fn until(stop: impl Future<Output = ()>, listener: TcpListener, app: Router) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, Bytes, U256};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -20,6 +20,8 @@ use crate::rpc;
 
 const DEFAULT_CHAIN_ID: u64 = 84532;
 const DEFAULT_BLOCK_GAS_LIMIT: u64 = 30_000_000;
+/// How many connections may wait to be accepted, as far as the system allows.
+const MAX_WAITING_CONNECTIONS: u32 = 4_096;
 /// A block interval below this is raised to it.
 const MIN_BLOCK_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -70,13 +72,14 @@ impl Builder {
     }
 
     /// Starts the chain on the current tokio runtime, which needs its I/O and time drivers.
+    #[expect(clippy::unused_async, reason = "it needs a runtime, and being async it cannot be called without one")]
     pub async fn start(self) -> Result<Devnet, DevnetError> {
         let rules = Rules { chain_id: self.chain_id, block_gas_limit: self.block_gas_limit };
         let usdc = genesis::usdc(rules.chain_id)?;
         let clock = Clock::new(self.start_seconds);
         let chain = genesis::chain(rules, clock.now())?;
         let listen_failed = |source| DevnetError::Listen { address: self.listen, source };
-        let listener = TcpListener::bind(self.listen).await.map_err(listen_failed)?;
+        let listener = listen(self.listen).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
         let node = Arc::new(Node::new(rules, self.mining, clock, chain));
         let (shutdown, ended) = watch::channel(());
@@ -88,6 +91,14 @@ impl Builder {
         tracing::debug!(chain_id = rules.chain_id, %address, "development chain started");
         Ok(Devnet { node, address, usdc, shutdown, server, miner })
     }
+}
+
+/// Listens with room for a burst of connections: one that does not fit into the queue tries again after a whole second.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(MAX_WAITING_CONNECTIONS)
 }
 
 async fn mine_on_interval(node: Arc<Node>, period: Duration) {

@@ -10,7 +10,6 @@ use farthing::evm::config::{ChainConfig, RpcUrl};
 use farthing::evm::signer::LocalSigner;
 use farthing::facilitator::Local;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::config::{self, Config};
 use crate::exit::Exit;
@@ -37,7 +36,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let listen = config.facilitator.listen;
     let networks: Vec<String> = config.network.keys().cloned().collect();
     let facilitator = Arc::new(build(config).with_context(|| arguments.config.display().to_string())?);
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
+    let listener = serve::listen(listen).with_context(|| format!("{listen} cannot be listened on"))?;
     let stop = Stop::listen()?;
     announce(&format!("http://{}", listener.local_addr()?), &networks, arguments.json)?;
     // A node that is down or of another chain is in the log at once, and not only when the first payment comes. It is no

@@ -14,12 +14,12 @@ use farthing::evm::config::{ChainConfig, RpcUrl};
 use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::evm::{Address, U256};
 use farthing_devnet::{Devnet, DevnetError};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::sample;
 use crate::commands::purse::throw_away_signer;
+use crate::serve;
 
 const NETWORK: &str = "eip155:84532";
 const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
@@ -87,10 +87,10 @@ impl Stack {
             .chain(ChainConfig::new(NETWORK.parse()?, RpcUrl::new(devnet.rpc_url())), signer)
             .build()?;
         let facilitator_url =
-            serve(&mut servers, facilitator_port, farthing::facilitator::router(Arc::new(facilitator))).await?;
+            start_server(&mut servers, facilitator_port, farthing::facilitator::router(Arc::new(facilitator)))?;
 
         let toll = farthing::Server::builder().facilitator(&*facilitator_url)?.pay_to(NETWORK, SELLER)?.build().await?;
-        let api_url = serve(&mut servers, api_port, sample::router(&toll)?).await?;
+        let api_url = start_server(&mut servers, api_port, sample::router(&toll)?)?;
 
         devnet.give_usdc(agent.address, U256::from(AGENT_USDC_ATOMIC))?;
         Ok(Self {
@@ -191,11 +191,8 @@ async fn start_chain(port: u16) -> Result<Devnet, DevnetError> {
 }
 
 /// On the port if nobody has it, otherwise on any.
-async fn serve(servers: &mut Vec<JoinHandle<()>>, port: u16, router: Router) -> io::Result<String> {
-    let listener = match TcpListener::bind(loopback(port)).await {
-        Ok(listener) => listener,
-        Err(_taken) => TcpListener::bind(loopback(0)).await?,
-    };
+fn start_server(servers: &mut Vec<JoinHandle<()>>, port: u16, router: Router) -> io::Result<String> {
+    let listener = serve::listen(loopback(port)).or_else(|_taken| serve::listen(loopback(0)))?;
     let url = format!("http://{}", listener.local_addr()?);
     servers.push(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
