@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::Request;
+use axum::http::header::HOST;
 use axum::routing::{get, post};
 use farthing::evm::U256;
 use farthing::evm::config::{ChainConfig, RpcUrl};
 use farthing::evm::signer::Signer;
 use farthing_devnet::Devnet;
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 
 use crate::load::Load;
 use crate::measure::{count, cpu_microseconds_of, memory_kib_of};
@@ -27,6 +30,8 @@ const PAYER_USDC_ATOMIC: u64 = 1_000_000_000;
 /// What each sending account has: 10 ETH.
 const OPERATOR_WEI: u64 = 10_000_000_000_000_000_000;
 
+/// The longest answer of a route, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// An answer of the usual length.
 const REFUSAL: &str = r#"{"isValid":false,"invalidReason":"invalid_exact_evm_payload_authorization_value_mismatch","invalidMessage":"authorization.value: expected exactly 10000, got 9999"}"#;
 
@@ -141,8 +146,13 @@ async fn priced(facilitator_url: &str) -> anyhow::Result<Router> {
     let remote = seller(farthing::Server::builder().facilitator(facilitator_url)?)?.build().await?;
     let here = seller(farthing::Server::builder().facilitator(Arc::new(resource::InProcess::new()?))?)?.build().await?;
     let handler = || get(|| async { "VIP content" });
-    Ok(Router::new()
+    let app = Router::new()
         .route("/bare", handler())
         .route("/paid", handler().layer(remote.price(PRICE)?))
-        .route("/paid-here", handler().layer(here.price(PRICE)?)))
+        .route("/paid-here", handler().layer(here.price(PRICE)?));
+    // The very bytes of an unpaid answer, from a route that does nothing for them.
+    let unpaid = Request::get("/paid").header(HOST, "127.0.0.1").body(Body::empty())?;
+    let (parts, body) = app.clone().oneshot(unpaid).await?.into_parts();
+    let answer = (parts.status, parts.headers, to_bytes(body, MAX_ANSWER_BYTES).await?);
+    Ok(app.route("/same-bytes", get(move || std::future::ready(answer.clone()))))
 }

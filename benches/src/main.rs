@@ -30,6 +30,7 @@ mod start;
 mod verify;
 
 use anyhow::bail;
+use tokio::runtime::Runtime;
 
 use crate::report::Report;
 
@@ -49,14 +50,18 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new(json);
     for group in GROUPS.into_iter().filter(|group| wanted.is_empty() || wanted.contains(group)) {
         report.group(group);
-        match group {
-            "micro" => micro::run(&mut report)?,
-            "rejects" => rejects::run(&runtime, &mut report)?,
-            "verify" => verify::run(&runtime, &mut report)?,
-            "resource" => runtime.block_on(resource::run(&mut report))?,
-            "settle" => runtime.block_on(settle::run(&mut report))?,
-            _ => runtime.block_on(start::run(&mut report))?,
-        }
+        measure_group(group, &runtime, &mut report)?;
     }
     report.print()
+}
+
+fn measure_group(group: &str, runtime: &Runtime, report: &mut Report) -> anyhow::Result<()> {
+    match group {
+        "micro" => micro::run(report),
+        "rejects" => rejects::run(runtime, report),
+        "verify" => verify::run(runtime, report),
+        "resource" => runtime.block_on(resource::run(report)),
+        "settle" => runtime.block_on(settle::run(report)),
+        _ => runtime.block_on(start::run(report)),
+    }
 }

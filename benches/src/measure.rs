@@ -1,6 +1,8 @@
 //! Timing that can be trusted on a noisy machine: CPU time, many short rounds, and of these a quiet one quoted.
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -46,10 +48,19 @@ pub fn beside(mut work: impl FnMut(u32), mut limit: impl FnMut(u32)) -> (f64, f6
     (quiet(costs), quiet(limits))
 }
 
-/// One round of such work, of whatever length: the CPU time of one call.
-pub fn one_round(mut work: impl FnMut(u32)) -> f64 {
-    let calls = calls_per_round(&mut work);
-    round(&mut work, calls)
+/// One round of such work on every core at once: the CPU time of one call.
+pub fn one_round_on_all_cores<W: FnMut(u32)>(work: impl Fn() -> W + Sync) -> anyhow::Result<f64> {
+    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+    let measure = || {
+        let mut work = work();
+        let calls = calls_per_round(&mut work);
+        round(&mut work, calls)
+    };
+    let costs = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(measure)).collect();
+        threads.into_iter().map(|thread| thread.join().ok()).collect::<Option<Vec<f64>>>()
+    });
+    costs.map(quiet).context("a measuring thread panicked")
 }
 
 fn calls_per_round(run: &mut impl FnMut(u32)) -> u32 {
