@@ -11,12 +11,13 @@ use serde::de::DeserializeOwned;
 use crate::BoxFuture;
 use crate::amount::Amount;
 use crate::asset::{AccountId, Asset};
+use crate::books::{PaymentRecord, SettlementEntry};
 use crate::json;
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
 use crate::scheme::{
-    ClientScheme, FacilitatorScheme, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, SendLog, ServerScheme,
-    SettleError, Settlement, TransactionId, VerifiedPayment, VerifyError,
+    ClientScheme, FacilitatorScheme, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, SendRight, ServerScheme,
+    SettleError, Settlement, VerifiedPayment, VerifyError,
 };
 use crate::wire::{Payload, PaymentPayload, PaymentRequest, PaymentRequirements, SupportedKind};
 
@@ -67,21 +68,25 @@ pub trait AnyFacilitatorScheme: Send + Sync {
     /// Checks a payment that [`Self::read`] made.
     fn verify<'a>(&'a self, payment: &'a TypedPayment) -> BoxFuture<'a, Result<AccountId, VerifyError>>;
     /// Verifies again and settles, in one call, so that nothing is settled that was not verified.
-    fn settle<'a>(&'a self, payment: &'a TypedPayment, log: &'a dyn SendLog) -> BoxFuture<'a, Result<Settlement, SettleError>>;
-    /// What became of a transaction that was sent for the payment.
-    fn outcome<'a>(
+    fn settle<'a>(
         &'a self,
         payment: &'a TypedPayment,
-        transaction: &'a TransactionId,
-    ) -> BoxFuture<'a, Result<Outcome, VerifyError>>;
+        right: Arc<dyn SendRight>,
+    ) -> BoxFuture<'a, Result<Settlement, SettleError>>;
+    /// What became of a payment that was sent.
+    fn outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>>;
+    /// Takes up what was left under way; see [`FacilitatorScheme::start`].
+    fn start(&self);
+    /// Gives the sending accounts back; see [`FacilitatorScheme::stop`].
+    fn stop(&self) -> BoxFuture<'_, ()>;
     /// Whether the networks can be reached.
     fn ready(&self) -> BoxFuture<'_, Result<(), VerifyError>>;
 }
 
 /// A payment that one scheme has read and only that scheme can use.
 pub struct TypedPayment {
-    /// What makes the payment unique.
-    pub key: PaymentKey,
+    /// What the book keeps of it, its unique key among it.
+    pub record: PaymentRecord,
     typed: Box<dyn Any + Send + Sync>,
 }
 
@@ -163,8 +168,8 @@ where
 
     fn read(&self, request: &PaymentRequest) -> Result<TypedPayment, Refusal> {
         let payment: Payment<S::Payload, S::Extra> = typed_payment(&request.payment, &request.requirements)?;
-        let key = FacilitatorScheme::key(self, &payment)?;
-        Ok(TypedPayment { key, typed: Box::new(payment) })
+        let record = FacilitatorScheme::record(self, &payment)?;
+        Ok(TypedPayment { record, typed: Box::new(payment) })
     }
 
     fn verify<'a>(&'a self, payment: &'a TypedPayment) -> BoxFuture<'a, Result<AccountId, VerifyError>> {
@@ -174,19 +179,27 @@ where
         })
     }
 
-    fn settle<'a>(&'a self, payment: &'a TypedPayment, log: &'a dyn SendLog) -> BoxFuture<'a, Result<Settlement, SettleError>> {
+    fn settle<'a>(
+        &'a self,
+        payment: &'a TypedPayment,
+        right: Arc<dyn SendRight>,
+    ) -> BoxFuture<'a, Result<Settlement, SettleError>> {
         Box::pin(async move {
             let verified = FacilitatorScheme::verify(self, own::<S>(payment)?).await?;
-            FacilitatorScheme::settle(self, verified, log).await
+            FacilitatorScheme::settle(self, verified, right).await
         })
     }
 
-    fn outcome<'a>(
-        &'a self,
-        payment: &'a TypedPayment,
-        transaction: &'a TransactionId,
-    ) -> BoxFuture<'a, Result<Outcome, VerifyError>> {
-        Box::pin(async move { FacilitatorScheme::outcome(self, own::<S>(payment)?, transaction).await })
+    fn outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>> {
+        Box::pin(FacilitatorScheme::outcome(self, entry))
+    }
+
+    fn start(&self) {
+        FacilitatorScheme::start(self);
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(FacilitatorScheme::stop(self))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), VerifyError>> {

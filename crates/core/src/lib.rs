@@ -11,6 +11,7 @@
 //! - [`facilitator`]: verify and settle, in process or remote.
 //! - [`books`]: durable state, one book per role, and in-memory versions for tests.
 //! - [`reason`]: the protocol's error strings.
+//! - [`trace`]: which trace an operation belongs to (W3C Trace Context).
 
 pub mod amount;
 pub mod asset;
@@ -24,6 +25,7 @@ pub mod price;
 pub mod reason;
 pub mod scheme;
 pub mod time;
+pub mod trace;
 pub mod wire;
 
 use std::future::Future;

@@ -86,6 +86,12 @@ reasons! {
     /// The payment takes an offer that this resource does not make.
     NoMatchingRequirements = "No matching payment requirements",
 
+    // What a facilitator asks of its callers.
+    /// The caller showed no key, or one that is not known.
+    Unauthorized = "unauthorized",
+    /// The caller has used up what it is allowed for now.
+    QuotaExceeded = "quota_exceeded",
+
     // `exact` on EVM chains.
     /// The asset's address holds no contract.
     AssetNotDeployedContract = "asset_not_deployed_contract",

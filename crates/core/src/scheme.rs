@@ -5,16 +5,19 @@
 
 use std::fmt;
 use std::future::Future;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::Source;
 use crate::amount::Amount;
 use crate::asset::{AccountId, Asset};
+use crate::books::{Fingerprint, PaymentRecord, SettlementEntry};
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
 use crate::wire::{PaymentRequirements, SupportedKind};
-use crate::{BoxFuture, Source};
 
 /// An offer whose `extra` the scheme has understood.
 #[derive(Clone, Debug)]
@@ -73,12 +76,12 @@ pub enum PaymentFlow {
     Escrow,
 }
 
-/// What became of a transaction.
+/// What became of a payment that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It moved the money.
     Settled(Settlement),
-    /// It was mined and moved nothing.
+    /// It moved nothing and never will.
     Failed(Refusal),
     /// The chain does not say yet.
     Unknown,
@@ -119,12 +122,35 @@ pub enum SettleError {
     /// Sent, and its outcome is not known: reconcile, never send another.
     #[error("transaction {0} was sent and its outcome is not known yet")]
     Unknown(TransactionId),
+    /// The book says that it was sent already, by whoever: read there what became of it.
+    #[error("it was sent before")]
+    Taken,
+    /// It was carried beside other payments and moved nothing, perhaps only for their sake: it may be sent once more, by
+    /// itself ([`SendRight::alone`]).
+    #[error("{0}")]
+    Spoilt(Refusal),
 }
 
-/// Where a settlement is written down **before** it is sent, so that no crash can lose it.
-pub trait SendLog: Send + Sync {
-    /// Records the signed transaction. Nothing may be broadcast before this has returned `Ok`.
-    fn sending<'a>(&'a self, transaction: &'a TransactionId, signed: &'a [u8]) -> BoxFuture<'a, Result<(), Source>>;
+/// The right to send one payment, held by whoever asked for its settlement. A relayer uses it when it writes the
+/// transaction that carries the payment into its [`Outbox`](crate::books::Outbox).
+pub trait SendRight: Send + Sync {
+    /// The request that brought the payment.
+    fn request(&self) -> &Fingerprint;
+
+    /// Whose request it is, where callers have names.
+    fn caller(&self) -> Option<&str>;
+
+    /// Whether it must be carried by itself, after it was carried beside others and failed.
+    fn alone(&self) -> bool;
+
+    /// Says that the payment is about to be written and sent. `false` if it was given up meanwhile: it must not be sent.
+    fn enter(&self) -> bool;
+
+    /// The payment is in the book, carried by this transaction (also: by this one instead of the one before).
+    fn written(&self, transaction: &TransactionId);
+
+    /// The payment was not written after all, or is certain not to be sent.
+    fn left(&self);
 }
 
 /// What verification proved. Only a scheme's `verify` can make one.
@@ -203,8 +229,9 @@ pub trait FacilitatorScheme: Send + Sync {
     /// The sending accounts, by chain family pattern such as `eip155:*`.
     fn signers(&self) -> Vec<(String, AccountId)>;
 
-    /// What makes the payment unique. Called before anything else, so it may refuse what cannot be a payment at all.
-    fn key(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Result<PaymentKey, Refusal>;
+    /// What the book keeps of the payment, its unique key among it. Called before anything else, so it may refuse what
+    /// cannot be a payment at all.
+    fn record(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Result<PaymentRecord, Refusal>;
 
     /// Checks everything that can be checked; no money moves.
     fn verify(
@@ -212,23 +239,45 @@ pub trait FacilitatorScheme: Send + Sync {
         payment: &Payment<Self::Payload, Self::Extra>,
     ) -> impl Future<Output = Result<Self::Verified, VerifyError>> + Send;
 
-    /// Moves the money: records in the log, sends, confirms, and checks what moved.
+    /// Moves the money: writes into the outbox, sends, confirms, and checks what moved.
     fn settle(
         &self,
         verified: Self::Verified,
-        log: &dyn SendLog,
+        right: Arc<dyn SendRight>,
     ) -> impl Future<Output = Result<Settlement, SettleError>> + Send;
 
-    /// What became of a transaction that was sent for this payment: settled only if it moved exactly what this payment
-    /// authorises, failed only if it never can. Sends nothing.
-    fn outcome(
-        &self,
-        payment: &Payment<Self::Payload, Self::Extra>,
-        transaction: &TransactionId,
-    ) -> impl Future<Output = Result<Outcome, VerifyError>> + Send;
+    /// What became of a payment that was sent: settled only if exactly what it authorises has moved, by whichever
+    /// transaction; failed only if it never can any more. Sends nothing.
+    fn outcome(&self, entry: &SettlementEntry) -> impl Future<Output = Result<Outcome, VerifyError>> + Send;
+
+    /// Takes up what an earlier process, or another node that died, left under way. Called once, inside the runtime,
+    /// before the first payment; the work goes on in the background.
+    fn start(&self);
+
+    /// Finishes what is under way, as far as that is quick, and gives the sending accounts back to other nodes.
+    fn stop(&self) -> impl Future<Output = ()> + Send;
 
     /// Whether the networks can be reached, for readiness probes.
     fn ready(&self) -> impl Future<Output = Result<(), VerifyError>> + Send;
+}
+
+impl FromStr for PaymentKey {
+    type Err = String;
+
+    /// Reads the 64 digits that it is shown as.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("expected a payment's id (64 hexadecimal digits), got {} characters", text.chars().count());
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(bad());
+        }
+        let mut key = [0_u8; 32];
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(bad)?;
+        }
+        Ok(Self(key))
+    }
 }
 
 impl fmt::Display for PaymentKey {

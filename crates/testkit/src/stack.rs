@@ -13,7 +13,7 @@ use farthing_evm::asset::AssetTable;
 use farthing_evm::chain::Chain;
 use farthing_evm::config::{ChainConfig, RpcUrl};
 use farthing_evm::exact;
-use farthing_evm::signer::LocalSigner;
+use farthing_evm::signer::{LocalSigner, Signer};
 use farthing_facilitator::Local;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -45,14 +45,18 @@ impl Stack {
     pub async fn start() -> Result<Self, Source> {
         let devnet = Devnet::builder().start().await?;
         let operator = devnet.accounts().first().ok_or("the chain has no accounts")?;
-        let signer = Arc::new(LocalSigner::from_bytes(Zeroizing::new(operator.secret))?);
+        let signer: Arc<dyn Signer> = Arc::new(LocalSigner::from_bytes(Zeroizing::new(operator.secret))?);
+        let book = Arc::new(MemorySettlements::default());
+        let clock = Arc::new(RealClock);
         let config = ChainConfig::new(NETWORK.parse()?, RpcUrl::new(devnet.rpc_url()));
-        let chains = vec![Chain::connect(&config, signer)?];
-        let scheme = exact::Facilitator::new(chains, Arc::new(AssetTable::known()), Arc::new(RealClock));
+        let chains = vec![Chain::connect(&config, vec![signer], book.clone(), clock.clone())?];
+        let scheme = exact::Facilitator::new(chains, Arc::new(AssetTable::known()), clock.clone());
         let local = Local::builder()
             .schemes([Arc::new(scheme) as Arc<dyn farthing_core::erased::AnyFacilitatorScheme>])
-            .settlements(Arc::new(MemorySettlements::default()))
+            .settlements(book)
+            .clock(clock)
             .build()?;
+        local.start();
         // The chain's port is its own for as long as the stack lives, so the file's name is, too.
         let file_name = format!("farthing-test-wallet-{}", devnet.address().port());
         let wallet_file = std::env::temp_dir().join(file_name);

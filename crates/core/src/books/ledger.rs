@@ -98,10 +98,10 @@ pub trait Ledger: Send + Sync {
         now: UnixSeconds,
     ) -> BoxFuture<'a, Result<Reservation, ReserveError>>;
 
-    /// The promise was kept: the money is spent.
+    /// The promise was kept: the money is spent, and counts, also where the promise had been released.
     fn commit(&self, reservation: Reservation, transaction: Option<TransactionId>) -> BoxFuture<'_, Result<(), BookError>>;
 
-    /// The promise is provably void: nothing was or can be taken.
+    /// The promise is provably void: nothing was or can be taken. Fails once it is committed.
     fn release(&self, reservation: Reservation) -> BoxFuture<'_, Result<(), BookError>>;
 }
 
@@ -112,8 +112,9 @@ pub struct MemoryLedger(Mutex<Vec<Entry>>);
 #[derive(Debug)]
 struct Entry {
     at: UnixSeconds,
-    spend: Option<Spend>,
-    state: ReservationState,
+    spend: Spend,
+    /// `None` once it is released.
+    state: Option<ReservationState>,
 }
 
 impl Usd {
@@ -125,6 +126,16 @@ impl Usd {
     pub fn of(amount: Amount, asset: &Asset) -> Option<Self> {
         let shift = USD_DECIMALS.checked_sub(asset.decimals).filter(|_| asset.usd)?;
         amount.checked_mul(10_u64.checked_pow(u32::from(shift))?).map(Self)
+    }
+
+    /// So many units of 10⁻¹⁸ dollars, as [`Self::units`] gives them.
+    pub const fn from_units(units: Amount) -> Self {
+        Self(units)
+    }
+
+    /// The amount in units of 10⁻¹⁸ dollars, for books that store it.
+    pub const fn units(self) -> Amount {
+        self.0
     }
 
     /// The sum; stops at the largest amount, which passes every limit.
@@ -203,8 +214,8 @@ impl SpendWindow {
 /// The first limit that the spend would pass, given what the ledger holds.
 fn check(entries: &[Entry], spend: &Spend, limits: &[SpendLimit], now: UnixSeconds) -> Result<(), ReserveError> {
     for limit in limits {
-        let counted = entries.iter().filter(|entry| limit.window.covers(entry.at, now));
-        let used = counted.filter_map(|entry| entry.spend.as_ref()).fold(Usd::ZERO, |sum, spend| sum.saturating_add(spend.usd));
+        let counted = entries.iter().filter(|entry| entry.state.is_some() && limit.window.covers(entry.at, now));
+        let used = counted.fold(Usd::ZERO, |sum, entry| sum.saturating_add(entry.spend.usd));
         if used.saturating_add(spend.usd) > limit.max {
             return Err(ReserveError::OverLimit { limit: *limit, asked: spend.usd, spent: used });
         }
@@ -231,18 +242,33 @@ impl Ledger for MemoryLedger {
         Box::pin(async move {
             let mut entries = locked(&self.0);
             check(&entries, spend, limits, now)?;
-            entries.push(Entry { at: now, spend: Some(spend.clone()), state: ReservationState::Open });
+            entries.push(Entry { at: now, spend: spend.clone(), state: Some(ReservationState::Open) });
             let number = u64::try_from(entries.len()).map_err(|error| BookError(Box::new(error)))?;
             Ok(Reservation(number.saturating_sub(1)))
         })
     }
 
     fn commit(&self, reservation: Reservation, transaction: Option<TransactionId>) -> BoxFuture<'_, Result<(), BookError>> {
-        Box::pin(async move { self.change(reservation, |entry| entry.state = ReservationState::Committed(transaction)) })
+        Box::pin(async move {
+            self.change(reservation, |entry| {
+                entry.state = Some(ReservationState::Committed(transaction));
+                Ok(())
+            })
+        })
     }
 
     fn release(&self, reservation: Reservation) -> BoxFuture<'_, Result<(), BookError>> {
-        Box::pin(async move { self.change(reservation, |entry| entry.spend = None) })
+        Box::pin(async move {
+            self.change(reservation, |entry| match entry.state {
+                Some(ReservationState::Committed(_)) => {
+                    Err(BookError(format!("reservation {} is spent: it can't be released", reservation.0).into()))
+                }
+                Some(ReservationState::Open) | None => {
+                    entry.state = None;
+                    Ok(())
+                }
+            })
+        })
     }
 }
 
@@ -251,17 +277,17 @@ impl MemoryLedger {
     pub fn state(&self, reservation: Reservation) -> Option<ReservationState> {
         let index = usize::try_from(reservation.0).ok()?;
         let entries = locked(&self.0);
-        let entry = entries.get(index)?;
-        entry.spend.as_ref().map(|_| entry.state.clone())
+        entries.get(index)?.state.clone()
     }
 
-    fn change(&self, reservation: Reservation, change: impl FnOnce(&mut Entry)) -> Result<(), BookError> {
+    fn change(
+        &self,
+        reservation: Reservation,
+        change: impl FnOnce(&mut Entry) -> Result<(), BookError>,
+    ) -> Result<(), BookError> {
         let index = usize::try_from(reservation.0).map_err(|error| BookError(Box::new(error)))?;
         match locked(&self.0).get_mut(index) {
-            Some(entry) => {
-                change(entry);
-                Ok(())
-            }
+            Some(entry) => change(entry),
             None => Err(BookError(format!("there is no reservation {}", reservation.0).into())),
         }
     }

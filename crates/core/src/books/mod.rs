@@ -1,6 +1,7 @@
 //! Durable state: three books, one per role.
 //!
-//! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it.
+//! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
+//!   side of the same book.
 //! - [`Deliveries`] (server): which payment bought which request.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
@@ -8,11 +9,17 @@
 
 mod deliveries;
 mod ledger;
+mod memory;
+mod outbox;
 mod settlements;
 
 pub use deliveries::{Deliveries, Delivery, DeliveryClaim, Fingerprint, MemoryDeliveries};
 pub use ledger::{Ledger, MemoryLedger, Reservation, ReservationState, ReserveError, Spend, SpendLimit, SpendWindow, Usd};
-pub use settlements::{MemorySettlements, SettlementClaim, SettlementState, Settlements};
+pub use memory::MemorySettlements;
+pub use outbox::{
+    Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, SponsorBudget, UnderWay, Unsendable, Written,
+};
+pub use settlements::{PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName, Settlements};
 
 /// A book could not be read or written. Nothing may be sent, signed or delivered on the strength of it.
 #[derive(Debug, thiserror::Error)]

@@ -1,192 +1,165 @@
-//! The facilitator's book: Claimed → Sending(transaction) → Settled | Dead.
+//! The facilitator's book: Sending(transaction) → Settled | Dead.
+//!
+//! A payment enters the book in the same write as the signed transaction that carries it, and before that transaction is
+//! broadcast ([`Outbox::sending`](super::Outbox::sending)). What comes before, the claim within one process and the
+//! verification, has sent nothing, so a crash there leaves nothing to clean up: the unique key decides which of many
+//! processes sends.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::Mutex;
-
-use super::{BookError, Fingerprint, locked};
+use super::{BookError, Fingerprint};
 use crate::BoxFuture;
+use crate::amount::Amount;
+use crate::asset::{AccountId, AssetId};
+use crate::network::Network;
 use crate::reason::Refusal;
 use crate::scheme::{PaymentKey, Settlement, TransactionId};
+use crate::time::UnixSeconds;
+
+/// What a book keeps of a payment, so that its end can be found out without the request that brought it. It holds no
+/// signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentRecord {
+    /// What makes the payment unique on its chain.
+    pub key: PaymentKey,
+    /// The scheme that knows what the rest means.
+    pub scheme: String,
+    /// Where it is paid.
+    pub network: Network,
+    /// Who pays.
+    pub payer: AccountId,
+    /// Who is paid.
+    pub pay_to: AccountId,
+    /// In what.
+    pub asset: AssetId,
+    /// How much, in atomic units; the most, where the scheme may take less.
+    pub amount: Amount,
+    /// From this moment of the chain's own time on it can't be carried out any more.
+    pub expires_at: UnixSeconds,
+    /// How the chain names the authorization (for EIP-3009 its nonce, `0x` and 64 digits).
+    pub reference: String,
+}
 
 /// How far a payment has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettlementState {
-    /// Somebody is settling it; nothing has been sent.
-    Claimed,
-    /// A signed transaction may be on its way.
+    /// A signed transaction may be on its way. After a replacement it is the newest one that is named.
     Sending(TransactionId),
     /// The money moved.
     Settled(Settlement),
-    /// A transaction was mined and moved nothing. The payment may be tried again.
+    /// The transaction moved nothing and never will. The payment may be tried again, as long as the chain takes it.
     Dead(Refusal),
 }
 
-/// What a claim found.
+/// One payment in the book.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettlementClaim {
-    /// Nobody else has it: go on, and end with `sending`, `settled`, `dead` or `release`.
-    New,
-    /// This very request has it, or had it: its answer may be given again.
-    Resumed(SettlementState),
-    /// Another request has it, or had it. That one's answer is not this one's: a payer can sign two payments with one
-    /// nonce, and anybody can copy a nonce from the chain.
-    Taken(SettlementState),
+pub struct SettlementEntry {
+    /// The payment.
+    pub record: PaymentRecord,
+    /// The request that brought it: a copy of it gets the same answer, another request does not.
+    pub request: Fingerprint,
+    /// Whose request it was, where callers have names.
+    pub caller: Option<String>,
+    /// How far it has come.
+    pub state: SettlementState,
+    /// The transaction that carries or carried it, also where it is dead.
+    pub transaction: TransactionId,
+    /// The height of the chain before it was first sent: no earlier block can hold it.
+    pub height: u64,
+    /// When it was first sent.
+    pub sent_at: UnixSeconds,
+    /// When its state was written last.
+    pub changed_at: UnixSeconds,
+}
+
+/// Which entries are wanted. Every filter that is set must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettlementQuery {
+    /// On this network.
+    pub network: Option<Network>,
+    /// From this payer, in the letter case of the book.
+    pub payer: Option<AccountId>,
+    /// To this payee, in the letter case of the book.
+    pub pay_to: Option<AccountId>,
+    /// Carried by this transaction, or by one that it replaced.
+    pub transaction: Option<TransactionId>,
+    /// In this state.
+    pub state: Option<SettlementStateName>,
+    /// First sent at this moment or later.
+    pub since: Option<UnixSeconds>,
+    /// First sent before this moment.
+    pub before: Option<UnixSeconds>,
+    /// Continue after this entry of the page before.
+    pub after: Option<(UnixSeconds, PaymentKey)>,
+    /// The most entries wanted.
+    pub limit: usize,
+}
+
+/// A state without what it carries, for queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SettlementStateName {
+    /// [`SettlementState::Sending`].
+    Sending,
+    /// [`SettlementState::Settled`].
+    Settled,
+    /// [`SettlementState::Dead`].
+    Dead,
 }
 
 /// What was sent to the chain, and what became of it. Each call is durable when it returns.
 pub trait Settlements: Send + Sync {
-    /// Takes the payment for one request, if nobody has it and it was not settled; one of many concurrent claims wins.
-    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<SettlementClaim, BookError>>;
+    /// The payment, if it was ever sent.
+    fn find(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementEntry>, BookError>>;
 
-    /// The payment's state, if the book knows it.
-    fn state(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementState>, BookError>>;
-
-    /// Records the signed transaction that is about to be sent.
-    fn sending<'a>(
+    /// The money moved. Taken over from any state: what the chain shows is true.
+    fn settled<'a>(
         &'a self,
         key: PaymentKey,
-        transaction: &'a TransactionId,
-        signed: &'a [u8],
+        settlement: &'a Settlement,
+        now: UnixSeconds,
     ) -> BoxFuture<'a, Result<(), BookError>>;
 
-    /// The money moved.
-    fn settled<'a>(&'a self, key: PaymentKey, settlement: &'a Settlement) -> BoxFuture<'a, Result<(), BookError>>;
+    /// The transaction moved nothing and never will. Changes nothing unless the payment is being sent.
+    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>>;
 
-    /// A transaction was mined and moved nothing.
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal) -> BoxFuture<'a, Result<(), BookError>>;
-
-    /// Gives a claim back after which nothing was sent.
-    fn release(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>>;
+    /// The entries that match, the newest first, ties in the order of their keys.
+    fn list<'a>(&'a self, query: &'a SettlementQuery) -> BoxFuture<'a, Result<Vec<SettlementEntry>, BookError>>;
 }
 
-/// A book that dies with the process.
-#[derive(Debug, Default)]
-pub struct MemorySettlements(Mutex<HashMap<PaymentKey, (Fingerprint, SettlementState)>>);
-
-impl MemorySettlements {
-    fn set(&self, key: PaymentKey, state: SettlementState) {
-        if let Some((_, current)) = locked(&self.0).get_mut(&key) {
-            *current = state;
+impl SettlementState {
+    /// The state's name.
+    pub const fn name(&self) -> SettlementStateName {
+        match self {
+            Self::Sending(_) => SettlementStateName::Sending,
+            Self::Settled(_) => SettlementStateName::Settled,
+            Self::Dead(_) => SettlementStateName::Dead,
         }
     }
 }
 
-impl Settlements for MemorySettlements {
-    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<SettlementClaim, BookError>> {
-        let claim = match locked(&self.0).entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert((request.clone(), SettlementState::Claimed));
-                SettlementClaim::New
-            }
-            Entry::Occupied(mut entry) => match entry.get() {
-                (_, SettlementState::Dead(_)) => {
-                    entry.insert((request.clone(), SettlementState::Claimed));
-                    SettlementClaim::New
-                }
-                (claimed_by, state) if claimed_by == request => SettlementClaim::Resumed(state.clone()),
-                (_, state) => SettlementClaim::Taken(state.clone()),
-            },
-        };
-        Box::pin(std::future::ready(Ok(claim)))
-    }
+impl SettlementStateName {
+    /// Every state, in the order of a payment's life.
+    pub const ALL: [Self; 3] = [Self::Sending, Self::Settled, Self::Dead];
 
-    fn state(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementState>, BookError>> {
-        let state = locked(&self.0).get(&key).map(|(_, state)| state.clone());
-        Box::pin(std::future::ready(Ok(state)))
-    }
-
-    fn sending<'a>(
-        &'a self,
-        key: PaymentKey,
-        transaction: &'a TransactionId,
-        _signed: &'a [u8],
-    ) -> BoxFuture<'a, Result<(), BookError>> {
-        self.set(key, SettlementState::Sending(transaction.clone()));
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn settled<'a>(&'a self, key: PaymentKey, settlement: &'a Settlement) -> BoxFuture<'a, Result<(), BookError>> {
-        self.set(key, SettlementState::Settled(settlement.clone()));
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal) -> BoxFuture<'a, Result<(), BookError>> {
-        self.set(key, SettlementState::Dead(refusal.clone()));
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn release(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        let mut states = locked(&self.0);
-        if matches!(states.get(&key), Some((_, SettlementState::Claimed))) {
-            states.remove(&key);
+    /// The name as it is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sending => "sending",
+            Self::Settled => "settled",
+            Self::Dead => "dead",
         }
-        Box::pin(std::future::ready(Ok(())))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::now;
-    use super::*;
-    use crate::reason::Reason;
-
-    const KEY: PaymentKey = PaymentKey([1; 32]);
-
-    fn request(text: &str) -> Fingerprint {
-        Fingerprint(text.to_owned())
+impl std::fmt::Display for SettlementStateName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
     }
+}
 
-    fn settlement() -> Settlement {
-        Settlement {
-            transaction: TransactionId("0x1".to_owned()),
-            network: "eip155:84532".parse().unwrap(),
-            payer: "0xPayer".parse().unwrap(),
-            amount: crate::amount::Amount::from(1),
-        }
-    }
+impl std::str::FromStr for SettlementStateName {
+    type Err = String;
 
-    #[test]
-    fn one_claim_wins_and_the_others_learn_whose_it_is() {
-        let book = MemorySettlements::default();
-        assert_eq!(now(book.state(KEY)), None);
-        assert_eq!(now(book.claim(KEY, &request("one"))), SettlementClaim::New);
-        assert_eq!(now(book.claim(KEY, &request("one"))), SettlementClaim::Resumed(SettlementState::Claimed));
-        assert_eq!(now(book.claim(KEY, &request("other"))), SettlementClaim::Taken(SettlementState::Claimed));
-        assert_eq!(now(book.claim(PaymentKey([2; 32]), &request("one"))), SettlementClaim::New);
-        let settlement = settlement();
-        now(book.sending(KEY, &settlement.transaction, b"signed"));
-        assert_eq!(now(book.state(KEY)), Some(SettlementState::Sending(settlement.transaction.clone())));
-        now(book.settled(KEY, &settlement));
-        assert_eq!(
-            now(book.claim(KEY, &request("one"))),
-            SettlementClaim::Resumed(SettlementState::Settled(settlement.clone()))
-        );
-        assert_eq!(now(book.claim(KEY, &request("other"))), SettlementClaim::Taken(SettlementState::Settled(settlement)));
-    }
-
-    #[test]
-    fn only_a_claim_without_a_transaction_can_be_given_back() {
-        let book = MemorySettlements::default();
-        now(book.claim(KEY, &request("one")));
-        now(book.release(KEY));
-        assert_eq!(now(book.state(KEY)), None);
-        now(book.claim(KEY, &request("one")));
-        let transaction = settlement().transaction;
-        now(book.sending(KEY, &transaction, b"signed"));
-        now(book.release(KEY));
-        assert_eq!(now(book.state(KEY)), Some(SettlementState::Sending(transaction)));
-    }
-
-    #[test]
-    fn after_a_transaction_that_moved_nothing_the_payment_may_be_tried_again() {
-        let book = MemorySettlements::default();
-        now(book.claim(KEY, &request("one")));
-        now(book.sending(KEY, &settlement().transaction, b"signed"));
-        let refusal = Refusal::new(Reason::InvalidTransactionState, "it reverted");
-        now(book.dead(KEY, &refusal));
-        assert_eq!(now(book.state(KEY)), Some(SettlementState::Dead(refusal)));
-        assert_eq!(now(book.claim(KEY, &request("other"))), SettlementClaim::New);
-        assert_eq!(now(book.claim(KEY, &request("one"))), SettlementClaim::Taken(SettlementState::Claimed));
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|name| name.as_str() == text);
+        found.ok_or_else(|| format!("expected sending, settled or dead, got {text:?}"))
     }
 }

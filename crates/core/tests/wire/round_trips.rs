@@ -142,7 +142,7 @@ proptest! {
         prop_assert_eq!(read.write().unwrap(), payment.write().unwrap());
         let short = encode(&payment).unwrap();
         prop_assert_eq!(decode_payment(short.as_bytes()).unwrap().write().unwrap(), payment.write().unwrap());
-        let request = PaymentRequest { version: Version::V2, payment, requirements: offer };
+        let request = PaymentRequest { version: Version::V2, payment, requirements: offer, trace: None };
         let text = serde_json::to_string(&request).unwrap();
         let read = PaymentRequest::read(text.as_bytes()).unwrap();
         prop_assert_eq!(&read.requirements, &request.requirements);
@@ -156,7 +156,7 @@ proptest! {
         let payment = PaymentPayload { version: Version::V1, resource: None, accepted, payload: payload(&signed), extensions: None };
         let read = PaymentPayload::read(&payment.write().unwrap()).unwrap();
         prop_assert_eq!(read.write().unwrap(), payment.write().unwrap());
-        let request = PaymentRequest { version: Version::V1, payment, requirements: offer };
+        let request = PaymentRequest { version: Version::V1, payment, requirements: offer, trace: None };
         let text = serde_json::to_string(&request).unwrap();
         let read = PaymentRequest::read(text.as_bytes()).unwrap();
         prop_assert_eq!(&read.requirements, &request.requirements);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use farthing_core::asset::AccountId;
+use farthing_core::books::{PaymentRecord, SettlementEntry};
 use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Outcome, Payment, PaymentFlow, PaymentKey, SendLog, SettleError, Settlement, TransactionId,
-    VerifiedPayment, VerifyError,
+    FacilitatorScheme, Outcome, Payment, PaymentFlow, PaymentKey, SendRight, SettleError, Settlement, VerifiedPayment,
+    VerifyError,
 };
+use farthing_core::time::UnixSeconds;
 use farthing_core::wire::{PaymentRequest, PaymentRequirements, SupportedKind};
 use serde::Deserialize;
 use serde_json::json;
@@ -55,24 +57,38 @@ impl FacilitatorScheme for Scheme {
         Vec::new()
     }
 
-    fn key(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentKey, Refusal> {
+    fn record(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentRecord, Refusal> {
         assert_eq!((payment.accepted_scheme.as_str(), payment.accepted_network.as_str()), ("exact", "eip155:84532"));
         assert_eq!((payment.extra.name.as_str(), payment.payload.signature.len()), ("USDC", 132));
         assert_eq!(payment.payload.authorization.value, payment.requirements.amount);
-        Ok(PaymentKey([7; 32]))
+        Ok(PaymentRecord {
+            key: PaymentKey([7; 32]),
+            scheme: Self::NAME.to_owned(),
+            network: payment.requirements.network.clone(),
+            payer: Verified.payer(),
+            pay_to: payment.requirements.pay_to.clone(),
+            asset: payment.requirements.asset.clone(),
+            amount: payment.requirements.amount,
+            expires_at: UnixSeconds(0),
+            reference: String::new(),
+        })
     }
 
     async fn verify(&self, _: &Payment<Payload, Extra>) -> Result<Verified, VerifyError> {
         Ok(Verified)
     }
 
-    async fn settle(&self, _: Verified, _: &dyn SendLog) -> Result<Settlement, SettleError> {
+    async fn settle(&self, _: Verified, _: Arc<dyn SendRight>) -> Result<Settlement, SettleError> {
         Err(SettleError::NotSent("no chain".into()))
     }
 
-    async fn outcome(&self, _: &Payment<Payload, Extra>, _: &TransactionId) -> Result<Outcome, VerifyError> {
+    async fn outcome(&self, _: &SettlementEntry) -> Result<Outcome, VerifyError> {
         Ok(Outcome::Unknown)
     }
+
+    fn start(&self) {}
+
+    async fn stop(&self) {}
 
     async fn ready(&self) -> Result<(), VerifyError> {
         Ok(())
@@ -81,7 +97,7 @@ impl FacilitatorScheme for Scheme {
 
 fn read(text: &str) -> Result<PaymentKey, Refusal> {
     let scheme: Arc<dyn AnyFacilitatorScheme> = Arc::new(Scheme);
-    scheme.read(&PaymentRequest::read(text.as_bytes()).unwrap()).map(|payment| payment.key)
+    scheme.read(&PaymentRequest::read(text.as_bytes()).unwrap()).map(|payment| payment.record.key)
 }
 
 #[test]

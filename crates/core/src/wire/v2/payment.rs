@@ -13,6 +13,7 @@ use super::terms::{PaymentRequirements, ResourceInfo};
 use crate::json;
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
+use crate::trace::TraceParent;
 use crate::wire::{Verbatim, Version, v1};
 
 /// Which offer a payment takes.
@@ -58,6 +59,8 @@ pub struct PaymentRequest {
     pub payment: PaymentPayload,
     /// What the seller asks for.
     pub requirements: Verbatim<PaymentRequirements>,
+    /// The span that asks, if it has a trace. No part of the message: over HTTP it is the header `traceparent`.
+    pub trace: Option<TraceParent>,
 }
 
 impl Accepted {
@@ -231,7 +234,7 @@ impl PaymentRequest {
         };
         // Version 1 names the resource in the requirements, and this is where version 2 has it.
         let payment = PaymentPayload { resource: payment.resource.or(resource), ..payment };
-        Ok(Self { version, payment, requirements })
+        Ok(Self { version, payment, requirements, trace: None })
     }
 }
 

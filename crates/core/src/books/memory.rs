@@ -1,0 +1,325 @@
+//! The facilitator's book in memory: for tests, demos and single processes that may forget.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::outbox::{Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, SponsorBudget, UnderWay, Unsendable, Written};
+use super::settlements::{SettlementEntry, SettlementQuery, SettlementState, Settlements};
+use super::{BookError, locked};
+use crate::BoxFuture;
+use crate::reason::Refusal;
+use crate::scheme::{PaymentKey, Settlement, TransactionId};
+use crate::time::UnixSeconds;
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// A facilitator's book that dies with the process. Every clone is the same node; [`Self::join`] makes another one on
+/// the same book, as a replica would be.
+#[derive(Clone, Debug, Default)]
+pub struct MemorySettlements {
+    node: u64,
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    entries: HashMap<PaymentKey, SettlementEntry>,
+    lanes: BTreeMap<LaneId, Lane>,
+    sponsored: HashMap<(u64, String), u64>,
+    nodes: u64,
+    dead_nodes: BTreeSet<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    node: Option<u64>,
+    token: u64,
+    open: BTreeMap<u64, UnderWay>,
+    /// What need not be followed any more, for explanations.
+    closed: Vec<UnderWay>,
+}
+
+impl MemorySettlements {
+    /// Another node on the same book.
+    #[must_use]
+    pub fn join(&self) -> Self {
+        let mut book = self.book();
+        book.nodes = book.nodes.saturating_add(1);
+        Self { node: book.nodes, book: Arc::clone(&self.book) }
+    }
+
+    /// This node is dead for the others, which may take what it had. It can't write under its leases once they did.
+    pub fn die(&self) {
+        self.book().dead_nodes.insert(self.node);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        locked(&self.book)
+    }
+}
+
+/// A book in memory never waits.
+fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, BookError>> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+impl Settlements for MemorySettlements {
+    fn find(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementEntry>, BookError>> {
+        ready(self.book().entries.get(&key).cloned())
+    }
+
+    fn settled<'a>(
+        &'a self,
+        key: PaymentKey,
+        settlement: &'a Settlement,
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<(), BookError>> {
+        if let Some(entry) = self.book().entries.get_mut(&key) {
+            entry.transaction = settlement.transaction.clone();
+            entry.state = SettlementState::Settled(settlement.clone());
+            entry.changed_at = now;
+        }
+        ready(())
+    }
+
+    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
+        self.book().die(key, refusal, now);
+        ready(())
+    }
+
+    fn list<'a>(&'a self, query: &'a SettlementQuery) -> BoxFuture<'a, Result<Vec<SettlementEntry>, BookError>> {
+        let book = self.book();
+        let mut found: Vec<SettlementEntry> =
+            book.entries.values().filter(|entry| book.matches(query, entry)).cloned().collect();
+        found.sort_by_key(|entry| (std::cmp::Reverse(entry.sent_at), entry.record.key));
+        found.truncate(query.limit);
+        ready(found)
+    }
+}
+
+impl Outbox for MemorySettlements {
+    fn take<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<LaneClaim, BookError>> {
+        let mut book = self.book();
+        let is_alive = |node: u64| !book.dead_nodes.contains(&node);
+        let taken = book.lanes.get(lane).and_then(|lane| lane.node).is_some_and(|node| node != self.node && is_alive(node));
+        if taken {
+            return ready(LaneClaim::Theirs);
+        }
+        let state = book.lanes.entry(lane.clone()).or_default();
+        state.node = Some(self.node);
+        state.token = state.token.saturating_add(1);
+        ready(LaneClaim::Ours(LaneLease { lane: lane.clone(), token: state.token }))
+    }
+
+    fn give_back<'a>(&'a self, lease: &'a LaneLease) -> BoxFuture<'a, Result<(), BookError>> {
+        if let Some(lane) = self.book().lane(lease) {
+            lane.node = None;
+            lane.token = lane.token.saturating_add(1);
+        }
+        ready(())
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<usize, BookError>> {
+        let book = self.book();
+        let all = usize::try_from(book.nodes).unwrap_or(usize::MAX).saturating_add(1);
+        ready(all.saturating_sub(book.dead_nodes.len()))
+    }
+
+    fn sending<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Written, BookError>> {
+        Box::pin(std::future::ready(self.book().send(outgoing)))
+    }
+
+    fn replacing<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Written, BookError>> {
+        let mut book = self.book();
+        let Some(lane) = book.lane(outgoing.lease) else { return ready(Written::LeaseLost) };
+        let Some(under_way) = lane.open.get_mut(&outgoing.sequence) else { return ready(Written::LeaseLost) };
+        if names(under_way, outgoing.transaction) {
+            return ready(Written::Yes);
+        }
+        let carried = under_way.clone();
+        under_way.transactions.push((outgoing.transaction.clone(), outgoing.signed.to_vec()));
+        for key in &carried.payments {
+            let ours = |entry: &&mut SettlementEntry| is_sending(entry) && names(&carried, &entry.transaction);
+            if let Some(entry) = book.entries.get_mut(key).filter(ours) {
+                entry.transaction = outgoing.transaction.clone();
+                entry.state = SettlementState::Sending(outgoing.transaction.clone());
+                entry.changed_at = outgoing.now;
+            }
+        }
+        ready(Written::Yes)
+    }
+
+    fn refused<'a>(
+        &'a self,
+        lease: &'a LaneLease,
+        sequence: u64,
+        refusal: &'a Refusal,
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<(), BookError>> {
+        let mut book = self.book();
+        let removed = book.lane(lease).and_then(|lane| {
+            let only = lane.open.get(&sequence).is_some_and(|it| it.transactions.len() == 1 && it.landing.is_none());
+            if only { lane.open.remove(&sequence) } else { None }
+        });
+        if let Some(under_way) = removed {
+            for key in &under_way.payments {
+                // A payment that died and was sent again belongs to another transaction.
+                if book.entries.get(key).is_some_and(|entry| names(&under_way, &entry.transaction)) {
+                    book.die(*key, refusal, now);
+                }
+            }
+        }
+        ready(())
+    }
+
+    fn landed<'a>(&'a self, lease: &'a LaneLease, sequence: u64, landing: &'a Landing) -> BoxFuture<'a, Result<(), BookError>> {
+        if let Some(under_way) = self.book().lane(lease).and_then(|lane| lane.open.get_mut(&sequence)) {
+            under_way.landing = Some(landing.clone());
+        }
+        ready(())
+    }
+
+    fn reopened<'a>(&'a self, lease: &'a LaneLease, sequence: u64, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
+        let mut book = self.book();
+        let Some(under_way) = book.lane(lease).and_then(|lane| lane.open.get_mut(&sequence)) else { return ready(()) };
+        under_way.landing = None;
+        let under_way = under_way.clone();
+        let Some((newest, _)) = under_way.transactions.last() else { return ready(()) };
+        for key in &under_way.payments {
+            let ours = |entry: &&mut SettlementEntry| names(&under_way, &entry.transaction);
+            if let Some(entry) = book.entries.get_mut(key).filter(ours) {
+                entry.transaction = newest.clone();
+                entry.state = SettlementState::Sending(newest.clone());
+                entry.changed_at = now;
+            }
+        }
+        ready(())
+    }
+
+    fn closed<'a>(&'a self, lease: &'a LaneLease, sequence: u64) -> BoxFuture<'a, Result<(), BookError>> {
+        if let Some(lane) = self.book().lane(lease)
+            && let Some(under_way) = lane.open.remove(&sequence)
+        {
+            lane.closed.push(under_way);
+        }
+        ready(())
+    }
+
+    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> BoxFuture<'a, Result<Vec<UnderWay>, BookError>> {
+        let open = self.book().lane(lease).map(|lane| lane.open.values().cloned().collect());
+        ready(open.unwrap_or_default())
+    }
+
+    fn landing(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<Landing>, BookError>> {
+        let book = self.book();
+        let Some(entry) = book.entries.get(&key) else { return ready(None) };
+        let landings = book.outgoing().filter_map(|under_way| under_way.landing.as_ref());
+        let found = landings.filter(|landing| landing.transaction == entry.transaction).last().cloned();
+        ready(found)
+    }
+}
+
+/// Whether a transaction is one of those with this sequence number.
+fn names(under_way: &UnderWay, transaction: &TransactionId) -> bool {
+    under_way.transactions.iter().any(|(id, _)| id == transaction)
+}
+
+fn is_sending(entry: &SettlementEntry) -> bool {
+    matches!(entry.state, SettlementState::Sending(_))
+}
+
+impl Book {
+    /// The lane, if the lease still holds.
+    fn lane(&mut self, lease: &LaneLease) -> Option<&mut Lane> {
+        self.lanes.get_mut(&lease.lane).filter(|lane| lane.token == lease.token)
+    }
+
+    /// Everything that was ever written and not refused.
+    fn outgoing(&self) -> impl Iterator<Item = &UnderWay> {
+        self.lanes.values().flat_map(|lane| lane.closed.iter().chain(lane.open.values()))
+    }
+
+    fn die(&mut self, key: PaymentKey, refusal: &Refusal, now: UnixSeconds) {
+        if let Some(entry) = self.entries.get_mut(&key).filter(|entry| is_sending(entry)) {
+            entry.state = SettlementState::Dead(refusal.clone());
+            entry.changed_at = now;
+        }
+    }
+
+    fn send(&mut self, outgoing: &Outgoing<'_>) -> Result<Written, BookError> {
+        let Some(lane) = self.lane(outgoing.lease) else { return Ok(Written::LeaseLost) };
+        match lane.open.get(&outgoing.sequence) {
+            // The same write again: its first answer was lost.
+            Some(under_way) if names(under_way, outgoing.transaction) => return Ok(Written::Yes),
+            Some(_) => return Err(outgoing.sequence_in_use()),
+            None => outgoing.check_payments()?,
+        }
+        let day = outgoing.now.0 / SECONDS_PER_DAY;
+        let mut sponsored: HashMap<(u64, String), u64> = HashMap::new();
+        let mut without = Vec::new();
+        for payment in outgoing.payments {
+            let key = payment.record.key;
+            let state = self.entries.get(&key).map(|entry| &entry.state);
+            if let Some(state) = state.filter(|state| !matches!(state, SettlementState::Dead(_))) {
+                without.push((key, Unsendable::Taken(state.clone())));
+                continue;
+            }
+            let spent = |budget: &SponsorBudget| {
+                let account = (day, budget.account.clone());
+                let spent = sponsored.get(&account).or_else(|| self.sponsored.get(&account)).copied().unwrap_or_default();
+                (account, spent.saturating_add(payment.fee_gwei))
+            };
+            if let Some(budget) = payment.budgets.iter().find(|budget| spent(budget).1 > budget.limit_gwei) {
+                without.push((key, Unsendable::OverBudget(budget.clone())));
+                continue;
+            }
+            let new: Vec<_> = payment.budgets.iter().map(spent).collect();
+            sponsored.extend(new);
+        }
+        if !without.is_empty() {
+            return Ok(Written::Without(without));
+        }
+        self.sponsored.extend(sponsored);
+        for payment in outgoing.payments {
+            let entry = SettlementEntry {
+                record: payment.record.clone(),
+                request: payment.request.clone(),
+                caller: payment.caller.clone(),
+                state: SettlementState::Sending(outgoing.transaction.clone()),
+                transaction: outgoing.transaction.clone(),
+                height: outgoing.height,
+                sent_at: outgoing.now,
+                changed_at: outgoing.now,
+            };
+            self.entries.insert(payment.record.key, entry);
+        }
+        let under_way = UnderWay {
+            sequence: outgoing.sequence,
+            transactions: vec![(outgoing.transaction.clone(), outgoing.signed.to_vec())],
+            height: outgoing.height,
+            payments: outgoing.payments.iter().map(|payment| payment.record.key).collect(),
+            landing: None,
+        };
+        if let Some(lane) = self.lane(outgoing.lease) {
+            lane.open.insert(outgoing.sequence, under_way);
+        }
+        Ok(Written::Yes)
+    }
+
+    fn matches(&self, query: &SettlementQuery, entry: &SettlementEntry) -> bool {
+        let record = &entry.record;
+        query.network.as_ref().is_none_or(|network| *network == record.network)
+            && query.payer.as_ref().is_none_or(|payer| *payer == record.payer)
+            && query.pay_to.as_ref().is_none_or(|pay_to| *pay_to == record.pay_to)
+            && query.transaction.as_ref().is_none_or(|transaction| self.carried(transaction, entry))
+            && query.state.is_none_or(|state| state == entry.state.name())
+            && query.since.is_none_or(|since| entry.sent_at >= since)
+            && query.before.is_none_or(|before| entry.sent_at < before)
+            && query.after.is_none_or(|(at, key)| entry.sent_at < at || (entry.sent_at == at && record.key > key))
+    }
+
+    fn carried(&self, transaction: &TransactionId, entry: &SettlementEntry) -> bool {
+        let carries = |under_way: &UnderWay| under_way.payments.contains(&entry.record.key) && names(under_way, transaction);
+        entry.transaction == *transaction || self.outgoing().any(carries)
+    }
+}
