@@ -1,0 +1,204 @@
+//! `Settlements`: what was sent to the chain, and what became of it.
+
+use farthing_core::BoxFuture;
+use farthing_core::asset::AccountId;
+use farthing_core::books::{
+    BookError, Fingerprint, PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName, Settlements,
+};
+use farthing_core::network::Network;
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
+use farthing_core::time::UnixSeconds;
+
+use super::{Books, bits_of, key_of, key_value, moment_value};
+use crate::error::Failure;
+use crate::sql::{Operation, Row, Sql, Value, Verdict};
+
+/// What [`entry_of`] reads.
+const COLUMNS: &str = "key, scheme, network, payer, pay_to, asset, amount, expires_at, reference, request, caller, height, \
+                       sent_at, changed_at, state, transaction_id, settled_network, settled_payer, settled_amount, \
+                       dead_reason, dead_message";
+
+/// What [`state_of`] reads.
+pub const STATE_COLUMNS: &str =
+    "state, transaction_id, settled_network, settled_payer, settled_amount, dead_reason, dead_message";
+
+impl Settlements for Books {
+    fn find(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementEntry>, BookError>> {
+        self.read(Find(key))
+    }
+
+    fn settled<'a>(
+        &'a self,
+        key: PaymentKey,
+        settlement: &'a Settlement,
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<(), BookError>> {
+        self.write(Settled { key, settlement: settlement.clone(), now })
+    }
+
+    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
+        self.write(Dead { key, refusal: refusal.clone(), now })
+    }
+
+    fn list<'a>(&'a self, query: &'a SettlementQuery) -> BoxFuture<'a, Result<Vec<SettlementEntry>, BookError>> {
+        self.read(List(query.clone()))
+    }
+}
+
+struct Find(PaymentKey);
+
+impl Operation for Find {
+    const IS_ONE_STATEMENT: bool = true;
+    type Answer = Option<SettlementEntry>;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
+        let query = format!("SELECT {COLUMNS} FROM payments WHERE key = $1");
+        let row = sql.query_one(&query, &[key_value(self.0)]).await?;
+        row.map(entry_of).transpose().map(Verdict::Keep)
+    }
+}
+
+struct Settled {
+    key: PaymentKey,
+    settlement: Settlement,
+    now: UnixSeconds,
+}
+
+impl Operation for Settled {
+    type Answer = ();
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
+        let update = "UPDATE payments SET state = 'settled', transaction_id = $2, settled_network = $3, settled_payer = $4, \
+                      settled_amount = $5, changed_at = $6, dead_reason = NULL, dead_message = NULL WHERE key = $1";
+        let values = vec![
+            key_value(self.key),
+            self.settlement.transaction.0.as_str().into(),
+            self.settlement.network.as_str().into(),
+            self.settlement.payer.as_str().into(),
+            self.settlement.amount.to_string().into(),
+            moment_value(self.now)?,
+        ];
+        sql.execute(update, values).await?;
+        Ok(Verdict::Keep(()))
+    }
+}
+
+struct Dead {
+    key: PaymentKey,
+    refusal: Refusal,
+    now: UnixSeconds,
+}
+
+impl Operation for Dead {
+    type Answer = ();
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
+        let update = "UPDATE payments SET state = 'dead', dead_reason = $2, dead_message = $3, changed_at = $4 \
+                      WHERE key = $1 AND state = 'sending'";
+        let values = vec![
+            key_value(self.key),
+            self.refusal.reason.as_str().into(),
+            self.refusal.message.as_str().into(),
+            moment_value(self.now)?,
+        ];
+        sql.execute(update, values).await?;
+        Ok(Verdict::Keep(()))
+    }
+}
+
+struct List(SettlementQuery);
+
+impl Operation for List {
+    const IS_ONE_STATEMENT: bool = true;
+    type Answer = Vec<SettlementEntry>;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
+        let (query, values) = select(&self.0);
+        let rows = sql.query(&query, &values).await?;
+        rows.into_iter().map(entry_of).collect::<Result<_, _>>().map(Verdict::Keep)
+    }
+}
+
+/// The statement for a query. Every condition has an index that begins with it, or is cheap to check along one that has
+/// the order.
+fn select(query: &SettlementQuery) -> (String, Vec<Value>) {
+    let mut values = Vec::new();
+    let mut placeholder = |value: Value| {
+        values.push(value);
+        format!("${}", values.len())
+    };
+    // No stored moment is later than the largest that fits.
+    let moment = |moment: UnixSeconds| Value::Integer(i64::try_from(moment.0).unwrap_or(i64::MAX));
+    let mut conditions = Vec::new();
+    let equal = [
+        ("network", query.network.as_ref().map(Network::as_str)),
+        ("payer", query.payer.as_ref().map(AccountId::as_str)),
+        ("pay_to", query.pay_to.as_ref().map(AccountId::as_str)),
+    ];
+    for (column, text) in equal {
+        conditions.extend(text.map(|text| format!("{column} = {}", placeholder(text.into()))));
+    }
+    if let Some(transaction) = &query.transaction {
+        let it = placeholder(transaction.0.as_str().into());
+        conditions.push(format!(
+            "key IN (SELECT key FROM payments WHERE transaction_id = {it} UNION SELECT carried.payment FROM carried \
+             JOIN transactions ON transactions.outgoing = carried.outgoing WHERE transactions.id = {it})"
+        ));
+    }
+    conditions.extend(query.since.map(|since| format!("sent_at >= {}", placeholder(moment(since)))));
+    conditions.extend(query.before.map(|before| format!("sent_at < {}", placeholder(moment(before)))));
+    if let Some((at, key)) = query.after {
+        let (at, key) = (placeholder(moment(at)), placeholder(key_value(key)));
+        conditions.push(format!("sent_at <= {at} AND (sent_at < {at} OR key > {key})"));
+    }
+    // Written out, so that the indexes of what is being sent and of what is dead are found.
+    conditions.extend(query.state.map(|state| format!("state = '{}'", state.as_str())));
+    let conditions = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
+    let limit = placeholder(Value::Integer(i64::try_from(query.limit).unwrap_or(i64::MAX)));
+    (format!("SELECT {COLUMNS} FROM payments WHERE {conditions} ORDER BY sent_at DESC, key LIMIT {limit}"), values)
+}
+
+fn entry_of(mut row: Row) -> Result<SettlementEntry, Failure> {
+    let row = &mut row;
+    let record = PaymentRecord {
+        key: key_of(row)?,
+        scheme: row.text()?,
+        network: row.parsed()?,
+        payer: row.parsed()?,
+        pay_to: row.parsed()?,
+        asset: row.parsed()?,
+        amount: row.parsed()?,
+        expires_at: UnixSeconds(bits_of(row)?),
+        reference: row.text()?,
+    };
+    let request = Fingerprint(row.text()?);
+    let caller = row.maybe_text()?;
+    let height = bits_of(row)?;
+    let sent_at = UnixSeconds(row.count()?);
+    let changed_at = UnixSeconds(row.count()?);
+    let (state, transaction) = state_of(row)?;
+    Ok(SettlementEntry { record, request, caller, state, transaction, height, sent_at, changed_at })
+}
+
+/// Reads a state, and the transaction that stands beside it.
+pub fn state_of(row: &mut Row) -> Result<(SettlementState, TransactionId), Failure> {
+    let name = row.parsed()?;
+    let transaction = TransactionId(row.text()?);
+    let state = match name {
+        SettlementStateName::Sending => SettlementState::Sending(transaction.clone()),
+        SettlementStateName::Settled => SettlementState::Settled(Settlement {
+            transaction: transaction.clone(),
+            network: row.parsed()?,
+            payer: row.parsed()?,
+            amount: row.parsed()?,
+        }),
+        SettlementStateName::Dead => {
+            for _ in 0..3 {
+                row.maybe_text()?;
+            }
+            SettlementState::Dead(Refusal { reason: Reason::from(row.text()?.as_str()), message: row.text()? })
+        }
+    };
+    Ok((state, transaction))
+}

@@ -1,0 +1,86 @@
+//! The tests that every implementation of core's books must pass: one file per book, one [`Harness`] per implementation.
+
+pub mod deliveries;
+pub mod durability;
+pub mod lanes;
+pub mod ledger;
+pub mod listing;
+pub mod outbox;
+pub mod sending;
+pub mod settlements;
+
+pub mod sample;
+
+use std::sync::Arc;
+
+use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements};
+
+/// One process on a book.
+pub struct Node {
+    pub settlements: Arc<dyn Settlements>,
+    pub outbox: Arc<dyn Outbox>,
+    pub deliveries: Arc<dyn Deliveries>,
+    pub ledger: Arc<dyn Ledger>,
+    /// How the harness knows it.
+    pub number: u64,
+}
+
+/// A fresh book, and the processes on it.
+pub trait Harness: Send + Sync {
+    /// Whether several nodes can be alive at once.
+    const REPLICAS: bool;
+
+    /// An empty book.
+    async fn new() -> Self;
+
+    /// One more process. Without replicas the one before must have been killed.
+    async fn node(&self) -> Node;
+
+    /// The process dies at once, and is known to be dead.
+    async fn kill(&self, node: Node);
+
+    /// The others take the node for dead, although it goes on. Only with replicas.
+    async fn give_up_on(&self, node: &Node);
+}
+
+/// Names every test of the contract for one harness.
+macro_rules! contract {
+    ($harness:ty) => {
+        crate::contract::contract! { $harness:
+            settlements: a_payment_is_found_once_it_is_sent
+                settled_is_taken_over_from_every_state dead_changes_only_what_is_being_sent
+                what_was_never_sent_is_not_made_up every_field_survives_the_book,
+            sending: one_bad_payment_and_nothing_is_written a_dead_payment_may_be_sent_again
+                the_same_write_again_changes_nothing another_transaction_with_the_same_sequence_is_an_error
+                a_payment_twice_in_one_transaction_is_an_error one_of_a_thousand_copies_wins
+                one_of_a_thousand_copies_on_two_nodes_wins budgets_are_exact_under_concurrency
+                budgets_are_exact_across_nodes a_budget_is_per_day_and_per_account
+                a_transaction_without_payments_is_followed_too many_payments_at_once_are_written_together,
+            outbox: a_replacement_takes_over_the_payments refused_frees_the_number_and_the_payments
+                refused_changes_nothing_once_replaced_or_landed what_landed_is_told
+                a_reorg_reopens_settled_and_dead_payments closed_is_not_followed_any_more
+                a_payment_that_was_sent_again_is_left_alone_by_its_first_transaction under_way_is_in_the_order_of_the_sequence,
+            lanes: a_lane_is_one_nodes_and_a_new_lease_voids_the_old every_write_under_an_old_lease_is_void
+                another_node_takes_over_only_after_death a_node_taken_for_dead_cannot_write_under_its_lease
+                a_lane_given_back_is_free_at_once nodes_are_counted,
+            deliveries: one_claim_of_a_thousand_wins only_the_same_request_resumes a_served_payment_is_used_up
+                cancelled_is_free_again what_a_dead_node_left a_node_taken_for_dead_cannot_write_deliveries_taken_over
+                one_claim_of_many_on_two_nodes_wins nobody_advances_what_was_not_claimed,
+            ledger: limits_hold_among_concurrent_reserves limits_hold_across_handles a_window_forgets
+                released_is_free_and_committed_is_not a_late_commit_counts_again amounts_are_exact_to_the_last_unit
+                what_is_unknown_is_an_error,
+            listing: every_filter_matches_what_it_says pages_follow_each_other_without_a_gap replaced_transactions_are_found,
+            durability: what_was_answered_is_there_after_a_kill a_killed_nodes_lane_is_taken_with_what_is_under_way,
+        }
+    };
+    ($harness:ty: $($book:ident: $($test:ident)*,)*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                crate::contract::$book::$test::<$harness>().await;
+            }
+        )*)*
+    };
+}
+
+pub(crate) use contract;

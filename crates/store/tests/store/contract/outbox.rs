@@ -1,0 +1,148 @@
+//! What becomes of a sequence number.
+
+use farthing_core::books::{SettlementState, Written};
+
+use super::Harness;
+use super::sample::*;
+
+pub async fn a_replacement_takes_over_the_payments<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    send(&*node.outbox, &lease, 1, "one", &[payment(1), payment(2)]).await;
+    node.settlements.dead(key(2), &refusal("expired"), NOW.plus(1)).await.unwrap();
+    assert_eq!(replace(&*node.outbox, &lease, 1, "bumped").await, Written::Yes);
+    let entry = node.settlements.find(key(1)).await.unwrap().unwrap();
+    assert_eq!(entry.state, SettlementState::Sending(transaction("bumped")));
+    assert_eq!((entry.sent_at, entry.changed_at, entry.height), (NOW, NOW.plus(5), 100));
+    let dead = node.settlements.find(key(2)).await.unwrap().unwrap();
+    assert_eq!((dead.state, dead.transaction), (SettlementState::Dead(refusal("expired")), transaction("one")));
+    let open = node.outbox.under_way(&lease).await.unwrap();
+    let both = [(transaction("one"), b"one".to_vec()), (transaction("bumped"), b"bumped".to_vec())];
+    assert_eq!((open[0].transactions.as_slice(), open[0].height), (both.as_slice(), 100));
+    assert_eq!(replace(&*node.outbox, &lease, 2, "nothing-there").await, Written::LeaseLost);
+}
+
+pub async fn refused_frees_the_number_and_the_payments<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    send(&*node.outbox, &lease, 1, "one", &[payment(1)]).await;
+    node.outbox.refused(&lease, 1, &refusal("nonce too low"), NOW.plus(1)).await.unwrap();
+    assert!(node.outbox.under_way(&lease).await.unwrap().is_empty());
+    let entry = node.settlements.find(key(1)).await.unwrap().unwrap();
+    assert_eq!((entry.state, entry.changed_at), (SettlementState::Dead(refusal("nonce too low")), NOW.plus(1)));
+    assert_eq!(send(&*node.outbox, &lease, 1, "two", &[payment(1)]).await, Written::Yes);
+}
+
+pub async fn refused_changes_nothing_once_replaced_or_landed<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    send(&*node.outbox, &lease, 1, "one", &[payment(1)]).await;
+    replace(&*node.outbox, &lease, 1, "bumped").await;
+    send(&*node.outbox, &lease, 2, "two", &[payment(2)]).await;
+    node.outbox.landed(&lease, 2, &landing(&transaction("two"), 7)).await.unwrap();
+    for sequence in [1, 2, 3] {
+        node.outbox.refused(&lease, sequence, &refusal("no"), NOW).await.unwrap();
+    }
+    assert_eq!(node.outbox.under_way(&lease).await.unwrap().len(), 2);
+    for number in [1, 2] {
+        let entry = node.settlements.find(key(number)).await.unwrap().unwrap();
+        assert!(matches!(entry.state, SettlementState::Sending(_)));
+    }
+}
+
+pub async fn what_landed_is_told<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    send(&*node.outbox, &lease, 1, "one", &[payment(1), payment(2)]).await;
+    assert_eq!(node.outbox.landing(key(1)).await.unwrap(), None);
+    let mut landed = landing(&transaction("one"), 7);
+    landed.fee_gwei = u64::MAX;
+    landed.succeeded = false;
+    node.outbox.landed(&lease, 1, &landed).await.unwrap();
+    assert_eq!(node.outbox.under_way(&lease).await.unwrap()[0].landing, Some(landed.clone()));
+    assert_eq!(node.outbox.landing(key(1)).await.unwrap(), Some(landed.clone()));
+    node.outbox.closed(&lease, 1).await.unwrap();
+    assert_eq!(node.outbox.landing(key(2)).await.unwrap(), Some(landed));
+    // Somebody else's transaction moved the money: what ours came to is not what moved it.
+    let other = settlement(2, &transaction("other"));
+    node.settlements.settled(key(2), &other, NOW).await.unwrap();
+    assert_eq!(node.outbox.landing(key(2)).await.unwrap(), None);
+}
+
+pub async fn a_reorg_reopens_settled_and_dead_payments<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    send(&*node.outbox, &lease, 1, "one", &[payment(1), payment(2), payment(3)]).await;
+    replace(&*node.outbox, &lease, 1, "bumped").await;
+    let one = transaction("one");
+    node.outbox.landed(&lease, 1, &landing(&one, 7)).await.unwrap();
+    node.settlements.settled(key(1), &settlement(1, &one), NOW.plus(6)).await.unwrap();
+    node.settlements.dead(key(2), &refusal("its transfer failed"), NOW.plus(6)).await.unwrap();
+    let other = settlement(3, &transaction("somebody-elses"));
+    node.settlements.settled(key(3), &other, NOW.plus(6)).await.unwrap();
+    node.outbox.reopened(&lease, 1, NOW.plus(8)).await.unwrap();
+    for number in [1, 2] {
+        let entry = node.settlements.find(key(number)).await.unwrap().unwrap();
+        assert_eq!(entry.state, SettlementState::Sending(transaction("bumped")));
+        assert_eq!((entry.transaction, entry.changed_at), (transaction("bumped"), NOW.plus(8)));
+    }
+    assert_eq!(node.settlements.find(key(3)).await.unwrap().unwrap().state, SettlementState::Settled(other));
+    assert_eq!(node.outbox.under_way(&lease).await.unwrap()[0].landing, None);
+}
+
+pub async fn closed_is_not_followed_any_more<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    send(&*node.outbox, &lease, 1, "one", &[payment(1)]).await;
+    send(&*node.outbox, &lease, 2, "two", &[payment(2)]).await;
+    node.outbox.closed(&lease, 1).await.unwrap();
+    node.outbox.closed(&lease, 9).await.unwrap();
+    let open = node.outbox.under_way(&lease).await.unwrap();
+    assert_eq!(open.iter().map(|it| it.sequence).collect::<Vec<_>>(), [2]);
+    node.outbox.reopened(&lease, 1, NOW).await.unwrap();
+    node.outbox.landed(&lease, 1, &landing(&transaction("one"), 7)).await.unwrap();
+    assert_eq!(node.outbox.landing(key(1)).await.unwrap(), None);
+    assert_eq!(replace(&*node.outbox, &lease, 1, "late").await, Written::LeaseLost);
+    // What the payment came to is the engine's matter.
+    let entry = node.settlements.find(key(1)).await.unwrap().unwrap();
+    assert_eq!(entry.state, SettlementState::Sending(transaction("one")));
+    assert_eq!(send(&*node.outbox, &lease, 1, "after-a-reset", &[payment(3)]).await, Written::Yes);
+}
+
+pub async fn a_payment_that_was_sent_again_is_left_alone_by_its_first_transaction<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    for (first, number) in [(1, 1), (2, 2), (3, 3)] {
+        send(&*node.outbox, &lease, first, &format!("first-{number}"), &[payment(number)]).await;
+        node.settlements.dead(key(number), &refusal("expired"), NOW).await.unwrap();
+        send(&*node.outbox, &lease, first + 10, &format!("second-{number}"), &[payment(number)]).await;
+    }
+    node.outbox.refused(&lease, 1, &refusal("refused"), NOW).await.unwrap();
+    replace(&*node.outbox, &lease, 2, "bumped").await;
+    node.outbox.landed(&lease, 3, &landing(&transaction("first-3"), 7)).await.unwrap();
+    node.outbox.reopened(&lease, 3, NOW).await.unwrap();
+    for number in [1, 2, 3] {
+        let entry = node.settlements.find(key(number)).await.unwrap().unwrap();
+        assert_eq!(entry.state, SettlementState::Sending(transaction(&format!("second-{number}"))));
+    }
+}
+
+pub async fn under_way_is_in_the_order_of_the_sequence<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    let other = super::sample::lease(&*node.outbox, "0xB").await;
+    send(&*node.outbox, &other, 5, "other-lane", &[payment(50)]).await;
+    for (sequence, number) in [(30, 1), (4, 2), (200, 3)] {
+        send(&*node.outbox, &lease, sequence, &format!("t{sequence}"), &[payment(number)]).await;
+    }
+    let open = node.outbox.under_way(&lease).await.unwrap();
+    assert_eq!(open.iter().map(|it| it.sequence).collect::<Vec<_>>(), [4, 30, 200]);
+}

@@ -1,0 +1,272 @@
+//! Any sequence of calls has the same answers on SQLite as on core's doubles.
+
+use std::fmt::Debug;
+
+use farthing_core::books::{Fingerprint, LaneClaim, LaneLease, Reservation, SettlementQuery, SettlementStateName, Spend};
+use farthing_core::books::{OutgoingPayment, SpendLimit};
+use farthing_core::scheme::TransactionId;
+use proptest::prelude::*;
+
+use crate::contract::sample::*;
+use crate::contract::{Harness, Node};
+use crate::harness::memory::Memory;
+use crate::harness::sqlite::Sqlite;
+
+const CASES: u32 = 40;
+const ACTIONS_MAX: usize = 60;
+const PAYMENTS: u16 = 5;
+const LANES: [&str; 2] = ["0xA", "0xB"];
+
+#[derive(Clone, Debug)]
+enum Action {
+    Take(usize),
+    GiveBack(usize),
+    Send { lease: usize, sequence: u64, payments: Vec<u16>, fee: u64, twice: bool },
+    Replace { lease: usize, sequence: u64 },
+    Refused { lease: usize, sequence: u64 },
+    Landed { lease: usize, sequence: u64, which: usize },
+    Reopened { lease: usize, sequence: u64 },
+    Closed { lease: usize, sequence: u64 },
+    Settled { payment: u16, carried: bool },
+    Dead(u16),
+    Claim { payment: u16, request: u8 },
+    Settling(u16),
+    Served(u16),
+    Unsettled(u16),
+    Cancel(u16),
+    Reserve { cents: u64, hours: u64 },
+    Commit(u64),
+    Release(u64),
+    Restart,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let (lease, sequence, payment) = (0..4_usize, 0..4_u64, 0..PAYMENTS);
+    prop_oneof![
+        2 => (0..LANES.len()).prop_map(Action::Take),
+        1 => lease.clone().prop_map(Action::GiveBack),
+        8 => (lease.clone(), sequence.clone(), prop::collection::vec(payment.clone(), 0..3), 0..9_u64, any::<bool>())
+            .prop_map(|(lease, sequence, payments, fee, twice)| Action::Send { lease, sequence, payments, fee, twice }),
+        3 => (lease.clone(), sequence.clone()).prop_map(|(lease, sequence)| Action::Replace { lease, sequence }),
+        2 => (lease.clone(), sequence.clone()).prop_map(|(lease, sequence)| Action::Refused { lease, sequence }),
+        4 => (lease.clone(), sequence.clone(), 0..3_usize)
+            .prop_map(|(lease, sequence, which)| Action::Landed { lease, sequence, which }),
+        3 => (lease.clone(), sequence.clone()).prop_map(|(lease, sequence)| Action::Reopened { lease, sequence }),
+        3 => (lease, sequence).prop_map(|(lease, sequence)| Action::Closed { lease, sequence }),
+        3 => (payment.clone(), any::<bool>()).prop_map(|(payment, carried)| Action::Settled { payment, carried }),
+        3 => payment.clone().prop_map(Action::Dead),
+        4 => (payment.clone(), 0..2_u8).prop_map(|(payment, request)| Action::Claim { payment, request }),
+        2 => payment.clone().prop_map(Action::Settling),
+        1 => payment.clone().prop_map(Action::Served),
+        2 => payment.clone().prop_map(Action::Unsettled),
+        2 => payment.prop_map(Action::Cancel),
+        3 => (1..200_u64, 0..40_u64).prop_map(|(cents, hours)| Action::Reserve { cents, hours }),
+        2 => (0..6_u64).prop_map(Action::Commit),
+        2 => (0..6_u64).prop_map(Action::Release),
+        1 => Just(Action::Restart),
+    ]
+}
+
+/// One implementation under the same calls as the other.
+struct Side<H> {
+    harness: H,
+    node: Option<Node>,
+    leases: Vec<LaneLease>,
+    reservations: Vec<Reservation>,
+}
+
+/// What somebody outside can tell of an answer.
+fn shown<T: Debug, E>(answer: Result<T, E>) -> String {
+    answer.map_or_else(|_| "an error".to_owned(), |answer| format!("{answer:?}"))
+}
+
+impl<H: Harness> Side<H> {
+    async fn new() -> Self {
+        let harness = H::new().await;
+        let node = Some(harness.node().await);
+        Self { harness, node, leases: Vec::new(), reservations: Vec::new() }
+    }
+
+    async fn act(&mut self, step: usize, action: &Action) -> String {
+        if matches!(action, Action::Restart) {
+            if let Some(node) = self.node.take() {
+                self.harness.kill(node).await;
+            }
+            self.node = Some(self.harness.node().await);
+            self.leases.clear();
+            return String::new();
+        }
+        let now = NOW.plus(u64::try_from(step).unwrap());
+        match action {
+            Action::Reserve { .. } | Action::Commit(_) | Action::Release(_) => self.spend(action).await,
+            Action::Claim { .. } | Action::Settling(_) | Action::Served(_) | Action::Unsettled(_) | Action::Cancel(_) => {
+                self.deliver(action).await
+            }
+            Action::Settled { payment, carried } => {
+                let book = &self.node.as_ref().unwrap().settlements;
+                let entry = book.find(key(*payment)).await.unwrap();
+                let carried = entry.filter(|_| *carried).map(|entry| entry.transaction);
+                let by = carried.unwrap_or_else(|| transaction("outside"));
+                shown(book.settled(key(*payment), &settlement(*payment, &by), now).await)
+            }
+            Action::Dead(payment) => {
+                let refusal = refusal(&format!("dead at {step}"));
+                shown(self.node.as_ref().unwrap().settlements.dead(key(*payment), &refusal, now).await)
+            }
+            _ => self.relay(step, action).await,
+        }
+    }
+
+    async fn relay(&mut self, step: usize, action: &Action) -> String {
+        let outbox = &self.node.as_ref().unwrap().outbox;
+        let now = NOW.plus(u64::try_from(step).unwrap());
+        let name = format!("step-{step}");
+        if let Action::Take(lane_number) = action {
+            let claim = outbox.take(&lane(LANES[*lane_number])).await;
+            if let Ok(LaneClaim::Ours(lease)) = &claim {
+                self.leases.push(lease.clone());
+            }
+            return shown(claim);
+        }
+        let nth = |index: usize| self.leases.iter().rev().nth(index);
+        match action {
+            Action::Send { lease, sequence, payments, fee, twice } => {
+                let Some(lease) = nth(*lease) else { return String::new() };
+                let payments: Vec<OutgoingPayment> =
+                    payments.iter().map(|number| sponsored(*number, *fee, &[("payer", 30), ("caller", 60)])).collect();
+                let transaction = transaction(&name);
+                let outgoing = farthing_core::books::Outgoing {
+                    lease,
+                    sequence: *sequence,
+                    transaction: &transaction,
+                    signed: name.as_bytes(),
+                    height: 5,
+                    payments: &payments,
+                    now,
+                };
+                let first = shown(outbox.sending(&outgoing).await);
+                let second = if *twice { shown(outbox.sending(&outgoing).await) } else { String::new() };
+                format!("{first} {second}")
+            }
+            Action::Replace { lease, sequence } => match nth(*lease) {
+                Some(lease) => format!("{:?}", replace(&**outbox, lease, *sequence, &name).await),
+                None => String::new(),
+            },
+            Action::Refused { lease, sequence } => match nth(*lease) {
+                Some(lease) => shown(outbox.refused(lease, *sequence, &refusal(&name), now).await),
+                None => String::new(),
+            },
+            Action::Landed { lease, sequence, which } => {
+                let Some(lease) = nth(*lease) else { return String::new() };
+                let open = outbox.under_way(lease).await.unwrap();
+                let transactions = open.iter().filter(|it| it.sequence == *sequence).flat_map(|it| &it.transactions);
+                let landed: Option<&TransactionId> = transactions.map(|(id, _)| id).cycle().nth(*which);
+                match landed {
+                    Some(landed) => shown(outbox.landed(lease, *sequence, &landing(landed, 9)).await),
+                    None => String::new(),
+                }
+            }
+            Action::Reopened { lease, sequence } => match nth(*lease) {
+                Some(lease) => shown(outbox.reopened(lease, *sequence, now).await),
+                None => String::new(),
+            },
+            Action::Closed { lease, sequence } => match nth(*lease) {
+                Some(lease) => shown(outbox.closed(lease, *sequence).await),
+                None => String::new(),
+            },
+            Action::GiveBack(lease) => match nth(*lease) {
+                Some(lease) => shown(outbox.give_back(lease).await),
+                None => String::new(),
+            },
+            _ => unreachable!("{action:?} is no call of the outbox"),
+        }
+    }
+
+    async fn deliver(&self, action: &Action) -> String {
+        let book = &self.node.as_ref().unwrap().deliveries;
+        match action {
+            Action::Claim { payment, request } => {
+                shown(book.claim(key(*payment), &Fingerprint(format!("request {request}"))).await)
+            }
+            Action::Settling(payment) => shown(book.settling(key(*payment)).await),
+            Action::Served(payment) => shown(book.served(key(*payment), &transaction("served")).await),
+            Action::Unsettled(payment) => shown(book.unsettled(key(*payment)).await),
+            Action::Cancel(payment) => shown(book.cancel(key(*payment)).await),
+            _ => unreachable!("{action:?} is no call of the deliveries"),
+        }
+    }
+
+    async fn spend(&mut self, action: &Action) -> String {
+        let book = &self.node.as_ref().unwrap().ledger;
+        let known = |index: u64| self.reservations.get(usize::try_from(index).unwrap()).copied();
+        match action {
+            Action::Reserve { cents, hours } => {
+                let usd = format!("${}.{:02}", cents / 100, cents % 100).parse().unwrap();
+                let limits: Vec<SpendLimit> =
+                    ["$1.50 per payment", "$3 per day", "$5 in total"].map(|limit| limit.parse().unwrap()).to_vec();
+                let spend = Spend { usd, resource: String::new() };
+                let now = NOW.plus(hours * 3_600);
+                let allowed = book.allows(&spend, &limits, now).await.map_err(|error| error.to_string());
+                let reserved = book.reserve(&spend, &limits, now).await.map_err(|error| error.to_string());
+                let answer = format!("{allowed:?} {:?}", reserved.as_ref().map(|_| ()));
+                // Each implementation numbers them in its own way.
+                self.reservations.extend(reserved);
+                answer
+            }
+            Action::Commit(index) => match known(*index) {
+                Some(reservation) => shown(book.commit(reservation, Some(transaction("paid"))).await),
+                None => String::new(),
+            },
+            Action::Release(index) => match known(*index) {
+                Some(reservation) => shown(book.release(reservation).await),
+                None => String::new(),
+            },
+            _ => unreachable!("{action:?} is no call of the ledger"),
+        }
+    }
+
+    /// Everything that can be read.
+    async fn everything(&self, step: usize) -> Vec<String> {
+        let node = self.node.as_ref().unwrap();
+        let mut found = vec![shown(node.outbox.nodes().await)];
+        for number in 0..PAYMENTS {
+            found.push(shown(node.settlements.find(key(number)).await));
+            found.push(shown(node.outbox.landing(key(number)).await));
+        }
+        for lease in &self.leases {
+            found.push(shown(node.outbox.under_way(lease).await));
+        }
+        let all = SettlementQuery { limit: 3, ..SettlementQuery::default() };
+        found.push(shown(node.settlements.list(&all).await));
+        for state in SettlementStateName::ALL {
+            let query = SettlementQuery { state: Some(state), ..all.clone() };
+            found.push(shown(node.settlements.list(&query).await));
+        }
+        for number in 0..=step {
+            let query = SettlementQuery { transaction: Some(transaction(&format!("step-{number}"))), ..all.clone() };
+            found.push(shown(node.settlements.list(&query).await));
+        }
+        found
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_answers_as_the_doubles_do(actions in prop::collection::vec(action(), 1..ACTIONS_MAX)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut double, mut sqlite) = (Side::<Memory>::new().await, Side::<Sqlite>::new().await);
+            for side_lane in 0..LANES.len() {
+                let take = Action::Take(side_lane);
+                prop_assert_eq!(double.act(0, &take).await, sqlite.act(0, &take).await);
+            }
+            for (step, action) in actions.iter().enumerate() {
+                prop_assert_eq!(double.act(step, action).await, sqlite.act(step, action).await, "step {}: {:?}", step, action);
+            }
+            prop_assert_eq!(double.everything(actions.len()).await, sqlite.everything(actions.len()).await);
+            Ok(())
+        })?;
+    }
+}
