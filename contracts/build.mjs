@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const CONTRACTS = ["FiatToken", "Multicall3"];
+const CONTRACTS = ["FiatToken", "Multicall3", "Probe"];
 const here = dirname(fileURLToPath(import.meta.url));
 const modules = resolve(process.env.FARTHING_NODE_MODULES ?? join(here, "node_modules"));
 const check = process.argv.includes("--check");

@@ -14,9 +14,10 @@ use crate::clock::Clock;
 use crate::error::DevnetError;
 use crate::execute::Rules;
 use crate::fault::Faults;
+use crate::filter::MAX_LOG_RANGE_BLOCKS;
 use crate::genesis::{self, ACCOUNTS, DevAccount, TOKEN_OWNER};
 use crate::node::{Mining, Node, Orphans};
-use crate::rpc;
+use crate::rpc::{self, Site};
 
 const DEFAULT_CHAIN_ID: u64 = 84532;
 const DEFAULT_BLOCK_GAS_LIMIT: u64 = 30_000_000;
@@ -37,6 +38,7 @@ pub struct Builder {
     listen: SocketAddr,
     start_seconds: Option<u64>,
     block_gas_limit: u64,
+    max_log_range_blocks: u64,
 }
 
 impl Builder {
@@ -71,10 +73,21 @@ impl Builder {
         self
     }
 
+    /// How many blocks one query of logs may cover (default, and at most, [`MAX_LOG_RANGE_BLOCKS`]; at least 1). Public
+    /// nodes allow few.
+    pub fn max_log_range_blocks(mut self, blocks: u64) -> Self {
+        self.max_log_range_blocks = blocks.clamp(1, MAX_LOG_RANGE_BLOCKS);
+        self
+    }
+
     /// Starts the chain on the current tokio runtime, which needs its I/O and time drivers.
     #[expect(clippy::unused_async, reason = "it needs a runtime, and being async it cannot be called without one")]
     pub async fn start(self) -> Result<Devnet, DevnetError> {
-        let rules = Rules { chain_id: self.chain_id, block_gas_limit: self.block_gas_limit };
+        let rules = Rules {
+            chain_id: self.chain_id,
+            block_gas_limit: self.block_gas_limit,
+            max_log_range_blocks: self.max_log_range_blocks,
+        };
         let usdc = genesis::usdc(rules.chain_id)?;
         let clock = Clock::new(self.start_seconds);
         let chain = genesis::chain(rules, clock.now())?;
@@ -82,14 +95,16 @@ impl Builder {
         let listener = listen(self.listen).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
         let node = Arc::new(Node::new(rules, self.mining, clock, chain));
+        let faults = Faults::default();
         let (shutdown, ended) = watch::channel(());
-        let server = tokio::spawn(rpc::serve(listener, Arc::clone(&node), ended));
+        let site = Site { node: Arc::clone(&node), faults: faults.clone() };
+        let server = tokio::spawn(rpc::serve(listener, site, ended));
         let miner = match self.mining {
             Mining::Interval(period) => Some(tokio::spawn(mine_on_interval(Arc::clone(&node), period.max(MIN_BLOCK_INTERVAL)))),
             Mining::Instant | Mining::Manual => None,
         };
         tracing::debug!(chain_id = rules.chain_id, %address, "development chain started");
-        Ok(Devnet { node, address, usdc, shutdown, server, miner })
+        Ok(Devnet { node, faults, address, usdc, shutdown, server, miner })
     }
 }
 
@@ -123,12 +138,34 @@ async fn mine_on_interval(node: Arc<Node>, period: Duration) {
 #[derive(Debug)]
 pub struct Devnet {
     node: Arc<Node>,
+    faults: Faults,
     address: SocketAddr,
     usdc: Address,
     /// A value sent here, or its end, stops the server.
     shutdown: watch::Sender<()>,
     server: JoinHandle<()>,
     miner: Option<JoinHandle<()>>,
+}
+
+/// Another JSON-RPC endpoint of a [`Devnet`]. It closes when dropped, and not before.
+#[derive(Debug)]
+pub struct Endpoint {
+    address: SocketAddr,
+    faults: Faults,
+    /// Its end stops the server.
+    _shutdown: watch::Sender<()>,
+}
+
+impl Endpoint {
+    /// Where it listens, as a URL.
+    pub fn rpc_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The handle to make things go wrong here.
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
 }
 
 /// Names a snapshot of a [`Devnet`].
@@ -144,6 +181,7 @@ impl Devnet {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             start_seconds: None,
             block_gas_limit: DEFAULT_BLOCK_GAS_LIMIT,
+            max_log_range_blocks: MAX_LOG_RANGE_BLOCKS,
         }
     }
 
@@ -253,9 +291,24 @@ impl Devnet {
         self.node.reorganise(depth, Orphans::Pooled).map_err(DevnetError::OutOfRange)
     }
 
-    /// The handle to make things go wrong.
+    /// Opens another JSON-RPC endpoint of the same chain, on loopback and a free port. What goes wrong there goes wrong
+    /// only there, as with a second provider of the same network.
+    #[expect(clippy::unused_async, reason = "it needs a runtime, and being async it cannot be called without one")]
+    pub async fn open_endpoint(&self) -> Result<Endpoint, DevnetError> {
+        let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listen_failed = |source| DevnetError::Listen { address: wanted, source };
+        let listener = listen(wanted).map_err(listen_failed)?;
+        let address = listener.local_addr().map_err(listen_failed)?;
+        let faults = Faults::default();
+        let (shutdown, ended) = watch::channel(());
+        let site = Site { node: Arc::clone(&self.node), faults: faults.clone() };
+        tokio::spawn(rpc::serve(listener, site, ended));
+        Ok(Endpoint { address, faults, _shutdown: shutdown })
+    }
+
+    /// The handle to make things go wrong at [`Devnet::rpc_url`].
     pub fn faults(&self) -> Faults {
-        self.node.faults.clone()
+        self.faults.clone()
     }
 
     /// Stops the chain, waits until its port is free and, for a moment, until requests under way are answered.

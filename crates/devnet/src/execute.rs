@@ -28,6 +28,7 @@ use crate::transaction::Signed;
 pub(crate) struct Rules {
     pub chain_id: u64,
     pub block_gas_limit: u64,
+    pub max_log_range_blocks: u64,
 }
 
 /// A call that is only pretended: its sender needs neither a nonce nor money for gas.

@@ -50,7 +50,7 @@ mod state;
 mod transaction;
 
 pub use chain::MAX_HISTORY_BLOCKS;
-pub use devnet::{Builder, Devnet, SnapshotId};
+pub use devnet::{Builder, Devnet, Endpoint, SnapshotId};
 pub use error::DevnetError;
 pub use fault::{ANY_METHOD, Fault, FaultId, Faults, MAX_FAULTS, Times};
 pub use filter::{MAX_FILTERS, MAX_LOG_ALTERNATIVES, MAX_LOG_RANGE_BLOCKS, MAX_LOG_RESULTS};

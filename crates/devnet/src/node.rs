@@ -12,7 +12,6 @@ use alloy_primitives::{Address, B256};
 use crate::chain::{Chain, MAX_HISTORY_BLOCKS};
 use crate::clock::{Clock, ClockSetting};
 use crate::execute::{Rules, build_block};
-use crate::fault::Faults;
 use crate::filter::Filters;
 use crate::pool::Pool;
 use crate::state::State;
@@ -56,7 +55,6 @@ pub(crate) struct Node {
     pub rules: Rules,
     pub mining: Mining,
     pub clock: Clock,
-    pub faults: Faults,
     pub filters: Mutex<Filters>,
     published: RwLock<Arc<Chain>>,
     writer: Mutex<Writer>,
@@ -85,7 +83,6 @@ impl Node {
             rules,
             mining,
             clock,
-            faults: Faults::default(),
             filters: Mutex::default(),
             published: RwLock::new(Arc::new(chain)),
             writer: Mutex::new(writer),
@@ -97,9 +94,11 @@ impl Node {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn pending_nonce(&self, address: Address) -> u64 {
+    /// The nonce after what the chain has, as far as `seen` tells, and what waits.
+    pub(crate) fn pending_nonce(&self, address: Address, seen: impl FnOnce() -> Arc<Chain>) -> u64 {
+        // Nothing is mined between the two looks.
         let writer = self.writer();
-        writer.pool.next_nonce(address, self.chain().state())
+        writer.pool.next_nonce(address, seen().state())
     }
 
     pub(crate) fn pooled(&self, hash: B256) -> Option<Arc<Signed>> {
@@ -117,9 +116,6 @@ impl Node {
         let hash = signed.hash;
         let mut writer = self.writer();
         let chain = self.chain();
-        if chain.transaction(hash).is_some() {
-            return Err("already known".to_owned());
-        }
         writer.pool.insert(&signed, chain.state(), reception == Reception::Held)?;
         if reception == Reception::Lost {
             writer.pool.remove(hash);

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use alloy_consensus::TxLegacy;
+use alloy_consensus::{TxEip1559, TxLegacy};
 use alloy_primitives::{Address, TxKind, U256};
 use alloy_sol_types::SolCall;
 use farthing_devnet::{Devnet, MULTICALL3, Mining};
@@ -157,10 +157,21 @@ async fn better_paying_replacement_takes_the_nonce() {
     let payer = devnet.accounts()[0];
     let original = client.send(&client.transaction(&payer, 0, PAYEE, Vec::new())).await;
     let mut fields = client.fields(0, PAYEE, Vec::new());
+    for (max_fee_per_gas, max_priority_fee_per_gas) in [(110 * GWEI, GWEI), (100 * GWEI, 2 * GWEI), (110 * GWEI - 1, 2 * GWEI)]
+    {
+        let raw = sign_1559(&payer, TxEip1559 { max_fee_per_gas, max_priority_fee_per_gas, ..fields.clone() });
+        let message = client.error("eth_sendRawTransaction", json!([hex(&raw)])).await.1;
+        assert_eq!(message, "replacement transaction underpriced");
+    }
+    assert!(!client.ok("eth_getTransactionByHash", json!([original.to_string()])).await.is_null());
     fields.max_fee_per_gas = 110 * GWEI;
-    fields.max_priority_fee_per_gas = 2 * GWEI;
+    fields.max_priority_fee_per_gas = GWEI + GWEI / 10;
     let replacement = client.send(&sign_1559(&payer, fields)).await;
     assert_eq!(client.ok("eth_getTransactionByHash", json!([original.to_string()])).await, Value::Null);
+    let waiting = client.ok("eth_getTransactionByHash", json!([replacement.to_string()])).await;
+    assert_eq!((&waiting["blockNumber"], &waiting["blockHash"]), (&Value::Null, &Value::Null));
+    let count = async |tag: &str| client.number("eth_getTransactionCount", json!([payer.address.to_string(), tag])).await;
+    assert_eq!((count("latest").await, count("pending").await), (0, 1), "one nonce, whoever holds it");
     devnet.mine(1).unwrap();
     assert_eq!(client.receipt(original).await, Value::Null);
     assert_eq!(number(&client.receipt(replacement).await["status"]), 1);
@@ -335,6 +346,59 @@ async fn state_overrides_hold_for_one_call() {
     let result = client.ok("eth_call", json!([call, "latest", overrides])).await;
     assert_eq!(U256::from_be_slice(&support::bytes(&result)), U256::from(77));
     assert_eq!(devnet.usdc_balance(PAYEE), U256::ZERO);
+}
+
+#[tokio::test]
+async fn code_balance_and_nonce_are_assumed_for_one_call() {
+    let (devnet, client) = start(Mining::Instant).await;
+    let account = Address::repeat_byte(0x55);
+    // Answers with the account's own balance; and one that makes a contract and answers with its address.
+    let own_balance = json!({ "code": "0x475f5260205ff3", "balance": "0x2a" });
+    let creates = json!({ "code": "0x5f5f5ff05f5260205ff3", "nonce": "0x7" });
+    let call = async |fields: Value| {
+        let overrides = json!({ account.to_string(): fields });
+        support::bytes(&client.ok("eth_call", json!([{ "to": account.to_string() }, "latest", overrides])).await)
+    };
+    assert_eq!(U256::from_be_slice(&call(own_balance).await), U256::from(42));
+    assert_eq!(Address::from_slice(&call(creates).await[12..]), account.create(7));
+    // Answers with the first slot: what `state` does not name is nought, what `stateDiff` does not name stays.
+    client.ok("anvil_setStorageAt", json!([account.to_string(), "0x0", format!("{:#066x}", 5)])).await;
+    let reads = "0x5f545f5260205ff3";
+    let slot_one = json!({ format!("{:#066x}", 1): format!("{:#066x}", 9) });
+    assert_eq!(U256::from_be_slice(&call(json!({ "code": reads, "state": slot_one })).await), U256::ZERO);
+    assert_eq!(U256::from_be_slice(&call(json!({ "code": reads, "stateDiff": slot_one })).await), U256::from(5));
+    assert_eq!(client.ok("eth_getCode", json!([account.to_string(), "latest"])).await, "0x");
+    assert_eq!(devnet.balance(account), U256::ZERO);
+    assert_eq!(client.error("eth_call", json!([{}, "latest", { account.to_string(): { "colour": 1 } }])).await.0, -32602);
+}
+
+#[tokio::test]
+async fn query_of_logs_above_the_range_limit_is_refused() {
+    let devnet = Devnet::builder().max_log_range_blocks(10).start().await.unwrap();
+    let client = Client::new(&devnet);
+    devnet.mine(30).unwrap();
+    let logs = async |from: u64, to: u64| {
+        client.request("eth_getLogs", json!([{ "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}") }])).await
+    };
+    assert_eq!(logs(11, 20).await["result"], json!([]));
+    assert_eq!(logs(10, 20).await["error"]["message"], "block range is too large, the limit is 10");
+    assert_eq!(logs(25, 1_000).await["result"], json!([]), "what is not mined yet does not count");
+}
+
+#[tokio::test]
+async fn block_receipts_are_those_of_its_transactions() {
+    let (devnet, client) = start(Mining::Manual).await;
+    let mut hashes = Vec::new();
+    for nonce in 0..3 {
+        hashes.push(client.send(&client.transaction(&devnet.accounts()[0], nonce, PAYEE, Vec::new())).await);
+    }
+    devnet.mine(1).unwrap();
+    let receipts = client.ok("eth_getBlockReceipts", json!(["latest"])).await;
+    assert_eq!(receipts.as_array().unwrap().len(), 3);
+    for (receipt, hash) in receipts.as_array().unwrap().iter().zip(hashes) {
+        assert_eq!(*receipt, client.receipt(hash).await);
+    }
+    assert_eq!(client.ok("eth_getBlockReceipts", json!(["0x9"])).await, Value::Null);
 }
 
 #[tokio::test]

@@ -170,7 +170,8 @@ async fn lost_answer_has_still_sent_the_transaction() {
     };
     assert!(lost);
     assert_eq!(devnet.block_number(), 1);
-    assert_eq!(client.error("eth_sendRawTransaction", json!([hex(&raw)])).await.1, "already known");
+    let again = client.error("eth_sendRawTransaction", json!([hex(&raw)])).await.1;
+    assert_eq!(again, "nonce too low: next nonce 1, tx nonce 0", "once it is mined, nodes know it by its nonce only");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, address};
 use alloy_sol_types::{Panic, Revert, SolError};
 
-pub use contracts::{Multicall3, Token};
+pub use contracts::{Multicall3, ProbeContract, Token};
 
 /// Multicall3, at the same address on nearly every chain.
 pub const MULTICALL3: Address = address!("0xcA11bde05977b3631167028862bE2a173976CA11");
@@ -18,6 +18,7 @@ mod contracts {
         interface Token {
             event Transfer(address indexed from, address indexed to, uint256 value);
             event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
+            event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
 
             function name() external view returns (string);
             function version() external view returns (string);
@@ -39,6 +40,17 @@ mod contracts {
             struct Call3 { address target; bool allowFailure; bytes callData; }
             struct Result { bool success; bytes returnData; }
             function aggregate3(Call3[] calldata calls) external payable returns (Result[] memory returnData);
+        }
+
+        /// `contracts/Probe.sol`: many questions in one call, none of which disturbs another.
+        #[derive(Debug)]
+        interface ProbeContract {
+            struct Call { address to; bytes data; }
+            struct Group { address account; bool ordinaryOnly; Call[] calls; }
+            struct Result { uint8 outcome; bytes data; }
+            struct Report { uint256 codeSize; bytes results; }
+            function observe(Group[] calldata groups, uint256 gasPerCall, uint256 maxBytes)
+                external returns (uint256 height, uint256 timestamp, Report[] memory reports);
         }
     }
 }

@@ -99,6 +99,19 @@ impl AssetTable {
         Ok(self)
     }
 
+    /// Keeps only these tokens of a network, by address; the others of that network are unknown from then on. A token that
+    /// is not known is an error: a misspelt address must not silently mean that nothing is taken.
+    pub fn only(mut self, network: &Network, addresses: &[String]) -> Result<Self, ConfigError> {
+        let mut allowed = Vec::with_capacity(addresses.len());
+        for text in addresses {
+            let address = parse_address(text).filter(|address| self.on(network).any(|asset| asset.address == *address));
+            allowed.push(address.ok_or_else(|| ConfigError::UnknownAsset { network: network.clone(), got: text.clone() })?);
+        }
+        self.assets.retain(|asset| asset.network != *network || allowed.contains(&asset.address));
+        self.places = self.assets.iter().enumerate().map(|(place, asset)| ((asset.chain_id, asset.address), place)).collect();
+        Ok(self)
+    }
+
     /// The token with that contract.
     pub fn get(&self, chain_id: u64, address: Address) -> Option<&Arc<KnownAsset>> {
         self.places.get(&(chain_id, address)).and_then(|place| self.assets.get(*place))

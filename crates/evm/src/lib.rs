@@ -6,7 +6,7 @@
 //! - [`signer`], [`signature`]: accounts, and what counts as their signature.
 //! - [`transfer`]: how a token moves by signature: typed data, calldata, logs.
 //! - [`chain`]: one network as a facilitator uses it, shared by all schemes.
-//! - [`relayer`]: the facilitator's sending account: nonces, fees, broadcast, confirmation.
+//! - [`relayer`]: the facilitator's sending accounts: batches, numbers, fees, broadcast, replacement, confirmation.
 //! - [`exact`]: the scheme `exact`, one file for each role.
 //!
 //! Nothing here reads the environment, a file or the clock; nothing prints a key, a signature or a node's address.

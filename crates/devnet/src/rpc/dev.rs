@@ -3,17 +3,18 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::encode::{data, quantity};
 use super::params::{self, Params};
+use super::view::View;
 use super::{RpcError, RpcResult};
 use crate::fault::{Fault, FaultId, Times};
 use crate::genesis;
-use crate::node::{Node, Orphans};
+use crate::node::Orphans;
 
 /// Answers a method of this file, or nothing if it is not one.
-pub(super) fn call(node: &Node, method: &str, params: Params<'_>) -> Option<RpcResult> {
+pub(super) fn call(node: &View<'_>, method: &str, params: Params<'_>) -> Option<RpcResult> {
     Some(match method {
         "evm_mine" => mine_one(node, params),
         "anvil_mine" | "hardhat_mine" => mine(node, params),
@@ -38,7 +39,7 @@ pub(super) fn call(node: &Node, method: &str, params: Params<'_>) -> Option<RpcR
     })
 }
 
-fn mine_one(node: &Node, params: Params<'_>) -> RpcResult {
+fn mine_one(node: &View<'_>, params: Params<'_>) -> RpcResult {
     // hardhat's form is a timestamp, ganache's and anvil's also an object with options.
     if let Some(value) = params.optional(0) {
         let timestamp = value.get("timestamp").unwrap_or(value);
@@ -50,52 +51,52 @@ fn mine_one(node: &Node, params: Params<'_>) -> RpcResult {
     Ok(json!("0x0"))
 }
 
-fn mine(node: &Node, params: Params<'_>) -> RpcResult {
+fn mine(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let blocks = params.optional(0).map_or(Ok(1), params::u64_of)?;
     node.mine(blocks).map_err(RpcError::params)?;
     Ok(Value::Null)
 }
 
-fn increase_time(node: &Node, params: Params<'_>) -> RpcResult {
+fn increase_time(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let seconds = params.u64(0)?;
     node.clock.advance(seconds);
     Ok(json!(seconds))
 }
 
-fn set_next_timestamp(node: &Node, params: Params<'_>) -> RpcResult {
+fn set_next_timestamp(node: &View<'_>, params: Params<'_>) -> RpcResult {
     node.set_next_timestamp(params.u64(0)?).map_err(RpcError::params)?;
     Ok(Value::Null)
 }
 
-fn set_balance(node: &Node, params: Params<'_>) -> RpcResult {
+fn set_balance(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let (address, wei) = (params.address(0)?, params.u256(1)?);
     node.edit_state(|state| state.set_balance(address, wei));
     Ok(Value::Null)
 }
 
-fn set_code(node: &Node, params: Params<'_>) -> RpcResult {
+fn set_code(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let (address, code) = (params.address(0)?, params.bytes(1)?);
     node.edit_state(|state| state.set_code(address, code)).map_err(RpcError::params)?;
     Ok(Value::Null)
 }
 
-fn set_nonce(node: &Node, params: Params<'_>) -> RpcResult {
+fn set_nonce(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let (address, nonce) = (params.address(0)?, params.u64(1)?);
     node.edit_state(|state| state.set_nonce(address, nonce));
     Ok(Value::Null)
 }
 
-fn set_storage(node: &Node, params: Params<'_>) -> RpcResult {
+fn set_storage(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let (address, slot, word) = (params.address(0)?, params.u256(1)?, params.u256(2)?);
     node.edit_state(|state| state.set_storage(address, slot, word));
     Ok(json!(true))
 }
 
-fn drop_transaction(node: &Node, params: Params<'_>) -> RpcResult {
+fn drop_transaction(node: &View<'_>, params: Params<'_>) -> RpcResult {
     Ok(node.drop_pooled(params.hash(0)?).map_or(Value::Null, |signed| data(signed.hash)))
 }
 
-fn give_usdc(node: &Node, params: Params<'_>) -> RpcResult {
+fn give_usdc(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let (holder, amount) = (params.address(0)?, params.u256(1)?);
     let token = genesis::usdc(node.rules.chain_id).map_err(|error| RpcError::server(error.to_string()))?;
     node.edit_state(|state| genesis::give_tokens(state, token, holder, amount))
@@ -104,7 +105,7 @@ fn give_usdc(node: &Node, params: Params<'_>) -> RpcResult {
 }
 
 /// `[depth]`, or `[depth, "requeue"]` to have the transactions wait again.
-fn reorg(node: &Node, params: Params<'_>) -> RpcResult {
+fn reorg(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let orphans = match params.optional(1).map(Value::as_str) {
         None | Some(Some("forget")) => Orphans::Forgotten,
         Some(Some("requeue")) => Orphans::Pooled,
@@ -114,8 +115,9 @@ fn reorg(node: &Node, params: Params<'_>) -> RpcResult {
     Ok(Value::Null)
 }
 
-/// `[{method, fault, times?, milliseconds?, code?, message?, status?}]`; without `times` until it is cleared.
-fn inject(node: &Node, params: Params<'_>) -> RpcResult {
+/// `[{method, fault, times?, per_mille?, seed?, milliseconds?, code?, message?, status?, answer?, blocks?}]`; without
+/// `times` and `per_mille` until it is cleared.
+fn inject(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let fields = params::object(params.required(0)?)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let number =
@@ -127,6 +129,10 @@ fn inject(node: &Node, params: Params<'_>) -> RpcResult {
         Some("hold_transaction") => Fault::HoldTransaction,
         Some("lose_transaction") => Fault::LoseTransaction,
         Some("execute_twice") => Fault::ExecuteTwice,
+        Some("answer_twice") => Fault::AnswerTwice,
+        Some("garbage") => Fault::Garbage,
+        Some("answer") => Fault::Answer(fields.get("answer").cloned().ok_or_else(|| RpcError::params("missing answer"))?),
+        Some("stale_head") => Fault::StaleHead(number("blocks")?),
         Some("error") => Fault::Error {
             code: fields.get("code").and_then(Value::as_i64).unwrap_or(super::SERVER_ERROR),
             message: text("message").unwrap_or("injected fault").to_owned(),
@@ -139,15 +145,26 @@ fn inject(node: &Node, params: Params<'_>) -> RpcResult {
         ),
         _ => {
             return Err(RpcError::params(
-                "fault must be delay, drop_answer, hold_transaction, lose_transaction, execute_twice, error or http_status",
+                "fault must be delay, drop_answer, hold_transaction, lose_transaction, execute_twice, answer_twice, answer, \
+                 garbage, stale_head, error or http_status",
             ));
         }
     };
-    let times = match fields.get("times") {
-        None | Some(Value::Null) => Times::UntilCleared,
-        Some(times) => {
-            Times::Exactly(u32::try_from(params::u64_of(times)?).map_err(|_| RpcError::params("times is above 32 bits"))?)
+    Ok(quantity(node.faults.inject(method, fault, times(fields)?).0))
+}
+
+fn times(fields: &Map<String, Value>) -> Result<Times, RpcError> {
+    let number = |name: &str| fields.get(name).filter(|value| !value.is_null()).map(params::u64_of).transpose();
+    match (number("times")?, number("per_mille")?) {
+        (None, None) => Ok(Times::UntilCleared),
+        (Some(times), None) => {
+            Ok(Times::Exactly(u32::try_from(times).map_err(|_| RpcError::params("times is above 32 bits"))?))
         }
-    };
-    Ok(quantity(node.faults.inject(method, fault, times).0))
+        (None, Some(per_mille)) => {
+            let per_mille = u16::try_from(per_mille).ok().filter(|per_mille| *per_mille <= 1000);
+            let per_mille = per_mille.ok_or_else(|| RpcError::params("per_mille must be 0 to 1000"))?;
+            Ok(Times::Sometimes { per_mille, seed: number("seed")?.unwrap_or_default() })
+        }
+        (Some(_), Some(_)) => Err(RpcError::params("expected either times or per_mille")),
+    }
 }

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::encode::{self, data, quantity};
 use super::params::{BlockId, Params};
+use super::view::View;
 use super::{RpcError, RpcResult, gas, logs};
 use crate::chain::{Block, Chain};
 use crate::genesis::ACCOUNTS;
-use crate::node::{Node, Reception};
 use crate::state::State;
 
 /// Answers a method of this file, or nothing if it is not one.
-pub(super) fn call(node: &Node, method: &str, params: Params<'_>, reception: Reception) -> Option<RpcResult> {
+pub(super) fn call(node: &View<'_>, method: &str, params: Params<'_>) -> Option<RpcResult> {
     Some(match method {
         "web3_clientVersion" => Ok(json!(concat!("farthing-devnet/", env!("CARGO_PKG_VERSION")))),
         "web3_sha3" => params.bytes(0).map(|bytes| data(keccak256(bytes))),
@@ -33,7 +33,7 @@ pub(super) fn call(node: &Node, method: &str, params: Params<'_>, reception: Rec
         "eth_gasPrice" => Ok(gas::gas_price(node)),
         "eth_maxPriorityFeePerGas" => Ok(gas::suggested_tip()),
         "eth_feeHistory" => gas::fee_history(node, params),
-        "eth_sendRawTransaction" => send(node, params, reception),
+        "eth_sendRawTransaction" => send(node, params),
         "eth_getTransactionByHash" => transaction(node, params),
         "eth_getTransactionReceipt" => receipt(node, params),
         "eth_getBlockReceipts" => block_receipts(node, params),
@@ -62,26 +62,26 @@ fn state_at(chain: &Chain, id: BlockId) -> Result<&State, RpcError> {
     chain.state_at(number).ok_or_else(|| RpcError::server(format!("missing state of block {number}: too old")))
 }
 
-fn balance(node: &Node, params: Params<'_>) -> RpcResult {
+fn balance(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let state = state_at(&chain, params.block(1)?)?;
     Ok(quantity(state.account(params.address(0)?).balance))
 }
 
-fn code(node: &Node, params: Params<'_>) -> RpcResult {
+fn code(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let state = state_at(&chain, params.block(1)?)?;
     Ok(data(state.code(params.address(0)?)))
 }
 
-fn storage(node: &Node, params: Params<'_>) -> RpcResult {
+fn storage(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let state = state_at(&chain, params.block(2)?)?;
     let word = state.storage(params.address(0)?, params.u256(1)?);
     Ok(data(alloy_primitives::B256::from(word)))
 }
 
-fn transaction_count(node: &Node, params: Params<'_>) -> RpcResult {
+fn transaction_count(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let address = params.address(0)?;
     let block = params.block(1)?;
     if block == BlockId::Pending {
@@ -90,11 +90,11 @@ fn transaction_count(node: &Node, params: Params<'_>) -> RpcResult {
     Ok(quantity(state_at(&node.chain(), block)?.account(address).nonce))
 }
 
-fn send(node: &Node, params: Params<'_>, reception: Reception) -> RpcResult {
-    node.submit(&params.bytes(0)?, reception).map(data).map_err(RpcError::server)
+fn send(node: &View<'_>, params: Params<'_>) -> RpcResult {
+    node.submit(&params.bytes(0)?, node.reception).map(data).map_err(RpcError::server)
 }
 
-fn transaction(node: &Node, params: Params<'_>) -> RpcResult {
+fn transaction(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let hash = params.hash(0)?;
     // The pool first: a transaction that is mined between the two look-ups must not vanish.
     let pooled = node.pooled(hash);
@@ -107,7 +107,7 @@ fn transaction(node: &Node, params: Params<'_>) -> RpcResult {
     Ok(pooled.map_or(Value::Null, |signed| encode::transaction(&signed)))
 }
 
-fn receipt(node: &Node, params: Params<'_>) -> RpcResult {
+fn receipt(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let found = chain.transaction(params.hash(0)?);
     let receipt =
@@ -115,7 +115,7 @@ fn receipt(node: &Node, params: Params<'_>) -> RpcResult {
     Ok(receipt.unwrap_or_default())
 }
 
-fn block_receipts(node: &Node, params: Params<'_>) -> RpcResult {
+fn block_receipts(node: &View<'_>, params: Params<'_>) -> RpcResult {
     params.required(0)?;
     let chain = node.chain();
     let Some(block) = find(&chain, params.block(0)?) else { return Ok(Value::Null) };
@@ -123,7 +123,7 @@ fn block_receipts(node: &Node, params: Params<'_>) -> RpcResult {
     Ok(receipts.map(|(index, mined)| encode::receipt(block, index, mined)).collect())
 }
 
-fn block(node: &Node, params: Params<'_>) -> RpcResult {
+fn block(node: &View<'_>, params: Params<'_>) -> RpcResult {
     params.required(0)?;
     let chain = node.chain();
     let full = params.flag(1);

@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::encode::{data, quantity};
 use super::params::{self, BlockId, Params};
+use super::view::View;
 use super::{REVERTED, RpcError, RpcResult};
 use crate::chain::Chain;
 use crate::execute::{environment, next_header, refusal, simulate};
-use crate::node::Node;
 use crate::state::World;
 
 /// Most gas a simulated call can have, as geth's default; also what it has if it does not say.
@@ -37,7 +37,7 @@ struct Scene {
 }
 
 /// The state and block a call at `block` runs on. See the crate's documentation on time.
-fn scene(node: &Node, chain: &Chain, block: BlockId) -> Result<Scene, RpcError> {
+fn scene(node: &View<'_>, chain: &Chain, block: BlockId) -> Result<Scene, RpcError> {
     let number = match block {
         BlockId::Latest | BlockId::Pending => chain.number(),
         BlockId::Number(number) => number,
@@ -58,7 +58,7 @@ fn scene(node: &Node, chain: &Chain, block: BlockId) -> Result<Scene, RpcError> 
     Ok(Scene { world: chain.world(state.clone()), header })
 }
 
-pub(super) fn call(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn call(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let (scene, transaction) = prepare(node, params)?;
     let gas_limit = transaction.gas_limit;
     let result = simulate(node.rules, scene.world, environment(&scene.header), transaction)
@@ -69,7 +69,7 @@ pub(super) fn call(node: &Node, params: Params<'_>) -> RpcResult {
     }
 }
 
-fn prepare(node: &Node, params: Params<'_>) -> Result<(Scene, TxEnv), RpcError> {
+fn prepare(node: &View<'_>, params: Params<'_>) -> Result<(Scene, TxEnv), RpcError> {
     let transaction = params::transaction(params.required(0)?, node.rules.chain_id)?;
     let mut scene = scene(node, &node.chain(), params.block(1)?)?;
     if let Some(overrides) = params.optional(2) {
@@ -126,7 +126,7 @@ fn reason(output: &Bytes) -> Option<String> {
     Some(panic.kind().map_or_else(|| format!("panic code {:#x}", panic.code), |kind| kind.as_str().to_owned()))
 }
 
-pub(super) fn estimate(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn estimate(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let (scene, mut transaction) = prepare(node, params)?;
     let block = environment(&scene.header);
     let code_free = match transaction.kind {
@@ -178,7 +178,7 @@ fn next_base_fee(chain: &Chain) -> u64 {
     chain.head().header.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or_default()
 }
 
-pub(super) fn gas_price(node: &Node) -> Value {
+pub(super) fn gas_price(node: &View<'_>) -> Value {
     quantity(next_base_fee(&node.chain()).saturating_add(SUGGESTED_TIP_WEI))
 }
 
@@ -186,7 +186,7 @@ pub(super) fn suggested_tip() -> Value {
     quantity(SUGGESTED_TIP_WEI)
 }
 
-pub(super) fn fee_history(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn fee_history(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let newest = match params.block(1)? {
         BlockId::Latest | BlockId::Pending => chain.number(),
@@ -257,7 +257,7 @@ fn ratio(part: u64, whole: u64) -> Value {
 }
 
 /// A block that could be built now, for clients that read the next base fee from `pending`.
-pub(super) fn pending_block(node: &Node, chain: &Chain) -> crate::chain::Block {
+pub(super) fn pending_block(node: &View<'_>, chain: &Chain) -> crate::chain::Block {
     let timestamp = node.clock.next_block(chain.head().header.timestamp);
     crate::execute::seal(next_header(node.rules, chain.head(), timestamp, 0), Vec::new())
 }

@@ -4,14 +4,14 @@ use serde_json::{Map, Value};
 
 use super::encode;
 use super::params::{self, BlockId, Params};
+use super::view::View;
 use super::{RpcError, RpcResult};
 use crate::chain::Chain;
-use crate::filter::{LogQuery, MAX_LOG_ALTERNATIVES, MAX_LOG_RANGE_BLOCKS, MAX_LOG_RESULTS, Subject};
-use crate::node::Node;
+use crate::filter::{LogQuery, MAX_LOG_ALTERNATIVES, MAX_LOG_RESULTS, Subject};
 
 const MAX_TOPICS: usize = 4;
 
-pub(super) fn get_logs(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn get_logs(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let fields = params::object(params.required(0)?)?;
     let query = query(fields)?;
@@ -20,20 +20,21 @@ pub(super) fn get_logs(node: &Node, params: Params<'_>) -> RpcResult {
             return Err(RpcError::params("cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other"));
         }
         let block = chain.block_by_hash(params::hash(hash)?).ok_or_else(|| RpcError::server("unknown block"))?;
-        return collect(&chain, &query, block.header.number, block.header.number);
+        return collect(node, &chain, &query, block.header.number, block.header.number);
     }
     let from = bound(fields, "fromBlock", &chain)?.unwrap_or_else(|| chain.number());
     let to = bound(fields, "toBlock", &chain)?.unwrap_or_else(|| chain.number());
     if from > to {
         return Err(RpcError::params("invalid block range params"));
     }
-    collect(&chain, &query, from, to)
+    collect(node, &chain, &query, from, to)
 }
 
-fn collect(chain: &Chain, query: &LogQuery, from: u64, to: u64) -> RpcResult {
+fn collect(node: &View<'_>, chain: &Chain, query: &LogQuery, from: u64, to: u64) -> RpcResult {
+    let limit = node.rules.max_log_range_blocks;
     let to = to.min(chain.number());
-    if to.saturating_sub(from) >= MAX_LOG_RANGE_BLOCKS {
-        return Err(RpcError::server(format!("block range is too large, the limit is {MAX_LOG_RANGE_BLOCKS}")));
+    if to.saturating_sub(from) >= limit {
+        return Err(RpcError::server(format!("block range is too large, the limit is {limit}")));
     }
     let mut logs = Vec::new();
     let complete = query.visit(chain, from..=to, |block, index, mined, log_index, log| {
@@ -76,7 +77,7 @@ fn alternatives<T>(value: &Value, parse: fn(&Value) -> Result<T, RpcError>) -> R
     }
 }
 
-pub(super) fn new_filter(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn new_filter(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let chain = node.chain();
     let fields = params::object(params.required(0)?)?;
     let next = chain.number() + 1;
@@ -91,12 +92,12 @@ pub(super) fn new_filter(node: &Node, params: Params<'_>) -> RpcResult {
     Ok(encode::quantity(node.filters().install(subject, from.max(next))))
 }
 
-pub(super) fn new_block_filter(node: &Node) -> Value {
+pub(super) fn new_block_filter(node: &View<'_>) -> Value {
     let next = node.chain().number() + 1;
     encode::quantity(node.filters().install(Subject::Blocks, next))
 }
 
-pub(super) fn changes(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn changes(node: &View<'_>, params: Params<'_>) -> RpcResult {
     let id = params.u64(0)?;
     let chain = node.chain();
     let (subject, from) = node.filters().poll(id, chain.number()).ok_or_else(not_found)?;
@@ -105,18 +106,18 @@ pub(super) fn changes(node: &Node, params: Params<'_>) -> RpcResult {
             let blocks = (from..=chain.number()).filter_map(|number| chain.block(number));
             Ok(blocks.map(|block| encode::data(block.hash)).collect())
         }
-        Subject::Logs { query, to, .. } => collect(&chain, &query, from, to.unwrap_or(u64::MAX)),
+        Subject::Logs { query, to, .. } => collect(node, &chain, &query, from, to.unwrap_or(u64::MAX)),
     }
 }
 
-pub(super) fn filter_logs(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn filter_logs(node: &View<'_>, params: Params<'_>) -> RpcResult {
     match node.filters().subject(params.u64(0)?) {
-        Some(Subject::Logs { query, from, to }) => collect(&node.chain(), &query, from, to.unwrap_or(u64::MAX)),
+        Some(Subject::Logs { query, from, to }) => collect(node, &node.chain(), &query, from, to.unwrap_or(u64::MAX)),
         Some(Subject::Blocks) | None => Err(not_found()),
     }
 }
 
-pub(super) fn uninstall(node: &Node, params: Params<'_>) -> RpcResult {
+pub(super) fn uninstall(node: &View<'_>, params: Params<'_>) -> RpcResult {
     Ok(Value::Bool(node.filters().uninstall(params.u64(0)?)))
 }
 

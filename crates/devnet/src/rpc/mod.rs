@@ -6,6 +6,7 @@ mod eth;
 mod gas;
 mod logs;
 mod params;
+mod view;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::node::{Node, Reception};
 pub use gas::MAX_CALL_GAS;
+use view::View;
 
 /// Most requests in one batch.
 pub const MAX_BATCH_REQUESTS: usize = 1000;
@@ -64,9 +66,16 @@ impl RpcError {
 
 type RpcResult = Result<Value, RpcError>;
 
+/// A node at one address, where things go wrong in their own way.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub node: Arc<Node>,
+    pub faults: Faults,
+}
+
 /// Serves until told to end, or until whoever could tell is gone.
-pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, mut ended: watch::Receiver<()>) {
-    let app = Router::new().route("/", post(receive)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(node);
+pub(crate) async fn serve(listener: TcpListener, site: Site, mut ended: watch::Receiver<()>) {
+    let app = Router::new().route("/", post(receive)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(site);
     let until = async move {
         // Either way, a signal or the sender's end, it is over.
         let _over = ended.changed().await;
@@ -76,7 +85,7 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, mut ended: wat
     }
 }
 
-async fn receive(State(node): State<Arc<Node>>, body: Bytes) -> Response {
+async fn receive(State(site): State<Site>, body: Bytes) -> Response {
     let request = match serde_json::from_slice::<Value>(&body) {
         Ok(request) => request,
         Err(error) => {
@@ -85,20 +94,25 @@ async fn receive(State(node): State<Arc<Node>>, body: Bytes) -> Response {
     };
     let outcome = match request {
         Value::Array(requests) if requests.is_empty() => {
-            Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, "empty batch"))))
+            Ok(vec![failure(&Value::Null, RpcError::new(INVALID_REQUEST, "empty batch"))])
         }
         Value::Array(requests) if requests.len() > MAX_BATCH_REQUESTS => {
             let message = format!("batch too large: {} requests, limit {MAX_BATCH_REQUESTS}", requests.len());
-            Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, message))))
+            Ok(vec![failure(&Value::Null, RpcError::new(INVALID_REQUEST, message))])
         }
-        Value::Array(requests) => answer_batch(&node, requests).await,
-        request => answer(&node, request).await,
+        Value::Array(requests) => match answer_batch(&site, requests).await {
+            Ok(answers) if !answers.is_empty() => return json_response(&Value::Array(answers)),
+            outcome => outcome,
+        },
+        request => answer(&site, request).await,
     };
-    match outcome {
-        Ok(Some(answer)) => json_response(&answer),
-        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+    match outcome.as_deref() {
+        Ok([]) => StatusCode::NO_CONTENT.into_response(),
+        Ok([answer]) => json_response(answer),
+        Ok(answers) => json_response(&Value::Array(answers.to_vec())),
         Err(Broken::Dropped) => Response::new(Body::new(ClosedConnection)),
         Err(Broken::Status(status)) => status.into_response(),
+        Err(Broken::Garbage) => "<html>the node is in another castle</html>".into_response(),
     }
 }
 
@@ -110,49 +124,51 @@ fn json_response(answer: &Value) -> Response {
 enum Broken {
     Dropped,
     Status(StatusCode),
+    Garbage,
 }
 
-async fn answer_batch(node: &Node, requests: Vec<Value>) -> Result<Option<Value>, Broken> {
+async fn answer_batch(site: &Site, requests: Vec<Value>) -> Result<Vec<Value>, Broken> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        answers.extend(answer(node, request).await?);
+        answers.extend(answer(site, request).await?);
         // A long batch must not keep other requests waiting.
         tokio::task::yield_now().await;
     }
-    Ok((!answers.is_empty()).then_some(Value::Array(answers)))
+    Ok(answers)
 }
 
-/// Answers one request; a notification (no id) has no answer.
-async fn answer(node: &Node, request: Value) -> Result<Option<Value>, Broken> {
+/// Answers one request, usually once; a notification (no id) has no answer.
+async fn answer(site: &Site, request: Value) -> Result<Vec<Value>, Broken> {
     let Value::Object(mut request) = request else {
-        return Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, "a request must be an object"))));
+        return Ok(vec![failure(&Value::Null, RpcError::new(INVALID_REQUEST, "a request must be an object"))]);
     };
     let id = request.remove("id");
     let answered_id = id.clone().unwrap_or_default();
     if !matches!(answered_id, Value::Null | Value::String(_) | Value::Number(_)) {
-        return Ok(Some(failure(&Value::Null, RpcError::new(INVALID_REQUEST, "id must be a string or a number"))));
+        return Ok(vec![failure(&Value::Null, RpcError::new(INVALID_REQUEST, "id must be a string or a number"))]);
     }
     if request.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return Ok(Some(failure(&answered_id, RpcError::new(INVALID_REQUEST, "jsonrpc must be \"2.0\""))));
+        return Ok(vec![failure(&answered_id, RpcError::new(INVALID_REQUEST, "jsonrpc must be \"2.0\""))]);
     }
     let Some(Value::String(method)) = request.remove("method") else {
-        return Ok(Some(failure(&answered_id, RpcError::new(INVALID_REQUEST, "method must be a string"))));
+        return Ok(vec![failure(&answered_id, RpcError::new(INVALID_REQUEST, "method must be a string"))]);
     };
     let params = match request.remove("params") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(params)) => params,
         Some(_) => {
-            return Ok(Some(failure(&answered_id, RpcError::params("params must be an array"))));
+            return Ok(vec![failure(&answered_id, RpcError::params("params must be an array"))]);
         }
     };
-    let result = execute_with_faults(node, &method, &params).await?;
+    let Executed { result, answers } = execute_with_faults(site, &method, &params).await?;
     if id.is_none() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    Ok(Some(match result {
+    let answer = match result {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": answered_id, "result": result }),
         Err(error) => failure(&answered_id, error),
-    }))
+    };
+    Ok(vec![answer; answers])
 }
 
 fn failure(id: &Value, error: RpcError) -> Value {
@@ -163,38 +179,52 @@ fn failure(id: &Value, error: RpcError) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": body })
 }
 
-async fn execute_with_faults(node: &Node, method: &str, params: &[Value]) -> Result<RpcResult, Broken> {
+/// What a method answers, and how often.
+struct Executed {
+    result: RpcResult,
+    answers: usize,
+}
+
+async fn execute_with_faults(site: &Site, method: &str, params: &[Value]) -> Result<Executed, Broken> {
     // Faults can always be ended, whatever was injected.
-    let faults = if method.starts_with("dev_") { Vec::new() } else { node.faults.take(method) };
-    let mut reception = Reception::Normal;
-    let (mut dropped, mut twice) = (false, false);
+    let faults = if method.starts_with("dev_") { Vec::new() } else { site.faults.take(method) };
+    let mut view = View { node: &site.node, faults: &site.faults, reception: Reception::Normal, unseen_blocks: 0 };
+    let (mut dropped, mut twice, mut answers) = (false, false, 1);
+    let mut instead = None;
     for fault in faults {
         match fault {
             Fault::Delay(duration) => tokio::time::sleep(duration).await,
             Fault::DropAnswer => dropped = true,
-            Fault::HoldTransaction => reception = Reception::Held,
-            Fault::LoseTransaction => reception = Reception::Lost,
+            Fault::HoldTransaction => view.reception = Reception::Held,
+            Fault::LoseTransaction => view.reception = Reception::Lost,
+            Fault::StaleHead(blocks) => view.unseen_blocks = blocks,
             Fault::ExecuteTwice => twice = true,
-            Fault::Error { code, message } => return Ok(Err(RpcError::new(code, message))),
+            Fault::AnswerTwice => answers = 2,
+            Fault::Error { code, message } => instead = Some(Err(RpcError::new(code, message))),
+            Fault::Answer(value) => instead = Some(Ok(value)),
+            Fault::Garbage => return Err(Broken::Garbage),
             Fault::HttpStatus(status) => {
                 return Err(Broken::Status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)));
             }
         }
     }
-    let result = dispatch(node, method, params, reception);
+    if let Some(result) = instead {
+        return if dropped { Err(Broken::Dropped) } else { Ok(Executed { result, answers }) };
+    }
+    let result = dispatch(&view, method, params);
     if twice {
         // Only its effects matter.
-        drop(dispatch(node, method, params, reception));
+        drop(dispatch(&view, method, params));
     }
-    if dropped { Err(Broken::Dropped) } else { Ok(result) }
+    if dropped { Err(Broken::Dropped) } else { Ok(Executed { result, answers }) }
 }
 
-fn dispatch(node: &Node, method: &str, params: &[Value], reception: Reception) -> RpcResult {
+fn dispatch(view: &View<'_>, method: &str, params: &[Value]) -> RpcResult {
     let params = params::Params(params);
-    if let Some(result) = eth::call(node, method, params, reception) {
+    if let Some(result) = eth::call(view, method, params) {
         return result;
     }
-    if let Some(result) = dev::call(node, method, params) {
+    if let Some(result) = dev::call(view, method, params) {
         return result;
     }
     Err(RpcError::new(METHOD_NOT_FOUND, format!("the method {method} does not exist/is not available")))

@@ -3,27 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, U256};
 use farthing_core::amount::Amount;
 use farthing_core::asset::AccountId;
+use farthing_core::books::{PaymentRecord, SettlementEntry, SettlementState, SponsorBudget};
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Outcome, Payment, PaymentKey, SendLog, SettleError, Settlement, TransactionId, VerifiedPayment,
-    VerifyError,
+    FacilitatorScheme, Outcome, Payment, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment, VerifyError,
 };
-use farthing_core::time::Clock;
+use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{SupportedKind, Version, v1};
 use tokio::time::{Instant, timeout_at};
 
-use super::checks::{Transfer, check_expiry, check_kind, check_transfer};
+use super::checks::{Transfer, check_expiry, check_kind, check_minimum, check_transfer, check_worth, margin_seconds};
 use super::cover::{Cover, Look, Share};
+use super::outcome::{self, Expected, Moved};
 use super::simulation::{Simulation, simulate};
 use super::{Extra, NAME, Payload, payment_key, terms};
 use crate::asset::AssetTable;
 use crate::chain::{Chain, Probe};
-use crate::relayer::Order;
+use crate::relayer::{Mined, NotSent, Order, RelayError};
 use crate::rpc::{self, Call, NodeError, Receipt};
-use crate::text::{account_id, fixed_hex};
+use crate::text::{account_id, asset_id};
 use crate::transfer::eip3009::Authorization;
 
 /// How long an authorization must still be valid: sending and mining take a moment. The official facilitators' value,
@@ -48,6 +49,7 @@ pub struct Facilitator {
 #[derive(Debug)]
 pub struct Verified {
     chain: Arc<Chain>,
+    record: PaymentRecord,
     transfer: Transfer,
     gas_units: u64,
     look: Look,
@@ -130,7 +132,7 @@ impl FacilitatorScheme for Facilitator {
 
     fn signers(&self) -> Vec<(String, AccountId)> {
         let mut accounts: Vec<Address> = Vec::new();
-        for account in self.chains.iter().map(|chain| chain.relayer().address()) {
+        for account in self.chains.iter().flat_map(|chain| chain.relayer().addresses()) {
             if !accounts.contains(&account) {
                 accounts.push(account);
             }
@@ -138,96 +140,163 @@ impl FacilitatorScheme for Facilitator {
         accounts.into_iter().map(|account| (FAMILY.to_owned(), account_id(account))).collect()
     }
 
-    fn key(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentKey, Refusal> {
-        payment_key(payment)
+    fn record(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentRecord, Refusal> {
+        let authorization = payment.payload.eip3009()?.authorization;
+        let asset = terms::asset_address(&payment.requirements)?;
+        Ok(PaymentRecord {
+            key: payment_key(payment)?,
+            scheme: NAME.to_owned(),
+            network: payment.requirements.network.clone(),
+            payer: account_id(authorization.from),
+            pay_to: account_id(authorization.to),
+            asset: asset_id(asset),
+            amount: Amount::from_units(authorization.value),
+            expires_at: expires_at(&authorization),
+            reference: authorization.nonce.to_string(),
+        })
     }
 
     async fn verify(&self, payment: &Payment<Payload, Extra>) -> Result<Verified, VerifyError> {
         check_kind(payment)?;
         let chain = self.chain_of(payment)?;
         let transfer = check_transfer(payment, &self.assets, self.clock.now())?;
+        let caps = chain.relayer().caps();
+        check_minimum(&transfer, caps)?;
         let (look, simulation) = self.look(chain, &transfer).await?;
         if let Some(estimate) = simulation.estimate() {
             chain.learn_estimate(transfer.asset.address, estimate);
         }
         let gas_units = chain.gas_units(transfer.asset.address).map_err(|error| VerifyError::Unavailable(Box::new(error)))?;
-        Ok(Verified { chain: chain.clone(), transfer, gas_units, look, balance: simulation.balance() })
+        if caps.max_share_percent.is_some() {
+            let cost = chain.relayer().expected_cost_wei(gas_units).await;
+            check_worth(&transfer, caps, cost.map_err(|error| VerifyError::Unavailable(Box::new(error)))?)?;
+        }
+        let record = self.record(payment)?;
+        Ok(Verified { chain: chain.clone(), record, transfer, gas_units, look, balance: simulation.balance() })
     }
 
-    async fn settle(&self, verified: Verified, log: &dyn SendLog) -> Result<Settlement, SettleError> {
-        let Verified { chain, transfer, gas_units, look, balance } = verified;
-        let _share = self.covered(&chain, &transfer, look, balance).await?;
-        check_expiry(&transfer.authorization, self.clock.now(), chain.id()).map_err(SettleError::Rejected)?;
-        let data = transfer.authorization.calldata(&transfer.signature);
-        let order = Order { to: transfer.asset.address, data: data.into(), gas_units };
-        let sent = chain.relayer().send(&order, log).await.map_err(|error| SettleError::NotSent(Box::new(error)))?;
-        let id = sent.id();
-        let Some(receipt) = sent.receipt(chain.confirm().timeout()).await else {
-            tracing::warn!(network = %chain.network(), transaction = %id, "a settlement is not confirmed yet; its outcome is unknown");
-            return Err(SettleError::Unknown(id));
+    async fn settle(&self, verified: Verified, right: Arc<dyn SendRight>) -> Result<Settlement, SettleError> {
+        let Verified { chain, record, transfer, gas_units, look, balance } = verified;
+        let share = self.covered(&chain, &transfer, look, balance).await?;
+        let Transfer { authorization, signature, .. } = &transfer;
+        check_expiry(authorization, self.clock.now(), chain.id()).map_err(SettleError::Rejected)?;
+        let order = Order {
+            to: transfer.asset.address,
+            data: authorization.calldata(signature).into(),
+            gas_units,
+            budgets: budgets(&chain, &record, right.caller()),
+            payment: record.clone(),
+            batchable: true,
+            send_before: record.expires_at.minus(margin_seconds(chain.id())),
+            hold: Box::new(share),
+            right: right.clone(),
         };
-        if receipt.succeeded {
-            return settled(&chain, transfer.asset.address, &transfer.authorization, &receipt).map_err(SettleError::Rejected);
-        }
-        if receipt.gas_used >= gas_units {
+        let mined = match chain.relayer().send(order).await {
+            Ok(mined) => mined,
+            Err(RelayError::NotSent(NotSent::Expired)) => {
+                check_expiry(authorization, self.clock.now(), chain.id()).map_err(SettleError::Rejected)?;
+                return Err(SettleError::NotSent(Box::new(NotSent::Expired)));
+            }
+            Err(RelayError::Taken(_)) => return Err(SettleError::Taken),
+            Err(RelayError::Unknown(id)) => {
+                tracing::warn!(network = %chain.network(), transaction = %id, "a settlement is not confirmed yet; its outcome is unknown");
+                return Err(SettleError::Unknown(id));
+            }
+            Err(error) => return Err(SettleError::NotSent(Box::new(error))),
+        };
+        if mined.alone && !mined.receipt.succeeded && mined.receipt.gas_used >= gas_units {
             chain.forget_estimate(transfer.asset.address);
         }
-        Err(SettleError::Rejected(reverted(&receipt, revert_reason(&chain, order).await)))
+        settled(&chain, &transfer, record, right.as_ref(), &mined, self.clock.now()).await
     }
 
-    async fn outcome(&self, payment: &Payment<Payload, Extra>, transaction: &TransactionId) -> Result<Outcome, VerifyError> {
-        let chain = self.chain_of(payment)?;
-        let authorization = payment.payload.eip3009()?.authorization;
-        let asset = terms::asset_address(&payment.requirements)?;
-        let hash = fixed_hex(&transaction.0).map(B256::new).ok_or_else(|| {
-            let expected = "a transaction hash (0x and 64 hexadecimal digits)";
-            Refusal::mismatch(Reason::InvalidTransactionState, "transaction", expected, crate::text::quoted(&transaction.0))
-        })?;
-        let receipt = confirmed(chain, hash).await.map_err(|error| unavailable(chain, error))?;
-        Ok(match receipt {
-            None => Outcome::Unknown,
-            Some(receipt) if receipt.succeeded => match settled(chain, asset, &authorization, &receipt) {
-                Ok(settlement) => Outcome::Settled(settlement),
-                Err(refusal) => Outcome::Failed(refusal),
-            },
-            Some(receipt) => Outcome::Failed(reverted(&receipt, None)),
-        })
+    async fn outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
+        let network = &entry.record.network;
+        let Some(chain) = self.chains.iter().find(|chain| chain.network() == network) else {
+            let message = format!("{network}: no node is configured for the network of this payment");
+            return Err(VerifyError::Unavailable(message.into()));
+        };
+        outcome::of(chain, entry).await
+    }
+
+    fn start(&self) {
+        for chain in &self.chains {
+            chain.relayer().start();
+        }
+    }
+
+    async fn stop(&self) {
+        futures_util::future::join_all(self.chains.iter().map(|chain| chain.relayer().stop())).await;
     }
 
     async fn ready(&self) -> Result<(), VerifyError> {
-        let asked =
-            self.chains.iter().map(|chain| async move { chain.ready().await.map_err(|error| unavailable(chain, error)) });
+        let asked = self.chains.iter().map(|chain| async move {
+            chain.ready().await.map_err(|error| unavailable(chain, error))?;
+            chain.relayer().ready().map_err(|error| VerifyError::Unavailable(Box::new(error)))
+        });
         futures_util::future::try_join_all(asked).await.map(drop)
     }
 }
 
-/// The receipt, once the transaction is in as many blocks as asked for.
-async fn confirmed(chain: &Chain, hash: B256) -> Result<Option<Receipt>, NodeError> {
-    let answers = chain.node().ask(&[Call::receipt(hash), Call::block_number()]).await?;
-    let [receipt, height] = answers.as_slice() else { return Err(NodeError::Malformed("eth_getTransactionReceipt")) };
-    let Some(receipt) = rpc::receipt(receipt)?.filter(|receipt| receipt.transaction_hash == hash) else { return Ok(None) };
-    let height = rpc::quantity(height, "eth_blockNumber")?;
-    let blocks = height.saturating_sub(receipt.block_number).saturating_add(1);
-    Ok(Some(receipt).filter(|_| blocks >= chain.confirm().blocks))
+/// When an authorization ends; never, as far as books can count, where that is beyond them.
+fn expires_at(authorization: &Authorization) -> UnixSeconds {
+    UnixSeconds(authorization.valid_before.try_into().unwrap_or(u64::MAX))
 }
 
-/// A successful transaction counts only if the token logged exactly this transfer.
-fn settled(chain: &Chain, asset: Address, authorization: &Authorization, receipt: &Receipt) -> Result<Settlement, Refusal> {
-    if !authorization.moved(asset, &receipt.logs) {
-        return Err(Refusal::new(
-            Reason::InvalidExactEvmTransferEventMismatch,
-            format!(
-                "transaction {} succeeded, but the asset {asset} logged no transfer of {} from {} to {}",
-                receipt.transaction_hash, authorization.value, authorization.from, authorization.to,
-            ),
-        ));
+/// What a mined transaction did for this payment, from its logs; from the chain's state where they do not tell.
+async fn settled(
+    chain: &Chain,
+    transfer: &Transfer,
+    record: PaymentRecord,
+    right: &dyn SendRight,
+    mined: &Mined,
+    now: UnixSeconds,
+) -> Result<Settlement, SettleError> {
+    let Mined { transaction, receipt, alone } = mined;
+    let expected = Expected::by(transfer.asset.address, &transfer.authorization);
+    match expected.moved_by(receipt) {
+        Moved::Exactly => return Ok(expected.settlement(chain, *transaction)),
+        Moved::Perhaps if *alone => return Ok(expected.settlement(chain, *transaction)),
+        Moved::Nothing if !alone => return Err(SettleError::Spoilt(moved_nothing_beside_others(receipt))),
+        Moved::Perhaps | Moved::Otherwise | Moved::Nothing => {}
     }
-    Ok(Settlement {
-        transaction: TransactionId(receipt.transaction_hash.to_string()),
-        network: chain.network().clone(),
-        payer: account_id(authorization.from),
-        amount: Amount::from_units(authorization.value),
-    })
+    // Whoever holds the payer's authorization can carry it out, and then ours reverts though the seller was paid.
+    let id = TransactionId(transaction.to_string());
+    let entry = SettlementEntry {
+        record,
+        request: right.request().clone(),
+        caller: None,
+        state: SettlementState::Sending(id.clone()),
+        transaction: id.clone(),
+        height: receipt.block_number,
+        sent_at: now,
+        changed_at: now,
+    };
+    match outcome::of(chain, &entry).await {
+        Ok(Outcome::Settled(settlement)) => Ok(settlement),
+        Ok(Outcome::Failed(refusal)) if refusal.reason == Reason::InvalidExactEvmTransactionFailed && !receipt.succeeded => {
+            Err(SettleError::Rejected(reverted(receipt, revert_reason(chain, transfer).await)))
+        }
+        Ok(Outcome::Failed(refusal)) => Err(SettleError::Rejected(refusal)),
+        Ok(Outcome::Unknown) | Err(_) => Err(SettleError::Unknown(id)),
+    }
+}
+
+/// What a payer's and a caller's payments may cost in a day.
+fn budgets(chain: &Chain, record: &PaymentRecord, caller: Option<&str>) -> Vec<SponsorBudget> {
+    let gas = chain.relayer().caps();
+    let payer = gas
+        .daily_budget_per_payer_gwei
+        .map(|limit_gwei| SponsorBudget { account: format!("payer {} {}", record.network, record.payer), limit_gwei });
+    let caller = caller.zip(gas.daily_budget_per_caller_gwei);
+    let caller = caller.map(|(caller, limit_gwei)| SponsorBudget { account: format!("caller {caller}"), limit_gwei });
+    payer.into_iter().chain(caller).collect()
+}
+
+fn moved_nothing_beside_others(receipt: &Receipt) -> Refusal {
+    let message =
+        format!("transaction {} carried this payment beside others and moved nothing for it", receipt.transaction_hash);
+    Refusal::new(Reason::InvalidExactEvmTransactionFailed, message)
 }
 
 fn reverted(receipt: &Receipt, reason: Option<String>) -> Refusal {
@@ -236,9 +305,9 @@ fn reverted(receipt: &Receipt, reason: Option<String>) -> Refusal {
     Refusal::new(Reason::InvalidExactEvmTransactionFailed, message)
 }
 
-/// Why a mined transaction reverted, found by trying it again; `None` if that cannot be had.
-async fn revert_reason(chain: &Chain, order: Order) -> Option<String> {
-    let probe = Probe { to: order.to, data: order.data.into() };
+/// Why a mined transfer reverted, found by trying it again; `None` if that cannot be had.
+async fn revert_reason(chain: &Chain, transfer: &Transfer) -> Option<String> {
+    let probe = Probe { to: transfer.asset.address, data: transfer.authorization.calldata(&transfer.signature).into() };
     let answers = chain.node().ask(&[Call::execute(probe.to, &probe.data)]).await.ok()?;
     let revert = rpc::executed(answers.first()?).ok()?.err()?;
     Some(revert.reason)

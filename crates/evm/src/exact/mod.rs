@@ -8,6 +8,7 @@ mod checks;
 mod client;
 mod cover;
 mod facilitator;
+mod outcome;
 mod server;
 mod simulation;
 mod terms;

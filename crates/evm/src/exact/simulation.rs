@@ -1,4 +1,4 @@
-//! The facilitator's second step: what the chain says, in one round trip.
+//! The facilitator's second step: what the chain says, in one round trip at most, shared with others that ask meanwhile.
 //!
 //! The transfer is carried out on the latest state and forgotten, beside reads of everything that could explain its
 //! failure, so that the diagnosis needs no second question.
@@ -9,8 +9,8 @@ use farthing_core::reason::{Reason, Refusal};
 
 use super::checks::Transfer;
 use crate::abi::Token;
-use crate::chain::{Chain, Observed, Probe};
-use crate::rpc::{self, Answer, Call, Executed, NodeError};
+use crate::chain::{Chain, Observed, Probe, Question};
+use crate::rpc::{Answer, Executed, NodeError};
 
 /// What the chain says of a transfer.
 #[derive(Debug)]
@@ -27,28 +27,23 @@ pub(super) struct Simulation {
 
 /// Asks the chain, once.
 pub(super) async fn simulate(chain: &Chain, transfer: &Transfer) -> Result<Simulation, NodeError> {
-    let asset = transfer.asset.address;
-    let Transfer { authorization, signature, .. } = transfer;
-    let probe = |data: Vec<u8>| Probe { to: asset, data };
-    let payment = probe(authorization.calldata(signature));
-    let mut plain = vec![Call::code(authorization.from)];
-    plain.extend(chain.plan_estimate(&payment));
+    let Transfer { asset, authorization, signature } = transfer;
+    let probe = |data: Vec<u8>| Probe { to: asset.address, data: data.into() };
     let probes = [
         probe(Token::authorizationStateCall { authorizer: authorization.from, nonce: authorization.nonce }.abi_encode()),
         probe(Token::balanceOfCall { account: authorization.from }.abi_encode()),
         probe(Token::nameCall {}.abi_encode()),
         probe(Token::versionCall {}.abi_encode()),
-        payment,
+        probe(authorization.calldata(signature)),
     ];
-    let Observed { executed, answers } = chain.observe(&probes, plain).await?;
-    let (Ok([used, balance, name, version, simulated]), [code, estimate @ ..]) =
-        (<[Executed; 5]>::try_from(executed), answers.as_slice())
-    else {
+    let payment = probes.len().checked_sub(1);
+    // A payer with code is refused whatever it would do.
+    let question = Question { account: authorization.from, ordinary_only: true, probes: probes.to_vec(), payment };
+    let Observed { code_size, executed, estimate, .. } = chain.observe(question).await?;
+    let Ok([used, balance, name, version, simulated]) = <[Executed; 5]>::try_from(executed) else {
         return Err(NodeError::Malformed("eth_call"));
     };
-    let estimate = estimate.first().cloned();
-    let payer_has_code = !rpc::bytes(code, "eth_getCode")?.is_empty();
-    Ok(Simulation { payer_has_code, used, balance, name, version, transfer: simulated, estimate })
+    Ok(Simulation { payer_has_code: code_size > 0, used, balance, name, version, transfer: simulated, estimate })
 }
 
 impl Simulation {

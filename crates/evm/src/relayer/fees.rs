@@ -19,9 +19,38 @@ const BASE_FEE_HEADROOM: u128 = 2;
 
 /// The fees of an EIP-1559 transaction, in wei for a unit of gas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit is last in every name")]
 pub(super) struct Fees {
+    /// The most.
     pub(super) max_wei: u128,
+    /// What the block's maker gets of it.
     pub(super) tip_wei: u128,
+    /// What it would cost right now.
+    pub(super) expected_wei: u128,
+}
+
+/// A replacement must offer this much more than what it replaces, or nodes refuse it: an eighth is 12.5 %.
+const BUMP_DIVISOR: u128 = 8;
+
+impl Fees {
+    /// What a unit of gas is expected to cost, in all, for this many of them, in 10⁻⁹ of the network's coin, rounded up.
+    pub(super) fn expected_gwei(&self, gas_units: u64) -> u64 {
+        gwei(self.expected_wei.saturating_mul(gas_units.into()))
+    }
+
+    /// The fees of what takes the place of a transaction with those; `None` if the operator's cap leaves no room.
+    pub(super) fn bumped(self, old: (u128, u128), cap_wei: u128) -> Option<Self> {
+        let more = |wei: u128| wei.saturating_add(wei / BUMP_DIVISOR).saturating_add(1);
+        let (least_max_wei, least_tip_wei) = (more(old.0), more(old.1));
+        let max_wei = self.max_wei.max(least_max_wei).min(cap_wei);
+        let tip_wei = self.tip_wei.max(least_tip_wei).min(max_wei);
+        (max_wei >= least_max_wei && tip_wei >= least_tip_wei).then_some(Self { max_wei, tip_wei, ..self })
+    }
+}
+
+/// Wei in units of 10⁹, rounded up; stops at the largest number.
+pub(super) fn gwei(wei: u128) -> u64 {
+    u64::try_from(wei.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
 }
 
 /// The network asks more than the operator allows.
@@ -80,6 +109,11 @@ impl FeeBook {
         (at.elapsed() < USABLE).then(|| self.capped(history))
     }
 
+    /// The most that one unit may ever cost.
+    pub(super) fn cap_wei(&self) -> u128 {
+        self.caps.max_fee_per_unit_wei.into()
+    }
+
     fn capped(&self, history: FeeHistory) -> Result<Fees, FeesAboveCap> {
         let cap_wei = u128::from(self.caps.max_fee_per_unit_wei);
         let tip_wei = history.tip_wei.max(self.caps.min_tip_per_unit_wei.into());
@@ -88,7 +122,7 @@ impl FeeBook {
             return Err(FeesAboveCap { now_wei, cap_wei });
         }
         let max_wei = history.base_fee_wei.saturating_mul(BASE_FEE_HEADROOM).saturating_add(tip_wei).min(cap_wei);
-        Ok(Fees { max_wei, tip_wei })
+        Ok(Fees { max_wei, tip_wei, expected_wei: now_wei })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,10 +144,20 @@ mod tests {
         let cases = [((10, 1), (22, 2)), ((10, 5), (25, 5)), ((60, 5), (100, 5)), ((0, 0), (2, 2))];
         for ((base_fee_wei, tip_wei), (max_wei, tip)) in cases {
             book.learn(FeeHistory { base_fee_wei, tip_wei });
-            assert_eq!(book.current(), Some(Ok(Fees { max_wei, tip_wei: tip })));
+            let expected_wei = base_fee_wei + tip;
+            assert_eq!(book.current(), Some(Ok(Fees { max_wei, tip_wei: tip, expected_wei })));
         }
         book.learn(FeeHistory { base_fee_wei: 99, tip_wei: 2 });
         assert_eq!(book.current(), Some(Err(FeesAboveCap { now_wei: 101, cap_wei: 100 })));
+    }
+
+    #[test]
+    fn a_replacement_offers_an_eighth_more_or_is_none() {
+        let now = Fees { max_wei: 22, tip_wei: 2, expected_wei: 12 };
+        assert_eq!(now.bumped((40, 2), 100), Some(Fees { max_wei: 46, tip_wei: 3, expected_wei: 12 }));
+        assert_eq!(now.bumped((10, 1), 100), Some(now), "the network asks more than that");
+        assert_eq!(now.bumped((90, 2), 100), None, "101.25 are above the cap");
+        assert_eq!((gwei(0), gwei(1), gwei(1_000_000_000), gwei(1_000_000_001)), (0, 1, 1, 2));
     }
 
     #[tokio::test(start_paused = true)]

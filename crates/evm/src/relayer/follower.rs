@@ -1,133 +1,234 @@
-//! The one task per chain that finds out what became of the transactions under way.
+//! The one task per chain that finds out what became of everything under way, and whether it stays so.
 //!
-//! It lives while there are any. However many payments wait, each round asks for the account's count and the receipts of
-//! the first few in the line: only when those are mined is there anything to ask of the others.
+//! It reads each new block once, whose list of transactions says what was mined, and asks only for those receipts. Blocks
+//! are linked by their hashes: where a link is missing, or too many blocks were missed, everything that is not final is
+//! looked up again.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use alloy_primitives::Bytes;
-use tokio::sync::Notify;
+use alloy_primitives::B256;
+use metrics::counter;
 use tokio::time::{Instant, sleep_until};
 
-use super::tracked::Key;
-use super::{Inner, Order};
-use crate::rpc::{self, Answer, Call, NodeError};
+use super::Inner;
+use super::clerk::Note;
+use super::flights::Place;
+use super::pace::Pace;
+use crate::rpc::{self, Answer, Block, BlockTag, Call, NodeError};
 
-/// The receipts asked for in each round, of the first in the line.
+mod look;
+
+/// The most blocks that are read to catch up; beyond it, what is under way is looked up directly.
+const MAX_MISSED_BLOCKS: u64 = 64;
+/// On a chain that makes blocks on demand, the receipts asked for in the same round trip as the block.
 const FIRST_IN_LINE: usize = 8;
-/// The receipts asked for at once when the chain says that they are there.
-const RECEIPTS_PER_BATCH: usize = 100;
-/// The transactions broadcast again at once.
-const REBROADCASTS_PER_BATCH: usize = 100;
-/// How long a gap must last before it is filled.
-const GAP_GRACE: Duration = Duration::from_secs(2);
-/// The most nonces filled in one round.
-const GAPS_PER_ROUND: usize = 16;
-/// The gas of a transaction that fills a gap: a transfer of nothing to oneself, with room for networks that charge more.
-const GAP_GAS_UNITS: u64 = 100_000;
 
-/// Follows until nothing is under way, or the relayer is gone.
-pub(super) async fn follow(relayer: Weak<Inner>, wake: Arc<Notify>) {
-    let mut last = Instant::now();
+/// The newest block that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) number: u64,
+    pub(super) hash: B256,
+    pub(super) timestamp_seconds: u64,
+}
+
+/// One follower.
+struct Follower {
+    inner: Arc<Inner>,
+    pace: Pace,
+    /// The hashes of recent blocks, by their heights.
+    recent: BTreeMap<u64, B256>,
+    /// What is known of blocks may be another history than the chain's.
+    doubt: bool,
+}
+
+/// How urgent it is.
+enum Need {
+    Nothing,
+    Watch,
+    Follow,
+}
+
+/// Follows for as long as the relayer lives.
+pub(super) async fn follow(inner: Arc<Inner>) {
+    let mut follower = Follower { inner, pace: Pace::new(), recent: BTreeMap::new(), doubt: false };
     let mut failing = false;
     loop {
-        let pause = {
-            let Some(inner) = relayer.upgrade() else { return };
-            let mut tracked = inner.tracked();
-            if tracked.is_empty() {
-                tracked.task = None;
-                return;
+        let next = match follower.need() {
+            Need::Nothing => None,
+            Need::Watch => Some(follower.pace.watch()),
+            Need::Follow => Some(follower.pace.next(follower.inner.confirm.poll())),
+        };
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
             }
-            if failing { inner.confirm.poll() } else { tracked.pause(inner.confirm.poll()) }
         };
         tokio::select! {
-            () = sleep_until(last + pause) => {}
-            () = wake.notified() => continue,
+            biased;
+            () = follower.inner.news.notified() => {
+                follower.pace.sent();
+                continue;
+            }
+            () = due => {}
         }
-        let Some(inner) = relayer.upgrade() else { return };
-        let round = inner.round().await;
-        last = Instant::now();
+        let round = follower.round().await;
         if let (Err(error), false) = (&round, failing) {
-            tracing::warn!(chain_id = inner.chain_id, %error, "receipts cannot be asked for; trying again");
+            tracing::warn!(network = %follower.inner.network, %error, "the chain can't be followed; trying again");
         }
         failing = round.is_err();
-        inner.tracked().abandon();
+        follower.pace.asked(failing);
     }
 }
 
-impl Inner {
-    async fn round(self: &Arc<Self>) -> Result<(), NodeError> {
-        let first = self.tracked().lowest(FIRST_IN_LINE);
-        let mut calls = vec![Call::mined_count(self.signer.address()), Call::block_number()];
-        calls.extend(first.iter().map(|(_, hash)| Call::receipt(*hash)));
-        let answers = self.node.ask(&calls).await?;
-        let [mined, height, receipts @ ..] = answers.as_slice() else {
-            return Err(NodeError::Malformed("eth_getTransactionCount"));
-        };
-        let mined = rpc::quantity(mined, "eth_getTransactionCount")?;
-        let height = rpc::quantity(height, "eth_blockNumber")?;
-        self.take_receipts(&first, receipts, height);
-        let rest = self.tracked().mined_besides(mined, &first);
-        for batch in rest.chunks(RECEIPTS_PER_BATCH) {
-            let calls: Vec<Call> = batch.iter().map(|(_, hash)| Call::receipt(*hash)).collect();
-            let receipts = self.node.ask(&calls).await?;
-            self.take_receipts(batch, &receipts, height);
+impl Follower {
+    fn need(&self) -> Need {
+        let flights = self.inner.flights();
+        if flights.is_empty() {
+            return Need::Nothing;
         }
-        self.broadcast_again(mined).await?;
-        self.fill_gaps(mined).await
+        let is_settled = flights.iter().all(|(_, flight)| flight.landed.is_some() && flight.tickets.is_empty());
+        if is_settled && !self.doubt { Need::Watch } else { Need::Follow }
     }
 
-    /// Tells who waits for these transactions, once they are in as many blocks as asked for.
-    fn take_receipts(&self, keys: &[Key], answers: &[Answer], height: u64) {
-        let mut tracked = self.tracked();
-        for (key, answer) in keys.iter().zip(answers) {
-            match rpc::receipt(answer) {
-                Ok(Some(receipt)) if receipt.transaction_hash == key.1 => {
-                    // A node may know a receipt before it counts the block.
-                    let blocks = height.saturating_sub(receipt.block_number).saturating_add(1);
-                    if blocks >= self.confirm.blocks {
-                        tracked.confirmed(*key, receipt);
-                    }
+    async fn round(&mut self) -> Result<(), NodeError> {
+        let first = if self.pace.is_on_demand() { self.first_in_line() } else { Vec::new() };
+        let mut calls = vec![Call::block(BlockTag::Latest)];
+        calls.extend(first.iter().map(|(_, hash)| Call::receipt(*hash)));
+        let upkeep = self.inner.plan_upkeep(&mut calls);
+        let answers = self.inner.node.ask(&calls).await?;
+        let head = answers.first().ok_or(NodeError::Malformed("eth_getBlockByNumber"))?;
+        let head = rpc::block(head)?.ok_or(NodeError::Malformed("eth_getBlockByNumber"))?;
+        if let Some(upkeep) = upkeep {
+            self.inner.absorb_upkeep(&upkeep, &answers);
+        }
+        let is_new = self.advance(&head).await?;
+        if self.doubt {
+            self.look_again(head.number).await?;
+        }
+        self.take_receipts(&first, answers.get(1..).unwrap_or_default(), head.number);
+        self.look_up(head.number, is_new).await?;
+        self.conclude(head.number);
+        Ok(())
+    }
+
+    /// Takes over the newest block and those between it and the one before. `true` if it is new.
+    async fn advance(&mut self, head: &Block) -> Result<bool, NodeError> {
+        if self.recent.get(&head.number) == Some(&head.hash) {
+            return Ok(false);
+        }
+        let known = self.recent.last_key_value().map(|(number, hash)| (*number, *hash));
+        let missed = match known {
+            Some((number, hash)) if number < head.number && head.number.saturating_sub(number) <= MAX_MISSED_BLOCKS => {
+                self.missed(number, hash, head).await?
+            }
+            // The first block, one of another history, or one too far ahead: what was sent may be in any.
+            _ => None,
+        };
+        match missed {
+            Some(blocks) => {
+                self.pace.advanced(u64::try_from(blocks.len()).unwrap_or(u64::MAX).saturating_add(1));
+                for block in blocks.iter().chain([head]) {
+                    self.see(block);
                 }
-                Ok(None) => {}
-                Ok(Some(_)) | Err(_) => {
-                    tracing::debug!(chain_id = self.chain_id, transaction = %key.1, "the receipt makes no sense; asking again");
-                }
+            }
+            None if known.is_some_and(|(number, _)| head.number < number) => {
+                // A node that lags behind, or a shorter history: the doubt is settled by looking at each block.
+                self.doubt = true;
+                return Ok(false);
+            }
+            None => {
+                self.doubt = true;
+                self.recent.clear();
+                self.pace.lost_count();
+                self.see(head);
+            }
+        }
+        let new = Head { number: head.number, hash: head.hash, timestamp_seconds: head.timestamp_seconds };
+        *super::locked(&self.inner.head) = Some(new);
+        Ok(true)
+    }
+
+    /// The blocks between the last one that was seen and the newest, oldest first; `None` if they do not hang together.
+    async fn missed(&self, number: u64, hash: B256, head: &Block) -> Result<Option<Vec<Block>>, NodeError> {
+        let calls: Vec<Call> =
+            (number.saturating_add(1)..head.number).map(|number| Call::block(BlockTag::Number(number))).collect();
+        let answers = if calls.is_empty() { Vec::new() } else { self.inner.node.ask(&calls).await? };
+        let blocks: Option<Vec<Block>> = answers.iter().map(rpc::block).collect::<Result<_, _>>()?;
+        let Some(blocks) = blocks else { return Ok(None) };
+        let mut parent = hash;
+        let linked = blocks.iter().chain([head]).all(|block| std::mem::replace(&mut parent, block.hash) == block.parent_hash);
+        Ok(linked.then_some(blocks))
+    }
+
+    /// Remembers a block and marks what of ours is in it.
+    fn see(&mut self, block: &Block) {
+        self.recent.insert(block.number, block.hash);
+        let kept = self.inner.confirm.final_blocks.max(MAX_MISSED_BLOCKS);
+        self.recent = self.recent.split_off(&block.number.saturating_sub(kept));
+        let mut flights = self.inner.flights();
+        for hash in &block.transactions {
+            if let Some(flight) = flights.place(*hash).and_then(|place| flights.get_mut(place))
+                && flight.landed.is_none()
+            {
+                flight.seen = true;
             }
         }
     }
 
-    async fn broadcast_again(&self, mined: u64) -> Result<(), NodeError> {
-        let due = self.tracked().due(mined, self.confirm.rebroadcast(), REBROADCASTS_PER_BATCH);
-        if due.is_empty() {
-            return Ok(());
-        }
-        tracing::debug!(chain_id = self.chain_id, transactions = due.len(), "broadcasting again what is not mined");
-        let calls: Vec<Call> = due.iter().map(|signed| Call::broadcast(signed)).collect();
-        // What the node says to each does not matter: only a receipt decides.
-        self.node.ask(&calls).await.map(drop)
+    /// The oldest that are not mined, of every lane.
+    fn first_in_line(&self) -> Vec<(Place, B256)> {
+        let flights = self.inner.flights();
+        let unmined = flights.iter().filter(|(_, flight)| flight.landed.is_none());
+        let hashes = unmined.flat_map(|(place, flight)| flight.hashes().map(move |hash| (place, hash)));
+        hashes.take(FIRST_IN_LINE).collect()
     }
 
-    /// A nonce that nobody uses stops everything behind it: uses it up with a transfer of nothing to oneself.
-    async fn fill_gaps(self: &Arc<Self>, mined: u64) -> Result<(), NodeError> {
-        let gap = self.tracked().gap(mined, GAP_GRACE);
-        if gap.is_empty() {
-            return Ok(());
+    /// Tells who waits, as far as it is deep enough, and forgets what is final.
+    fn conclude(&mut self, height: u64) {
+        let confirm = self.inner.confirm;
+        let mut flights = self.inner.flights();
+        let mut done = Vec::new();
+        for (place, flight) in flights.iter_mut() {
+            flight.confirm(height, confirm.blocks);
+            let depth = flight.landed.as_ref().map(|landed| height.saturating_sub(landed.landing.height).saturating_add(1));
+            if !self.doubt && depth.is_some_and(|depth| depth >= confirm.final_blocks) && flight.tickets.is_empty() {
+                done.push(place);
+            }
         }
-        let Some(Ok(fees)) = self.fees.current() else { return self.catch_up().await };
-        let order = Order { to: self.signer.address(), data: Bytes::new(), gas_units: GAP_GAS_UNITS };
-        let mut calls = Vec::new();
-        for mut lease in gap.take(GAPS_PER_ROUND).filter_map(|nonce| self.lane.take_gap(nonce)) {
-            let Ok(signed) = self.sign(lease.nonce(), fees, &order).await else { continue };
-            calls.push(Call::broadcast(&signed.bytes));
-            self.track((lease.nonce(), signed.hash), signed.bytes, None);
-            lease.keep();
+        for place in done {
+            if let Some(lease) = flights.lease(place.0) {
+                self.inner.notes.leave(Note::Closed(lease.clone(), place.1));
+            }
+            drop(flights.remove(place));
         }
-        if calls.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(chain_id = self.chain_id, transactions = calls.len(), "filling a gap in the sending account's nonces");
-        self.node.ask(&calls).await.map(drop)
     }
+
+    /// Counts what became of a transaction.
+    fn count(&self, outcome: &'static str, fee_gwei: u64) {
+        let chain = self.inner.network.to_string();
+        counter!("farthing_transactions_total", "chain" => chain.clone(), "outcome" => outcome).increment(1);
+        counter!("farthing_gas_spent_gwei_total", "chain" => chain).increment(fee_gwei);
+    }
+
+    fn take_receipts(&mut self, asked: &[(Place, B256)], answers: &[Answer], height: u64) {
+        for ((place, hash), answer) in asked.iter().zip(answers) {
+            match rpc::receipt(answer) {
+                Ok(Some(receipt)) if receipt.transaction_hash == *hash && receipt.block_number <= height => {
+                    self.land(*place, receipt);
+                }
+                // A node may know the receipt before it counts the block, or may not have it yet.
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => {
+                    tracing::debug!(network = %self.inner.network, transaction = %hash, "the receipt makes no sense; asking again");
+                }
+            }
+        }
+    }
+}
+
+/// Whether something has gone on for so long.
+fn lasted(since: Option<Instant>, at_least: std::time::Duration) -> bool {
+    since.is_some_and(|since| since.elapsed() >= at_least)
 }

@@ -1,267 +1,306 @@
-//! The order in which one account's transactions go out: its nonces, handed out from memory.
-//!
-//! Many settlements take nonces at once and none waits for another. A nonce comes back when its transaction was
-//! certainly not sent, and the next settlement takes it, so that no gap stays in the line. What the chain says is taken
-//! over upwards at any time, and downwards only when the lane has been still for long enough that the chain, and not a
-//! node that lags behind, must be right.
+//! One sending account: a task that holds its lease, and alone decides what is sent from it and in which order.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use alloy_primitives::Address;
+use farthing_core::books::{BookError, LaneClaim, LaneLease};
+use farthing_core::scheme::TransactionId;
+use metrics::gauge;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// How long a lane must have been still before a lower count from the node is believed.
-const STILL: Duration = Duration::from_secs(30);
+use super::launch::Sent;
+use super::order::RelayError;
+use super::queue::Ticket;
+use super::{Inner, STOP_PATIENCE};
+use crate::signer::Signer;
 
-/// One account's line of nonces.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lane(Arc<Mutex<State>>);
+/// How long a node waits until it asks for a lane again that another node has.
+const TAKE_AGAIN: Duration = Duration::from_secs(1);
+/// How often an idle lane looks whether this node has more than its share.
+const SHARE_CHECK: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Default)]
-struct State {
-    /// The next nonce that nobody has; `None` until the chain has said.
-    next: Option<u64>,
-    /// Nonces below `next` that came back.
-    freed: BTreeSet<u64>,
-    /// Nonces that somebody is signing for right now.
-    leased: BTreeSet<u64>,
-    /// Counts every change, so that an answer of the node that is older than a change is recognised.
-    changes: u64,
-    changed: Option<Instant>,
+/// One lane, while this node has it.
+pub(super) struct Lane {
+    pub(super) inner: Arc<Inner>,
+    pub(super) index: usize,
+    pub(super) signer: Arc<dyn Signer>,
+    pub(super) lease: LaneLease,
+    /// The next number.
+    pub(super) next: u64,
+    /// Lower numbers that nothing uses: they stop everything behind them.
+    pub(super) holes: BTreeSet<u64>,
+    /// No hole is filled before, after that failed.
+    pub(super) fill_at: Instant,
+    /// Whether the chain has Multicall3.
+    pub(super) batches: bool,
+    /// The height that was known when the lane was taken.
+    pub(super) height: u64,
+    pub(super) broadcasts: JoinSet<Option<Sent>>,
+    /// When the balance is looked at again, after it was too low.
+    pub(super) recheck_at: Instant,
+    share_at: Instant,
 }
 
-/// When a question about the lane was asked.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mark(u64);
+/// Why a lane stopped.
+pub(super) enum End {
+    /// The relayer is stopping.
+    Stopped,
+    /// Another node has the lane.
+    LeaseLost,
+    /// Another node should have it.
+    Excess,
+    /// It is not known whether this was written down.
+    Limbo(Limbo),
+}
 
-/// One nonce, for one transaction. Dropping it gives the nonce back.
-#[derive(Debug)]
-pub(super) struct Lease {
-    lane: Lane,
-    nonce: u64,
-    kept: bool,
+/// Orders of a transaction of which it is not known whether it is in the book.
+pub(super) struct Limbo {
+    pub(super) transaction: TransactionId,
+    pub(super) tickets: Vec<Ticket>,
+    pub(super) error: Arc<BookError>,
+}
+
+impl Limbo {
+    /// Another node has the lane, and knows.
+    fn unknown(self) {
+        for ticket in self.tickets {
+            ticket.answer(Err(RelayError::Unknown(self.transaction.clone())));
+        }
+    }
+}
+
+/// Takes the lane whenever it can be had, and sends from it.
+pub(super) async fn run(inner: Arc<Inner>, index: usize) {
+    let mut stopping = inner.stopping.subscribe();
+    let mut limbo = None;
+    let mut last_error = None;
+    while !inner.is_stopping() {
+        match take(&inner, index).await {
+            Ok(Some(lease)) => {
+                last_error = None;
+                limbo = hold(&inner, index, lease, limbo.take()).await;
+                if limbo.is_some() {
+                    continue;
+                }
+            }
+            Ok(None) => {
+                if let Some(limbo) = limbo.take() {
+                    limbo.unknown();
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if last_error.as_ref() != Some(&error) {
+                    tracing::error!(network = %inner.network, %error, "a sending account can't be taken");
+                }
+                last_error = Some(error);
+            }
+        }
+        tokio::select! {
+            () = sleep(TAKE_AGAIN) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+    if let Some(limbo) = limbo {
+        limbo.unknown();
+    }
+}
+
+/// The lease, if the lane is free and this node has not more than its share.
+async fn take(inner: &Inner, index: usize) -> Result<Option<LaneLease>, BookError> {
+    let Some(lane) = inner.lanes.get(index) else { return Ok(None) };
+    let _taking = inner.taking.lock().await;
+    if inner.accounts.held() >= share(inner).await? {
+        return Ok(None);
+    }
+    match inner.outbox.take(lane).await? {
+        LaneClaim::Ours(lease) => {
+            inner.accounts.hold(index, true);
+            Ok(Some(lease))
+        }
+        LaneClaim::Theirs => Ok(None),
+    }
+}
+
+/// How many lanes this node may have.
+async fn share(inner: &Inner) -> Result<usize, BookError> {
+    let nodes = inner.outbox.nodes().await?;
+    Ok(inner.lanes.len().div_ceil(nodes.max(1)))
+}
+
+/// Sends from the lane until it is lost.
+async fn hold(inner: &Arc<Inner>, index: usize, lease: LaneLease, limbo: Option<Limbo>) -> Option<Limbo> {
+    inner.flights().open(index, lease.clone());
+    let end = match Lane::adopt(inner.clone(), index, lease.clone(), limbo).await {
+        Ok(mut lane) => {
+            let lane_id = &lane.lease.lane;
+            tracing::info!(lane = %lane_id, next = lane.next, "this node sends from the account");
+            lane.work().await
+        }
+        Err(end) => end,
+    };
+    if matches!(end, End::Stopped | End::Excess) {
+        inner.notes.written().await;
+        if let Err(error) = inner.outbox.give_back(&lease).await {
+            tracing::warn!(lane = %lease.lane, %error, "the account could not be given back; other nodes have to wait for its lease to end");
+        }
+    }
+    inner.accounts.hold(index, false);
+    for mut flight in inner.flights().shut(index) {
+        flight.unknown();
+    }
+    match end {
+        End::Limbo(limbo) => return Some(limbo),
+        End::LeaseLost => tracing::warn!(lane = %lease.lane, "another node sends from the account now"),
+        End::Stopped | End::Excess => tracing::info!(lane = %lease.lane, "the account was given back"),
+    }
+    None
 }
 
 impl Lane {
-    /// Whether the chain has said where the line starts.
-    pub(super) fn is_known(&self) -> bool {
-        self.state().next.is_some()
-    }
-
-    /// The lowest nonce that is free, if the chain has said where the line starts.
-    pub(super) fn take(&self) -> Option<Lease> {
-        let mut state = self.state();
-        let nonce = if let Some(freed) = state.freed.pop_first() {
-            freed
-        } else {
-            let next = state.next?;
-            state.next = Some(next.saturating_add(1));
-            next
-        };
-        state.leased.insert(nonce);
-        state.touch();
-        Some(Lease { lane: self.clone(), nonce, kept: false })
-    }
-
-    /// Takes exactly this nonce, to fill a gap with; `None` if somebody is signing for it.
-    pub(super) fn take_gap(&self, nonce: u64) -> Option<Lease> {
-        let mut state = self.state();
-        if state.next.is_none_or(|next| nonce >= next) || !state.leased.insert(nonce) {
-            return None;
+    pub(super) fn new(inner: Arc<Inner>, index: usize, signer: Arc<dyn Signer>, lease: LaneLease) -> Self {
+        let now = Instant::now();
+        Self {
+            inner,
+            index,
+            signer,
+            lease,
+            next: 0,
+            holes: BTreeSet::new(),
+            fill_at: now,
+            batches: false,
+            height: 0,
+            broadcasts: JoinSet::new(),
+            recheck_at: now,
+            share_at: now + SHARE_CHECK,
         }
-        state.freed.remove(&nonce);
-        state.touch();
-        Some(Lease { lane: self.clone(), nonce, kept: false })
     }
 
-    /// To be taken before the node is asked for the count that [`Self::sync`] gets.
-    pub(super) fn mark(&self) -> Mark {
-        Mark(self.state().changes)
+    pub(super) fn address(&self) -> Address {
+        self.signer.address()
     }
 
-    /// Takes over how many transactions the chain knows of this account. `empty` says that none of ours is under way.
-    pub(super) fn sync(&self, count: u64, mark: Mark, empty: bool) {
-        let mut state = self.state();
-        let still = state.changed.is_none_or(|changed| changed.elapsed() >= STILL);
-        let untouched = state.changes == mark.0 && state.leased.is_empty() && empty;
-        match state.next {
-            Some(next) if count < next && !(still && untouched) => {}
-            Some(next) if count == next => {}
-            _ => {
-                state.next = Some(count);
-                state.changes = state.changes.wrapping_add(1);
+    async fn work(&mut self) -> End {
+        let mut queued = self.inner.queue.changes();
+        let mut stopping = self.inner.stopping.subscribe();
+        loop {
+            match self.step(&mut queued, &mut stopping).await {
+                Ok(()) => {}
+                Err(End::Stopped) => return self.finish().await,
+                Err(end) => return end,
             }
         }
-        state.freed = state.freed.split_off(&count);
-        let next = state.next.unwrap_or(count);
-        state.freed.retain(|nonce| *nonce < next);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn touch(&mut self) {
-        self.changes = self.changes.wrapping_add(1);
-        self.changed = Some(Instant::now());
-    }
-}
-
-impl Lease {
-    /// The nonce.
-    pub(super) const fn nonce(&self) -> u64 {
-        self.nonce
-    }
-
-    /// The nonce is used, by this transaction or by somebody else's: it does not come back, unless it is given back.
-    pub(super) fn keep(&mut self) {
-        self.kept = true;
-        let mut state = self.lane.state();
-        state.leased.remove(&self.nonce);
-        state.touch();
-    }
-
-    /// The transaction was certainly refused: the nonce is free again.
-    pub(super) fn give_back(mut self) {
-        self.kept = false;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
+    /// Does what can be done now, then waits for more.
+    async fn step(&mut self, queued: &mut watch::Receiver<()>, stopping: &mut watch::Receiver<bool>) -> Result<(), End> {
+        if *stopping.borrow_and_update() {
+            return Err(End::Stopped);
         }
-        let mut state = self.lane.state();
-        state.leased.remove(&self.nonce);
-        state.freed.insert(self.nonce);
-        // At the end of the line a nonce that came back leaves no gap: the line just gets shorter.
-        while let Some(last) = state.next.and_then(|next| next.checked_sub(1)).filter(|last| state.freed.contains(last)) {
-            state.freed.remove(&last);
-            state.next = Some(last);
+        self.part_with_foreign().await?;
+        queued.borrow_and_update();
+        if self.send_more().await? {
+            return Ok(());
         }
-        state.touch();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn lane_at(count: u64) -> Lane {
-        let lane = Lane::default();
-        let mark = lane.mark();
-        lane.sync(count, mark, true);
-        lane
-    }
-
-    #[tokio::test]
-    async fn nonces_go_out_in_order_once_the_chain_has_said_where_to_start() {
-        assert!(Lane::default().take().is_none());
-        let lane = lane_at(7);
-        let leases: Vec<Lease> = std::iter::from_fn(|| lane.take()).take(3).collect();
-        assert_eq!(leases.iter().map(Lease::nonce).collect::<Vec<_>>(), [7, 8, 9]);
-    }
-
-    #[tokio::test]
-    async fn a_nonce_that_came_back_goes_out_first() {
-        let lane = lane_at(0);
-        let (mut first, second, mut third) = (lane.take().unwrap(), lane.take().unwrap(), lane.take().unwrap());
-        first.keep();
-        drop(second);
-        assert_eq!(lane.take().unwrap().nonce(), 1);
-        third.keep();
-        assert_eq!(lane.take().unwrap().nonce(), 1, "it was dropped, so it came back again");
-    }
-
-    #[tokio::test]
-    async fn at_the_end_the_line_gets_shorter() {
-        let lane = lane_at(0);
-        let (mut first, second, mut third) = (lane.take().unwrap(), lane.take().unwrap(), lane.take().unwrap());
-        first.keep();
-        drop(second);
-        third.keep();
-        third.give_back();
-        assert_eq!(lane.state().next, Some(1));
-        assert!(lane.state().freed.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_count_is_taken_over_upwards_at_once() {
-        let lane = lane_at(0);
-        let lease = lane.take().unwrap();
-        lane.sync(5, lane.mark(), false);
-        assert_eq!(lane.take().unwrap().nonce(), 5);
-        drop(lease);
-        lane.sync(5, lane.mark(), false);
-        assert_eq!(lane.take().unwrap().nonce(), 5, "a nonce that the chain has seen does not come back");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_count_is_taken_over_downwards_only_from_a_still_lane() {
-        let lane = lane_at(5);
-        lane.take().unwrap().keep();
-        lane.sync(3, lane.mark(), true);
-        assert_eq!(lane.state().next, Some(6), "a node may lag behind");
-        tokio::time::advance(STILL).await;
-        lane.sync(3, lane.mark(), false);
-        assert_eq!(lane.state().next, Some(6), "something of ours is under way");
-        let before = lane.mark();
-        let lease = lane.take().unwrap();
-        drop(lease);
-        tokio::time::advance(STILL).await;
-        lane.sync(3, before, true);
-        assert_eq!(lane.state().next, Some(6), "the answer is older than the change");
-        lane.sync(3, lane.mark(), true);
-        assert_eq!(lane.state().next, Some(3));
-    }
-
-    #[tokio::test]
-    async fn a_gap_is_filled_unless_somebody_signs_for_it() {
-        let lane = lane_at(0);
-        let (first, mut second) = (lane.take().unwrap(), lane.take().unwrap());
-        second.keep();
-        assert!(lane.take_gap(0).is_none(), "the first is being signed");
-        drop(first);
-        let mut gap = lane.take_gap(0).unwrap();
-        assert_eq!(lane.take().unwrap().nonce(), 2, "the gap is taken");
-        gap.keep();
-        assert!(lane.take_gap(2).is_none(), "that is no gap but the end of the line");
-    }
-
-    proptest! {
-        /// No two transactions ever have the same nonce at the same time, and used nonces never come back.
-        #[test]
-        fn nonces_are_unique(actions in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..200)) {
-            let lane = lane_at(10);
-            let (mut held, mut used): (Vec<Lease>, BTreeSet<u64>) = (Vec::new(), BTreeSet::new());
-            for (action, which) in actions {
-                match action {
-                    0 | 1 => {
-                        let lease = lane.take().unwrap();
-                        prop_assert!(!used.contains(&lease.nonce()));
-                        prop_assert!(held.iter().all(|other| other.nonce() != lease.nonce()));
-                        held.push(lease);
-                    }
-                    _ if held.is_empty() => {}
-                    2 => drop(held.swap_remove(which.index(held.len()))),
-                    _ => {
-                        let mut lease = held.swap_remove(which.index(held.len()));
-                        used.insert(lease.nonce());
-                        lease.keep();
-                    }
+        self.mend().await?;
+        self.check_share().await?;
+        let until = self.next_due();
+        let inner = self.inner.clone();
+        tokio::select! {
+            _ = queued.changed() => {}
+            _ = stopping.changed() => {}
+            () = wake(&inner, self.index) => {}
+            Some(sent) = self.broadcasts.join_next(), if !self.broadcasts.is_empty() => {
+                if let Ok(Some(sent)) = sent {
+                    self.learn(sent).await?;
                 }
             }
-            held.clear();
-            // All that is free now fills the line without a gap.
-            let end = used.last().map_or(10, |last| last + 1);
-            let free: Vec<u64> = (10..end).filter(|nonce| !used.contains(nonce)).collect();
-            let next: Vec<Lease> = free.iter().map(|_| lane.take().unwrap()).collect();
-            prop_assert_eq!(next.iter().map(Lease::nonce).collect::<Vec<_>>(), free);
+            () = sleep_until(until) => {}
         }
+        Ok(())
+    }
+
+    /// Waits a moment for what is under way.
+    async fn finish(&mut self) -> End {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        loop {
+            let is_waited_for = self.inner.flights().lane(self.index).any(|(_, flight)| !flight.tickets.is_empty());
+            if self.broadcasts.is_empty() && !is_waited_for {
+                return End::Stopped;
+            }
+            let inner = self.inner.clone();
+            let news = async {
+                tokio::select! {
+                    Some(sent) = self.broadcasts.join_next(), if !self.broadcasts.is_empty() => sent.ok().flatten(),
+                    () = wake(&inner, self.index) => None,
+                    // Who waits is told by the follower, which wakes nobody for it.
+                    () = sleep(self.inner.confirm.poll()) => None,
+                }
+            };
+            let Ok(sent) = timeout_at(deadline, news).await else { return End::Stopped };
+            if let Some(sent) = sent
+                && let Err(end) = self.learn(sent).await
+            {
+                return end;
+            }
+        }
+    }
+
+    /// A node that has more than its share gives an idle lane to the others.
+    async fn check_share(&mut self) -> Result<(), End> {
+        if Instant::now() < self.share_at {
+            return Ok(());
+        }
+        self.share_at = Instant::now() + SHARE_CHECK;
+        let inner = self.inner.clone();
+        let is_idle = self.broadcasts.is_empty() && inner.flights().unmined(self.index).next().is_none();
+        if !is_idle || !inner.queue.is_empty() {
+            return Ok(());
+        }
+        let _taking = inner.taking.lock().await;
+        match share(&inner).await {
+            Ok(share) if inner.accounts.held() > share => {
+                // Counted at once, so that two lanes do not both make room for one.
+                inner.accounts.hold(self.index, false);
+                Err(End::Excess)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let flights = self.inner.flights();
+        let mut until = self.share_at;
+        for (place, (_, flight)) in flights.unmined(self.index).enumerate() {
+            until = until.min(flight.rebroadcast_at);
+            if place == 0 {
+                until = until.min(flight.since + self.inner.relay.replace_after());
+            }
+        }
+        if !self.holes.is_empty() {
+            until = until.min(self.fill_at);
+        }
+        if self.inner.accounts.is_short(self.index) {
+            until = until.min(self.recheck_at);
+        }
+        until
+    }
+
+    /// Shows how many are under way.
+    pub(super) fn show(&self) {
+        let count = self.inner.flights().unmined(self.index).count();
+        let labels = [("chain", self.inner.network.to_string()), ("signer", self.address().to_string())];
+        gauge!("x402_signer_inflight", &labels).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+}
+
+async fn wake(inner: &Inner, lane: usize) {
+    match inner.wakes.get(lane) {
+        Some(wake) => wake.notified().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,5 +1,8 @@
+use super::http::{answers, request_body};
 use super::*;
+use crate::config::NodeConfig;
 use crate::config::RpcUrl;
+use alloy_primitives::{Address, B256, hex};
 use alloy_sol_types::SolError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -81,12 +84,16 @@ fn a_receipt_may_be_missing_but_not_odd() {
     let read = |json: &str| receipt(&Ok(RawValue::from_string(json.to_owned()).unwrap()));
     assert_eq!(read("null"), Ok(None));
     let good = format!(
-        r#"{{"transactionHash":"{hash}","status":"0x1","blockNumber":"0x10","gasUsed":"0x5208","logs":[
+        r#"{{"transactionHash":"{hash}","status":"0x1","blockNumber":"0x10","blockHash":"{hash}",
+            "gasUsed":"0x5208","effectiveGasPrice":"0x3","l1Fee":"0x7","logs":[
             {{"address":"{:?}","topics":["{hash}"],"data":"0x01","logIndex":"0x0"}}],"type":"0x2"}}"#,
         Address::ZERO
     );
     let receipt = read(&good).unwrap().unwrap();
     assert!(receipt.succeeded && receipt.block_number == 16 && receipt.gas_used == 21_000 && receipt.logs.len() == 1);
+    assert_eq!((receipt.block_hash, receipt.cost_wei()), (hash, 63_007));
+    let no_rollup = read(&good.replace(r#""l1Fee":"0x7","#, "")).unwrap().unwrap();
+    assert_eq!(no_rollup.cost_wei(), 63_000);
     for bad in [
         "{}",
         "\"0x1\"",
@@ -94,9 +101,93 @@ fn a_receipt_may_be_missing_but_not_odd() {
         &good.replace("\"0x1\"", "\"0x2\""),
         &good.replace("\"0x1\"", "1"),
         &good.replace("\"0x10\"", "null"),
+        &good.replace("blockHash", "hash"),
+        &good.replace("\"0x7\"", "7"),
     ] {
         assert!(read(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_block_is_read_with_the_hashes_of_its_transactions() {
+    let read = |json: &str| block(&Ok(RawValue::from_string(json.to_owned()).unwrap()));
+    let (hash, parent) = (B256::repeat_byte(1), B256::repeat_byte(2));
+    let good = format!(
+        r#"{{"number":"0x10","hash":"{hash}","parentHash":"{parent}","timestamp":"0x64","baseFeePerGas":"0x7",
+            "transactions":["{parent}","{hash}"],"gasUsed":"0x1","withdrawals":[]}}"#
+    );
+    let expected = Block {
+        number: 16,
+        hash,
+        parent_hash: parent,
+        timestamp_seconds: 100,
+        base_fee_wei: Some(7),
+        transactions: vec![parent, hash],
+    };
+    assert_eq!(read(&good), Ok(Some(expected.clone())));
+    let without_fee = good.replace(r#""baseFeePerGas":"0x7","#, "");
+    assert_eq!(read(&without_fee), Ok(Some(Block { base_fee_wei: None, ..expected })));
+    assert_eq!(read("null"), Ok(None));
+    assert!(read(&good.replace("0x64", "")).is_err() && read("{}").is_err());
+}
+
+#[test]
+fn logs_say_where_they_were_found() {
+    let read = |json: &str| logs(&Ok(RawValue::from_string(json.to_owned()).unwrap()));
+    let hash = B256::repeat_byte(1);
+    let good = format!(
+        r#"[{{"address":"{:?}","topics":["{hash}"],"data":"0x","blockNumber":"0x10","blockHash":"{hash}",
+            "transactionHash":"{hash}","logIndex":"0x0","removed":false}}]"#,
+        Address::ZERO
+    );
+    let found = read(&good).unwrap();
+    assert_eq!((found.len(), found[0].block_number, found[0].transaction_hash), (1, 16, hash));
+    assert_eq!(found[0].log.topics, [hash]);
+    assert!(read(&good.replace("\"0x10\"", "null")).is_err(), "a log of no block yet");
+    let call = Call::logs(Address::ZERO, &[Some(hash), None], 5, 16);
+    let params: serde_json::Value = serde_json::from_str(&call.params).unwrap();
+    assert_eq!(params[0]["topics"], serde_json::json!([hash, null]));
+    assert_eq!((params[0]["fromBlock"].as_str(), params[0]["toBlock"].as_str()), (Some("0x5"), Some("0x10")));
+}
+
+#[test]
+fn an_amount_of_coin_is_read_exactly() {
+    let read = |json: &str| wei(&Ok(RawValue::from_string(json.to_owned()).unwrap()), "eth_getBalance");
+    assert_eq!(read(r#""0x0""#), Ok(alloy_primitives::U256::ZERO));
+    assert_eq!(read(&format!(r#""0x{}""#, "f".repeat(64))), Ok(alloy_primitives::U256::MAX));
+    for bad in [r#""0x""#, r#""1""#, "1", r#""0x+1""#, "null"] {
+        // An empty number is no number; U256 would read it as nought.
+        assert!(read(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn an_assumed_code_travels_as_a_third_parameter() {
+    let address = Address::repeat_byte(0xab);
+    let params: serde_json::Value = serde_json::from_str(&Call::execute_with_code(address, &[1], &[2]).params).unwrap();
+    let account = format!("{address:?}");
+    assert_eq!(params, serde_json::json!([{"to": account, "data": "0x02"}, "latest", {(account.clone()): {"code": "0x01"}}]));
+}
+
+#[test]
+fn nodes_words_for_their_limits_are_understood() {
+    let error = |code: i64, message: &str| CallError { code, message: message.to_owned(), data: None };
+    for words in
+        ["block range is too large", "query returned more than 10000 results", "eth_getLogs is limited to a 10,000 range"]
+    {
+        assert!(error(-32000, words).range_is_too_large(), "{words}");
+        assert!(!error(-32000, words).is_rate_limit(), "{words}");
+    }
+    for words in ["too many arguments, want at most 2", "state override is not supported"] {
+        assert!(error(-32000, words).refuses_overrides(), "{words}");
+    }
+    assert!(!error(3, "execution reverted").refuses_overrides());
+    assert!(error(-32005, "daily request count exceeded, request rate limited").is_rate_limit());
+    assert!(error(429, "").is_rate_limit() && !error(-32000, "already known").is_rate_limit());
+    assert!(error(-32000, "already known").is_already_known() && error(-32010, "AlreadyKnown").is_already_known());
+    assert!(!error(-32000, "unknown transaction type").is_already_known());
+    assert!(error(-32603, "internal error").is_own_trouble() && error(-32000, "header not found").is_own_trouble());
+    assert!(!error(-32603, "execution reverted: no").is_own_trouble() && !error(-32000, "nonce too low").is_own_trouble());
 }
 
 #[test]

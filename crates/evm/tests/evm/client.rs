@@ -33,7 +33,7 @@ async fn what_the_wallet_signs_the_facilitator_verifies_and_settles() {
     for _ in 0..3 {
         let request = pay(&wallet, &offer()).await;
         assert_eq!(rig.verify(&request).await.unwrap().as_str(), golden::PAYER);
-        rig.settle(&request, &Log::default()).await.unwrap();
+        rig.settle(&request).await.unwrap();
     }
     assert_eq!(rig.node.world().balances[&pay_to()], U256::from(30_000));
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use farthing_core::erased::AnyFacilitatorScheme;
+use farthing_core::books::{SettlementEntry, Settlements};
+use farthing_core::erased::{AnyFacilitatorScheme, TypedPayment};
 use farthing_core::reason::Reason;
 use farthing_core::scheme::{Outcome, SettleError, Settlement};
 use farthing_core::time::{Clock, UnixSeconds};
@@ -19,7 +20,7 @@ use farthing_testkit::golden;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{Counting, Log, RELAYER_KEY, offer, pay, pay_to, payer, signer};
+use crate::support::{Book, Counting, RELAYER_KEY, Right, offer, pay, pay_to, payer, signer};
 
 /// The chain's own clock.
 struct ChainClock(Arc<Devnet>);
@@ -30,37 +31,67 @@ impl Clock for ChainClock {
     }
 }
 
-struct Live {
-    devnet: Arc<Devnet>,
-    wallet: exact::Client,
-    facilitator: exact::Facilitator,
+pub struct Live {
+    pub devnet: Arc<Devnet>,
+    pub book: Book,
+    pub wallet: exact::Client,
+    pub facilitator: exact::Facilitator,
 }
 
-async fn live(mining: Mining, change: impl FnOnce(&mut ChainConfig)) -> Live {
+pub async fn live(mining: Mining, change: impl FnOnce(&mut ChainConfig)) -> Live {
     let devnet = Arc::new(Devnet::builder().chain_id(golden::CHAIN_ID).mining(mining).start().await.unwrap());
     devnet.give_usdc(payer(), U256::from(1_000_000)).unwrap();
+    live_on(devnet, Book::default(), &[RELAYER_KEY], change)
+}
+
+/// A facilitator on this chain and this book, with these sending accounts.
+pub fn live_on(devnet: Arc<Devnet>, book: Book, keys: &[&str], change: impl FnOnce(&mut ChainConfig)) -> Live {
     let mut config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(devnet.rpc_url()));
     change(&mut config);
-    let chain = Chain::connect(&config, signer(RELAYER_KEY)).unwrap();
-    let assets = Arc::new(AssetTable::known());
     let clock = Arc::new(ChainClock(devnet.clone()));
-    let node = Arc::new(HttpNode::new(&config.network, &config.node).unwrap());
+    let signers = keys.iter().map(|key| signer(key)).collect();
+    let chain = Chain::connect(&config, signers, Arc::new(book.clone()), clock.clone()).unwrap();
+    let assets = Arc::new(AssetTable::known());
+    let node = Arc::new(HttpNode::new(&config.network, &config.nodes[0]).unwrap());
     let entropy = Arc::new(Counting::default());
     let wallet = exact::Client::new(signer(golden::PAYER_KEY), assets.clone(), clock.clone(), entropy)
         .with_node(config.network.clone(), node);
     let facilitator = exact::Facilitator::new(vec![chain], assets, clock);
-    Live { devnet, wallet, facilitator }
+    Live { devnet, book, wallet, facilitator }
 }
 
 impl Live {
-    async fn settle(&self, request: &Value) -> Result<Settlement, SettleError> {
-        self.settle_logged(request, &Log::default()).await
+    pub async fn settle(&self, request: &Value) -> Result<Settlement, SettleError> {
+        self.settle_with(request, Right::new()).await
     }
 
-    async fn settle_logged(&self, request: &Value, log: &Log) -> Result<Settlement, SettleError> {
+    async fn settle_with(&self, request: &Value, right: Right) -> Result<Settlement, SettleError> {
+        AnyFacilitatorScheme::settle(&self.facilitator, &self.read(request), Arc::new(right)).await
+    }
+
+    fn read(&self, request: &Value) -> TypedPayment {
         let request = PaymentRequest::read(request.to_string().as_bytes()).unwrap();
-        let payment = AnyFacilitatorScheme::read(&self.facilitator, &request).unwrap();
-        AnyFacilitatorScheme::settle(&self.facilitator, &payment, log).await
+        AnyFacilitatorScheme::read(&self.facilitator, &request).unwrap()
+    }
+
+    pub async fn entry(&self, request: &Value) -> Option<SettlementEntry> {
+        self.book.memory.find(self.read(request).record.key).await.unwrap()
+    }
+
+    async fn outcome(&self, request: &Value) -> Outcome {
+        let entry = self.entry(request).await.unwrap();
+        AnyFacilitatorScheme::outcome(&self.facilitator, &entry).await.unwrap()
+    }
+
+    /// Mines now and then while something goes on.
+    pub async fn mining<T>(&self, work: impl Future<Output = T>) -> T {
+        let mine = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                self.devnet.mine(1).unwrap();
+            }
+        };
+        tokio::select! { done = work => done, () = mine => unreachable!("it mines for ever") }
     }
 
     async fn rejection(&self, request: &Value) -> (Reason, String) {
@@ -70,11 +101,11 @@ impl Live {
         }
     }
 
-    async fn payments(&self, count: usize) -> Vec<Value> {
+    pub async fn payments(&self, count: usize) -> Vec<Value> {
         join_all((0..count).map(|_| async { pay(&self.wallet, &offer()).await })).await
     }
 
-    fn received(&self) -> U256 {
+    pub fn received(&self) -> U256 {
         self.devnet.usdc_balance(pay_to())
     }
 }
@@ -86,10 +117,7 @@ async fn a_payment_settles_and_its_outcome_can_be_asked_for() {
     let settlement = live.settle(&request).await.unwrap();
     assert_eq!(live.received(), U256::from(10_000));
     assert_eq!(live.devnet.usdc_balance(payer()), U256::from(990_000));
-    let request = PaymentRequest::read(request.to_string().as_bytes()).unwrap();
-    let payment = AnyFacilitatorScheme::read(&live.facilitator, &request).unwrap();
-    let outcome = AnyFacilitatorScheme::outcome(&live.facilitator, &payment, &settlement.transaction).await.unwrap();
-    assert_eq!(outcome, Outcome::Settled(settlement));
+    assert_eq!(live.outcome(&request).await, Outcome::Settled(settlement));
     AnyFacilitatorScheme::ready(&live.facilitator).await.unwrap();
 }
 
@@ -126,43 +154,20 @@ async fn a_used_authorization_is_refused_and_costs_no_gas() {
 }
 
 #[tokio::test]
-async fn a_payment_that_somebody_else_settles_first_is_a_rejection() {
+async fn a_payment_that_somebody_else_carried_out_first_is_settled_by_their_transaction() {
     let live = live(Mining::Manual, |_| {}).await;
+    // Two facilitators with a book each settle the same authorization: both simulate it well, one lands.
+    let other = live_on(live.devnet.clone(), Book::default(), &[golden::SECOND_KEY], |_| {});
     let request = pay(&live.wallet, &offer()).await;
-    // Two facilitators settle the same authorization: both simulate it well, one lands.
-    let other = Chain::connect(
-        &ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(live.devnet.rpc_url())),
-        signer(golden::SECOND_KEY),
-    )
-    .unwrap();
-    let assets = Arc::new(AssetTable::known());
-    let other = exact::Facilitator::new(vec![other], assets, Arc::new(ChainClock(live.devnet.clone())));
-    let read = PaymentRequest::read(request.to_string().as_bytes()).unwrap();
-    let payment = AnyFacilitatorScheme::read(&other, &read).unwrap();
-    let (log, other_log) = (Log::default(), Log::default());
     let mine = async {
-        while log.sent().is_empty() || other_log.sent().is_empty() {
-            tokio::task::yield_now().await;
+        while live.book.sent().is_empty() || other.book.sent().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        loop {
-            live.devnet.mine(1).unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        live.mining(std::future::pending::<()>()).await;
     };
-    let both =
-        async { tokio::join!(live.settle_logged(&request, &log), AnyFacilitatorScheme::settle(&other, &payment, &other_log)) };
+    let both = async { tokio::join!(live.settle(&request), other.settle(&request)) };
     let (one, two) = tokio::select! { both = both => both, () = mine => unreachable!("it mines for ever") };
-    let loser = match (one, two) {
-        (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
-        both => panic!("exactly one must land: {both:?}"),
-    };
-    match loser {
-        SettleError::Rejected(refusal) => {
-            assert_eq!(refusal.reason, Reason::InvalidExactEvmTransactionFailed);
-            assert!(refusal.message.contains("authorization is used or canceled"), "{}", refusal.message);
-        }
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(one.unwrap(), two.unwrap(), "both name the transaction that moved the money");
     assert_eq!(live.received(), U256::from(10_000));
 }
 
@@ -191,9 +196,8 @@ async fn lost_answers_and_doubled_requests_settle_all_the_same() {
     for (number, fault) in (1_u64..).zip(faults) {
         let request = pay(&live.wallet, &offer()).await;
         live.devnet.faults().inject("eth_sendRawTransaction", fault.clone(), Times::Exactly(1));
-        let log = Log::default();
-        live.settle_logged(&request, &log).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
-        assert_eq!(log.sent().len(), 1, "{fault:?}: one transaction, never another");
+        live.settle(&request).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
+        assert_eq!(live.book.sent().len(), usize::try_from(number).unwrap(), "{fault:?}: one transaction, never another");
         assert_eq!(live.received(), U256::from(10_000 * number));
     }
 }
@@ -207,9 +211,7 @@ async fn a_transaction_that_is_not_mined_in_time_is_unknown_and_lands_later() {
         other => panic!("{other:?}"),
     };
     live.devnet.mine(1).unwrap();
-    let request = PaymentRequest::read(request.to_string().as_bytes()).unwrap();
-    let payment = AnyFacilitatorScheme::read(&live.facilitator, &request).unwrap();
-    let outcome = AnyFacilitatorScheme::outcome(&live.facilitator, &payment, &transaction).await.unwrap();
+    let outcome = live.outcome(&request).await;
     assert!(matches!(outcome, Outcome::Settled(settlement) if settlement.transaction == transaction));
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use alloy_consensus::transaction::RlpEcdsaDecodableTx;
 use alloy_consensus::{Signed, TxEip1559};
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use alloy_sol_types::{Revert, SolCall, SolError, SolEvent, SolValue};
 use farthing_core::BoxFuture;
-use farthing_evm::abi::{MULTICALL3, Multicall3, Token};
+use farthing_evm::abi::{MULTICALL3, Multicall3, ProbeContract, Token};
 use farthing_evm::rpc::{Answer, Call, CallError, Node, NodeError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -21,6 +22,10 @@ pub struct World {
     pub chain_id: u64,
     pub height: u64,
     pub has_multicall: bool,
+    /// Whether calls can be executed under an assumed state.
+    pub has_overrides: bool,
+    /// Whether a shared call comes back without the answer to its last question, for want of gas.
+    pub starves_last: bool,
     pub code: HashMap<Address, Bytes>,
     pub token: Address,
     pub token_name: &'static str,
@@ -35,7 +40,15 @@ pub struct World {
     pub transactions_revert: bool,
     pub balances: HashMap<Address, U256>,
     pub used: HashSet<(Address, B256)>,
+    /// What the sending account has for gas.
+    pub gas_money: U256,
     pub count: u64,
+    /// The transactions of each block.
+    pub blocks: HashMap<u64, Vec<B256>>,
+    /// The time of every block.
+    pub timestamp: u64,
+    /// Which history this is: blocks have other hashes in another one.
+    pub history: u64,
     /// Whether transactions are mined as they come.
     pub mines: bool,
     pub pool: Vec<Signed<TxEip1559>>,
@@ -43,6 +56,8 @@ pub struct World {
     pub receipts: HashMap<B256, Value>,
     /// What happens to the next calls of a method instead.
     pub faults: HashMap<&'static str, VecDeque<Fault>>,
+    /// How long the next questions with a call of this method take.
+    pub delays: HashMap<&'static str, VecDeque<Duration>>,
     /// Nothing is answered at all.
     pub down: Option<NodeError>,
     pub round_trips: usize,
@@ -57,6 +72,8 @@ impl FakeNode {
             chain_id,
             height: 100,
             has_multicall: true,
+            has_overrides: true,
+            starves_last: false,
             code: HashMap::new(),
             token,
             token_name,
@@ -68,12 +85,17 @@ impl FakeNode {
             transactions_revert: false,
             balances: HashMap::new(),
             used: HashSet::new(),
+            gas_money: U256::from(10).pow(U256::from(19)),
             count: 0,
+            blocks: HashMap::new(),
+            timestamp: crate::support::NOW,
+            history: 0,
             mines: true,
             pool: Vec::new(),
             mined: Vec::new(),
             receipts: HashMap::new(),
             faults: HashMap::new(),
+            delays: HashMap::new(),
             down: None,
             round_trips: 0,
             calls: Vec::new(),
@@ -109,21 +131,39 @@ impl FakeNode {
     pub fn mine(&self) {
         self.world().mine();
     }
+
+    /// The next question with such a call takes so long.
+    pub fn delay_next(&self, method: &'static str, delay: Duration) {
+        self.world().delays.entry(method).or_default().push_back(delay);
+    }
+
+    fn answers(&self, calls: &[Call]) -> Result<Vec<Answer>, NodeError> {
+        let mut world = self.world();
+        match world.down.clone() {
+            Some(error) => Err(error),
+            None => calls.iter().map(|call| world.answer(call)).collect(),
+        }
+    }
 }
 
 impl Node for FakeNode {
     fn ask<'a>(&'a self, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<Answer>, NodeError>> {
-        let mut world = self.world();
-        world.round_trips += 1;
-        world.calls.extend_from_slice(calls);
-        let answers = match world.down.clone() {
-            Some(error) => Err(error),
-            None => calls.iter().map(|call| world.answer(call)).collect(),
+        let delay = {
+            let mut world = self.world();
+            world.round_trips += 1;
+            world.calls.extend_from_slice(calls);
+            let delays = calls.iter().find_map(|call| world.delays.get_mut(call.method)?.pop_front());
+            delays.unwrap_or_default()
         };
         Box::pin(async move {
-            // A real node never answers at once: let others run in between.
-            tokio::task::yield_now().await;
-            answers
+            if delay.is_zero() {
+                let answers = self.answers(calls);
+                // A real node never answers at once: let others run in between.
+                tokio::task::yield_now().await;
+                return answers;
+            }
+            tokio::time::sleep(delay).await;
+            self.answers(calls)
         })
     }
 }
@@ -142,19 +182,34 @@ impl World {
             "eth_getCode" => Ok(json!(self.code_of(address(0)))),
             "eth_call" => {
                 let to: Address = params[0]["to"].as_str().unwrap().parse().unwrap();
-                self.call(to, &bytes(&params[0]["data"])).map(|data| json!(Bytes::from(data))).map_err(revert)
+                let data = bytes(&params[0]["data"]);
+                match params.get(2) {
+                    None => self.call(to, &data).map(|data| json!(Bytes::from(data))).map_err(revert),
+                    Some(_) if self.has_overrides => Ok(json!(Bytes::from(self.observe(&data)))),
+                    Some(_) => {
+                        let message = "too many arguments, want at most 2".to_owned();
+                        Err(CallError { code: -32_602, message, data: None })
+                    }
+                }
             }
             "eth_estimateGas" => {
                 let to: Address = params[0]["to"].as_str().unwrap().parse().unwrap();
                 self.call(to, &bytes(&params[0]["data"])).map(|_| json!("0x15f90")).map_err(revert)
             }
             "eth_feeHistory" => Ok(json!({"baseFeePerGas": ["0x3b9aca00", "0x3b9aca00"], "reward": [["0xf4240"]]})),
-            "eth_getTransactionCount" => Ok(json!(format!("{:#x}", self.count))),
+            "eth_getTransactionCount" => Ok(json!(format!("{:#x}", self.count_of(params[1] == "pending")))),
+            "eth_getBalance" => Ok(json!(format!("{:#x}", self.gas_money))),
+            "eth_getBlockByNumber" => {
+                let tag = params[0].as_str().unwrap();
+                let number = tag.strip_prefix("0x").map_or(self.height, |digits| u64::from_str_radix(digits, 16).unwrap());
+                Ok(if number > self.height { Value::Null } else { self.block(number) })
+            }
             "eth_sendRawTransaction" => self.send(&bytes(&params[0])).map(|hash| json!(hash)),
             "eth_getTransactionReceipt" => {
                 let hash: B256 = params[0].as_str().unwrap().parse().unwrap();
                 Ok(self.receipts.get(&hash).cloned().unwrap_or(Value::Null))
             }
+            "eth_getLogs" => Ok(self.logs(&params[0])),
             "eth_getTransactionByHash" => {
                 let hash: B256 = params[0].as_str().unwrap().parse().unwrap();
                 Ok(if self.knows(hash) { json!({"hash": hash}) } else { Value::Null })
@@ -167,6 +222,56 @@ impl World {
     fn code_of(&self, address: Address) -> Bytes {
         let has_code = address == self.token || (address == MULTICALL3 && self.has_multicall);
         self.code.get(&address).cloned().unwrap_or_else(|| if has_code { Bytes::from(vec![0x60]) } else { Bytes::new() })
+    }
+
+    fn count_of(&self, pending: bool) -> u64 {
+        let mut count = self.count;
+        while pending && self.pool.iter().any(|signed| signed.tx().nonce == count) {
+            count += 1;
+        }
+        count
+    }
+
+    fn hash_of(&self, number: u64) -> B256 {
+        B256::from(U256::from(number) + (U256::from(self.history + 1) << 64))
+    }
+
+    fn block(&self, number: u64) -> Value {
+        json!({
+            "number": format!("{number:#x}"), "hash": self.hash_of(number), "parentHash": self.hash_of(number - 1),
+            "timestamp": format!("{:#x}", self.timestamp), "baseFeePerGas": "0x3b9aca00",
+            "transactions": self.blocks.get(&number).cloned().unwrap_or_default(),
+        })
+    }
+
+    fn logs(&self, filter: &Value) -> Value {
+        let mut found = Vec::new();
+        for receipt in self.receipts.values() {
+            for log in receipt["logs"].as_array().unwrap() {
+                let wanted = filter["topics"].as_array().unwrap();
+                let topics = log["topics"].as_array().unwrap();
+                if wanted.iter().zip(topics).all(|(wanted, topic)| wanted.is_null() || wanted == topic) {
+                    let mut log = log.clone();
+                    for field in ["transactionHash", "blockNumber", "blockHash"] {
+                        log[field] = receipt[field].clone();
+                    }
+                    found.push(log);
+                }
+            }
+        }
+        Value::Array(found)
+    }
+
+    /// Another history without anything that this one has mined, one block longer.
+    pub fn reorganise(&mut self) {
+        self.history += 1;
+        self.height += 1;
+        self.count = 0;
+        self.used.clear();
+        self.blocks.clear();
+        self.receipts.clear();
+        let total = self.balances.values().fold(U256::ZERO, |total, balance| total + balance);
+        self.balances = HashMap::from([(crate::support::payer(), total)]);
     }
 
     pub fn knows(&self, hash: B256) -> bool {
@@ -207,6 +312,26 @@ impl World {
         }
     }
 
+    /// What the assumed contract does.
+    fn observe(&mut self, data: &[u8]) -> Vec<u8> {
+        let groups = ProbeContract::observeCall::abi_decode(data).unwrap().groups;
+        let count = groups.len();
+        let report = |(index, group): (usize, ProbeContract::Group)| {
+            let results = group.calls.iter().map(|call| match self.call(call.to, &call.data) {
+                Ok(data) => ProbeContract::Result { outcome: 1, data: data.into() },
+                Err(data) => ProbeContract::Result { outcome: 0, data: data.into() },
+            });
+            let results: Vec<_> = results.collect();
+            let starved = self.starves_last && count > 1 && index + 1 == count;
+            let skipped = group.ordinaryOnly && !self.code_of(group.account).is_empty();
+            let results = if starved || skipped { Bytes::new() } else { results.abi_encode().into() };
+            ProbeContract::Report { codeSize: U256::from(self.code_of(group.account).len()), results }
+        };
+        let reports = groups.into_iter().enumerate().map(report).collect();
+        let (height, timestamp) = (U256::from(self.height), U256::from(1_700_000_000));
+        ProbeContract::observeCall::abi_encode_returns(&ProbeContract::observeReturn { height, timestamp, reports })
+    }
+
     fn check_transfer(&self, call: &Token::transferWithAuthorization_0Call) -> Result<Vec<u8>, Vec<u8>> {
         let fail = |reason: &str| Err(Revert::from(reason.to_owned()).abi_encode());
         if let Some(reason) = self.token_reverts {
@@ -232,8 +357,15 @@ impl World {
         if signed.tx().nonce < self.count {
             return refuse("nonce too low");
         }
-        if self.pool.iter().any(|known| known.tx().nonce == signed.tx().nonce) {
-            return refuse("replacement transaction underpriced");
+        if let Some(at) = self.pool.iter().position(|known| known.tx().nonce == signed.tx().nonce) {
+            let (old, new) = (self.pool[at].tx(), signed.tx());
+            let is_more = |old: u128, new: u128| new >= old + old / 10;
+            if !is_more(old.max_fee_per_gas, new.max_fee_per_gas)
+                || !is_more(old.max_priority_fee_per_gas, new.max_priority_fee_per_gas)
+            {
+                return refuse("replacement transaction underpriced");
+            }
+            self.pool.swap_remove(at);
         }
         self.pool.push(signed);
         if self.mines {
@@ -261,9 +393,11 @@ impl World {
                 *signed.hash(),
                 json!({
                     "transactionHash": signed.hash(), "status": if succeeded { "0x1" } else { "0x0" },
-                    "blockNumber": format!("{:#x}", self.height), "gasUsed": "0x15000", "logs": logs.unwrap_or_default(),
+                    "blockNumber": format!("{:#x}", self.height), "blockHash": self.hash_of(self.height),
+                    "gasUsed": "0x15000", "effectiveGasPrice": "0x1", "logs": logs.unwrap_or_default(),
                 }),
             );
+            self.blocks.entry(self.height).or_default().push(*signed.hash());
             self.mined.push(signed);
         }
     }
@@ -273,8 +407,20 @@ impl World {
         if transaction.input.is_empty() {
             return Some(Vec::new());
         }
-        let call = Token::transferWithAuthorization_0Call::abi_decode(&transaction.input).unwrap();
-        if self.transactions_revert || self.check_transfer(&call).is_err() {
+        if self.transactions_revert {
+            return None;
+        }
+        if transaction.to.to() != Some(&MULTICALL3) {
+            return self.carry_out(&transaction.input);
+        }
+        let calls = Multicall3::aggregate3Call::abi_decode(&transaction.input).unwrap().calls;
+        Some(calls.iter().filter_map(|call| self.carry_out(&call.callData)).flatten().collect())
+    }
+
+    /// The logs of one transfer; `None` if it reverts.
+    fn carry_out(&mut self, data: &[u8]) -> Option<Vec<Value>> {
+        let call = Token::transferWithAuthorization_0Call::abi_decode(data).unwrap();
+        if self.check_transfer(&call).is_err() {
             return None;
         }
         let first_use = self.used.insert((call.from, call.nonce));
@@ -283,8 +429,9 @@ impl World {
         }
         *self.balances.entry(call.from).or_default() -= call.value;
         *self.balances.entry(call.to).or_default() += call.value;
-        let log = Token::Transfer { from: call.from, to: call.to, value: call.value }.encode_log_data();
-        Some(vec![json!({"address": self.token, "topics": log.topics(), "data": log.data})])
+        let used = Token::AuthorizationUsed { authorizer: call.from, nonce: call.nonce }.encode_log_data();
+        let moved = Token::Transfer { from: call.from, to: call.to, value: call.value }.encode_log_data();
+        Some([used, moved].map(|log| json!({"address": self.token, "topics": log.topics(), "data": log.data})).to_vec())
     }
 }
 

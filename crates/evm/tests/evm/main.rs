@@ -9,8 +9,13 @@
 )]
 
 mod client;
+mod coalescing;
 mod devnet;
+mod endpoints;
 mod fake_node;
+mod lanes;
+mod live;
+mod outcomes;
 mod relaying;
 mod server;
 mod settling;

@@ -103,6 +103,6 @@ fn prices_can_be_asked_in_assets_that_move_by_eip3009() {
 fn the_server_and_the_facilitator_name_a_payment_alike() {
     let request = PaymentRequest::read(golden_request().to_string().as_bytes()).unwrap();
     let by_server = AnyServerScheme::key(&server(), &request.payment, &request.requirements).unwrap();
-    let by_facilitator = AnyFacilitatorScheme::read(&rig().facilitator, &request).unwrap().key;
+    let by_facilitator = AnyFacilitatorScheme::read(&rig().facilitator, &request).unwrap().record.key;
     assert_eq!(by_server, by_facilitator);
 }

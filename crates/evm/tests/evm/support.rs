@@ -1,11 +1,14 @@
 //! Payments to verify, and what verifies them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use farthing_core::books::{
+    BookError, Fingerprint, Landing, LaneClaim, LaneId, LaneLease, MemorySettlements, Outbox, Outgoing, UnderWay, Written,
+};
 use farthing_core::erased::{AnyClientScheme, AnyFacilitatorScheme, TypedPayment};
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{SendLog, TransactionId, VerifyError};
+use farthing_core::scheme::{PaymentKey, SendRight, TransactionId, VerifyError};
 use farthing_core::time::{Clock, Entropy, UnixSeconds};
 use farthing_core::wire::PaymentRequest;
 use farthing_core::{BoxFuture, Source};
@@ -58,32 +61,153 @@ impl Entropy for Counting {
     }
 }
 
-/// What was written down before it was sent.
-#[derive(Default)]
-pub struct Log {
-    sent: Mutex<Vec<TransactionId>>,
-    full: bool,
+/// A facilitator's book in memory, which remembers what was written down before it was sent.
+#[derive(Clone, Default)]
+pub struct Book {
+    pub memory: MemorySettlements,
+    /// Every transaction, and how many payments it carried.
+    sent: Arc<Mutex<Vec<(TransactionId, usize)>>>,
+    /// What happened to them, in the order in which the book was told.
+    pub events: Arc<Mutex<Vec<&'static str>>>,
+    /// Nothing can be written.
+    pub is_full: Arc<AtomicBool>,
 }
 
-impl Log {
-    /// A log that takes nothing.
-    pub fn full() -> Self {
-        Self { full: true, ..Self::default() }
+impl Book {
+    /// Another node on the same book, with its own memory of what it sent.
+    pub fn join(&self) -> Self {
+        Self { memory: self.memory.join(), ..Self::default() }
     }
 
     pub fn sent(&self) -> Vec<TransactionId> {
-        self.sent.lock().unwrap().clone()
+        self.sent.lock().unwrap().iter().map(|(transaction, _)| transaction.clone()).collect()
+    }
+
+    /// How many payments each transaction carried.
+    pub fn batches(&self) -> Vec<usize> {
+        self.sent.lock().unwrap().iter().map(|(_, payments)| *payments).collect()
+    }
+
+    pub fn count(&self, event: &str) -> usize {
+        self.events.lock().unwrap().iter().filter(|it| **it == event).count()
+    }
+
+    fn happened(&self, event: &'static str) {
+        self.events.lock().unwrap().push(event);
     }
 }
 
-impl SendLog for Log {
-    fn sending<'a>(&'a self, transaction: &'a TransactionId, signed: &'a [u8]) -> BoxFuture<'a, Result<(), Source>> {
-        assert!(!signed.is_empty());
-        let result = if self.full { Err("the disk is full".into()) } else { Ok(()) };
-        if result.is_ok() {
-            self.sent.lock().unwrap().push(transaction.clone());
+type Answer<'a, T> = BoxFuture<'a, Result<T, BookError>>;
+
+impl Outbox for Book {
+    fn take<'a>(&'a self, lane: &'a LaneId) -> Answer<'a, LaneClaim> {
+        self.memory.take(lane)
+    }
+
+    fn give_back<'a>(&'a self, lease: &'a LaneLease) -> Answer<'a, ()> {
+        self.memory.give_back(lease)
+    }
+
+    fn nodes(&self) -> Answer<'_, usize> {
+        self.memory.nodes()
+    }
+
+    fn sending<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> Answer<'a, Written> {
+        Box::pin(async move {
+            assert!(!outgoing.signed.is_empty());
+            if self.is_full.load(Ordering::Relaxed) {
+                return Err(BookError("the disk is full".into()));
+            }
+            let written = self.memory.sending(outgoing).await?;
+            if written == Written::Yes {
+                self.sent.lock().unwrap().push((outgoing.transaction.clone(), outgoing.payments.len()));
+            }
+            Ok(written)
+        })
+    }
+
+    fn replacing<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> Answer<'a, Written> {
+        self.happened("replacing");
+        self.memory.replacing(outgoing)
+    }
+
+    fn refused<'a>(&'a self, lease: &'a LaneLease, sequence: u64, refusal: &'a Refusal, now: UnixSeconds) -> Answer<'a, ()> {
+        self.happened("refused");
+        self.memory.refused(lease, sequence, refusal, now)
+    }
+
+    fn landed<'a>(&'a self, lease: &'a LaneLease, sequence: u64, landing: &'a Landing) -> Answer<'a, ()> {
+        self.happened("landed");
+        self.memory.landed(lease, sequence, landing)
+    }
+
+    fn reopened<'a>(&'a self, lease: &'a LaneLease, sequence: u64, now: UnixSeconds) -> Answer<'a, ()> {
+        self.happened("reopened");
+        self.memory.reopened(lease, sequence, now)
+    }
+
+    fn closed<'a>(&'a self, lease: &'a LaneLease, sequence: u64) -> Answer<'a, ()> {
+        self.happened("closed");
+        self.memory.closed(lease, sequence)
+    }
+
+    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> Answer<'a, Vec<UnderWay>> {
+        self.memory.under_way(lease)
+    }
+
+    fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {
+        self.memory.landing(key)
+    }
+}
+
+/// The right to send, as an engine gives it, and what was done with it.
+pub struct Right {
+    pub request: Fingerprint,
+    pub alone: bool,
+    pub caller: Option<String>,
+    /// Whether the payment was given up before it was sent.
+    pub given_up: bool,
+    pub written: Mutex<Vec<TransactionId>>,
+    pub left: AtomicBool,
+}
+
+impl Right {
+    pub fn new() -> Self {
+        Self {
+            request: Fingerprint("a test's request".to_owned()),
+            alone: false,
+            caller: None,
+            given_up: false,
+            written: Mutex::default(),
+            left: AtomicBool::new(false),
         }
-        Box::pin(std::future::ready(result))
+    }
+}
+
+impl SendRight for Right {
+    fn request(&self) -> &Fingerprint {
+        &self.request
+    }
+
+    fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+
+    fn alone(&self) -> bool {
+        self.alone
+    }
+
+    fn enter(&self) -> bool {
+        self.left.store(false, Ordering::Relaxed);
+        !self.given_up
+    }
+
+    fn written(&self, transaction: &TransactionId) {
+        self.written.lock().unwrap().push(transaction.clone());
+    }
+
+    fn left(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 }
 
@@ -157,6 +281,7 @@ pub async fn numbered_request(number: u64) -> Value {
 /// A facilitator on Base Sepolia over a fake node, whose payer holds a dollar.
 pub struct Rig {
     pub node: Arc<FakeNode>,
+    pub book: Book,
     pub clock: Arc<StillClock>,
     pub chain: Arc<Chain>,
     pub facilitator: exact::Facilitator,
@@ -169,12 +294,18 @@ pub fn rig() -> Rig {
 pub fn rig_with(change: impl FnOnce(&mut ChainConfig)) -> Rig {
     let node = FakeNode::new(golden::CHAIN_ID, usdc(), "USDC");
     node.world().balances.insert(payer(), U256::from(1_000_000));
+    rig_on(node, Book::default(), change)
+}
+
+/// A facilitator on this node and this book.
+pub fn rig_on(node: Arc<FakeNode>, book: Book, change: impl FnOnce(&mut ChainConfig)) -> Rig {
     let clock = StillClock::at(NOW);
     let mut config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new("http://127.0.0.1:1"));
     change(&mut config);
-    let chain = Chain::new(&config, node.clone(), signer(RELAYER_KEY)).unwrap();
+    let outbox = Arc::new(book.clone());
+    let chain = Chain::new(&config, node.clone(), vec![signer(RELAYER_KEY)], outbox, clock.clone()).unwrap();
     let facilitator = exact::Facilitator::new(vec![chain.clone()], Arc::new(AssetTable::known()), clock.clone());
-    Rig { node, clock, chain, facilitator }
+    Rig { node, book, clock, chain, facilitator }
 }
 
 impl Rig {

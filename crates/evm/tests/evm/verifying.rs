@@ -9,7 +9,7 @@ use farthing_core::wire::Version;
 use farthing_evm::asset::AssetTable;
 use farthing_evm::exact;
 use farthing_evm::rpc::NodeError;
-use farthing_evm::{Bytes, U256, abi::MULTICALL3};
+use farthing_evm::{Bytes, U256};
 use farthing_testkit::golden;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -27,9 +27,9 @@ async fn a_good_payment_costs_one_round_trip_from_the_first_one_on() {
 }
 
 #[tokio::test]
-async fn a_chain_without_multicall_costs_one_round_trip_too() {
+async fn a_node_that_assumes_no_code_costs_one_round_trip_too() {
     let rig = rig();
-    rig.node.world().has_multicall = false;
+    rig.node.world().has_overrides = false;
     for round_trips in 1..=3 {
         rig.verify(&golden_request()).await.unwrap();
         assert_eq!(rig.node.round_trips(), round_trips);
@@ -49,7 +49,8 @@ async fn what_the_chain_needs_for_itself_is_asked_once_in_a_while() {
     assert_eq!(count("eth_chainId"), 1);
     assert_eq!(count("eth_feeHistory"), 1);
     assert_eq!(count("eth_estimateGas"), 1);
-    assert_eq!(count("eth_getCode"), 6, "of the payer each time, of Multicall3 once");
+    assert_eq!(count("eth_getCode"), 2, "of Multicall3 and of the first payer, while it is not known what the node can do");
+    assert_eq!(count("eth_call"), 5 + 5, "one for each payment, and the first one's probes");
 }
 
 #[tokio::test]
@@ -104,7 +105,7 @@ async fn the_assets_letter_case_does_not_matter() {
     request["paymentRequirements"]["asset"] = json!(golden::ASSET.to_lowercase());
     request["paymentRequirements"]["payTo"] = json!(golden::PAY_TO.to_lowercase());
     rig().verify(&request).await.unwrap();
-    let key = |request: &Value| rig().read(request).unwrap().key;
+    let key = |request: &Value| rig().read(request).unwrap().record.key;
     assert_eq!(key(&request), key(&golden_request()));
 }
 
@@ -179,7 +180,7 @@ async fn a_signature_with_v_of_zero_or_one_is_the_same_payment() {
     request["paymentPayload"]["payload"]["signature"] = json!(format!("{}00", &golden::eip3009::SIGNATURE[..130]));
     let rig = rig();
     rig.verify(&request).await.unwrap();
-    assert_eq!(rig.read(&request).unwrap().key, rig.read(&golden_request()).unwrap().key);
+    assert_eq!(rig.read(&request).unwrap().record.key, rig.read(&golden_request()).unwrap().record.key);
     let world = rig.node.world();
     let simulated = world.calls.iter().find(|call| call.method == "eth_estimateGas").unwrap();
     assert!(simulated.params.contains(&format!("{:064x}", 27)), "the chain is asked with v = 27");
@@ -269,10 +270,10 @@ async fn a_payer_with_code_is_refused_with_an_explanation() {
 
 #[tokio::test]
 async fn an_asset_without_a_contract_is_refused() {
-    for has_multicall in [true, false] {
+    for has_overrides in [true, false] {
         let rig = rig();
         rig.node.world().code.insert(usdc(), Bytes::new());
-        rig.node.world().has_multicall = has_multicall;
+        rig.node.world().has_overrides = has_overrides;
         rig.refused_by_chain(&golden_request(), Reason::AssetNotDeployedContract).await;
         rig.refused_by_chain(&golden_request(), Reason::AssetNotDeployedContract).await;
     }
@@ -356,18 +357,37 @@ async fn trouble_with_the_node_is_never_the_payers_fault() {
     }
     let odd = ["null", "1", "\"0x\"", "\"0x1234\"", "{}", "\"not hexadecimal\""];
     for json in odd {
+        // What was not understood is asked again in the plainest form; if that makes no sense either, there is no verdict.
         let rig = rig();
         rig.verify(&golden_request()).await.unwrap();
         rig.node.answer_next("eth_call", json);
-        is_unavailable(&rig).await;
+        rig.verify(&golden_request()).await.unwrap();
+        rig.node.world().has_overrides = false;
+        rig.verify(&golden_request()).await.unwrap();
+        for json in odd.into_iter().filter(|json| !json.starts_with("\"0x")) {
+            rig.node.answer_next("eth_call", json);
+            is_unavailable(&rig).await;
+        }
         rig.verify(&golden_request()).await.unwrap();
     }
     for method in ["eth_call", "eth_getCode", "eth_chainId"] {
         let rig = rig();
-        rig.node.refuse_next(method, -32_603, "Internal error");
+        rig.node.world().has_overrides = false;
+        rig.verify(&golden_request()).await.unwrap();
+        rig.node.world().down = Some(NodeError::Unreachable);
+        is_unavailable(&rig).await;
+        rig.node.world().down = None;
+        // The first of each is the one that asks what the node can do.
+        for _ in 0..if method == "eth_chainId" { 1 } else { 2 } {
+            rig.node.refuse_next(method, -32_603, "Internal error");
+        }
         is_unavailable(&rig).await;
         rig.verify(&golden_request()).await.unwrap();
     }
+    let rig = rig();
+    rig.verify(&golden_request()).await.unwrap();
+    rig.node.refuse_next("eth_call", -32_603, "Internal error");
+    is_unavailable(&rig).await;
 }
 
 #[tokio::test]
@@ -377,17 +397,21 @@ async fn a_node_of_another_chain_is_noticed() {
     assert!(is_unavailable(&rig).await.contains("chain 1, expected 84532"));
     assert!(AnyFacilitatorScheme::ready(&rig.facilitator).await.is_err());
     rig.node.world().chain_id = golden::CHAIN_ID;
+    // The node is right now; before the first payment no account was taken yet.
+    rig.settle(&golden_request()).await.unwrap();
     AnyFacilitatorScheme::ready(&rig.facilitator).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_multicall_that_vanishes_is_looked_for_again() {
+async fn a_node_that_stops_assuming_code_is_noticed_in_the_same_verification() {
     let rig = rig();
     rig.verify(&golden_request()).await.unwrap();
-    rig.node.world().has_multicall = false;
-    is_unavailable(&rig).await;
-    rig.verify(&golden_request()).await.unwrap();
-    assert!(rig.node.world().calls.iter().any(|call| call.params.contains(&format!("{MULTICALL3:?}"))));
+    rig.node.world().has_overrides = false;
+    for round_trips in [2, 1, 1] {
+        let before = rig.node.round_trips();
+        rig.verify(&golden_request()).await.unwrap();
+        assert_eq!(rig.node.round_trips() - before, round_trips);
+    }
 }
 
 #[tokio::test]
@@ -442,13 +466,13 @@ async fn a_payment_of_version_1_is_verified() {
     });
     let rig = rig();
     rig.verify(&request).await.unwrap();
-    assert_eq!(rig.read(&request).unwrap().key, rig.read(&golden).unwrap().key);
+    assert_eq!(rig.read(&request).unwrap().record.key, rig.read(&golden).unwrap().record.key);
 }
 
 #[tokio::test]
 async fn payments_that_differ_in_what_makes_them_unique_have_other_keys() {
     let rig = rig();
-    let golden_key = rig.read(&golden_request()).unwrap().key;
+    let golden_key = rig.read(&golden_request()).unwrap().record.key;
     for (pointer, value) in [
         ("/paymentPayload/payload/authorization/nonce", json!(format!("0x{}", "22".repeat(32)))),
         ("/paymentPayload/payload/authorization/from", json!(golden::SECOND)),
@@ -457,7 +481,7 @@ async fn payments_that_differ_in_what_makes_them_unique_have_other_keys() {
     ] {
         let mut request = golden_request();
         *request.pointer_mut(pointer).unwrap() = value;
-        assert_ne!(rig.read(&request).unwrap().key, golden_key, "{pointer}");
+        assert_ne!(rig.read(&request).unwrap().record.key, golden_key, "{pointer}");
     }
 }
 

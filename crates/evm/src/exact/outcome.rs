@@ -1,0 +1,357 @@
+//! What became of an EIP-3009 payment, from the chain alone.
+//!
+//! 1. Everything is judged at one block, the newest that is as deep as `confirm.blocks` asks for, named by its hash: a node
+//!    that lags behind or follows another branch does not have that block, and cannot answer for it.
+//! 2. Settled: a transaction up to there used the authorization, and the token's logs show exactly this transfer. It need
+//!    not be ours: whoever holds the payer's authorization can broadcast it, and the seller has been paid all the same.
+//! 3. Failed: the state of that block proves that this payment can't land any more. The authorization was used for
+//!    something else, or cancelled, or it expired unused by the chain's own time, or it is unused though our transaction
+//!    was mined.
+//! 4. Everything else is unknown: missing receipts, nodes that disagree, answers that make no sense.
+
+use std::collections::VecDeque;
+
+use alloy_primitives::{Address, B256, U256};
+use alloy_sol_types::{SolCall, SolEvent};
+use farthing_core::Source;
+use farthing_core::books::{PaymentRecord, SettlementEntry};
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::scheme::{Outcome, Settlement, TransactionId, VerifyError};
+
+use crate::abi::Token;
+use crate::chain::Chain;
+use crate::rpc::{self, Block, BlockTag, Call, Log, MinedLog, NodeError, Receipt};
+use crate::text::{account_id, fixed_hex, parse_address};
+use crate::transfer::eip3009::Authorization;
+
+/// How far before our own transaction the search for another one begins, in blocks: the payer's authorization may have been
+/// used between its verification and our sending.
+const SEARCH_BEFORE_BLOCKS: u64 = 64;
+/// How many blocks are searched in one question at first. Nodes that allow less say so.
+const SEARCH_RANGE_BLOCKS: u64 = 1_000;
+/// How often the logs are asked for, in one look for the outcome.
+const MAX_SEARCHES: usize = 40;
+
+/// The transfer that a payment authorises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    pub(super) asset: Address,
+    pub(super) payer: Address,
+    pub(super) pay_to: Address,
+    pub(super) value: U256,
+    pub(super) nonce: B256,
+}
+
+/// What the logs of one transaction say of a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// Its authorization was used, and its money moved.
+    Exactly,
+    /// Its authorization was used for something else.
+    Otherwise,
+    /// Such a transfer happened, but this token does not log whose authorization it was.
+    Perhaps,
+    /// It is not in there.
+    Nothing,
+}
+
+/// The block at which everything is judged, and our own transaction if it is in there.
+struct View {
+    block: Block,
+    receipt: Option<Receipt>,
+}
+
+/// What became of the payment. Sends nothing.
+pub(super) async fn of(chain: &Chain, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
+    let payment = Expected::of(&entry.record).map_err(VerifyError::Unavailable)?;
+    let hash = transaction_hash(&entry.transaction).map_err(VerifyError::Unavailable)?;
+    let outcome = judge(chain, entry, &payment, hash).await;
+    outcome.map_err(|error| {
+        tracing::warn!(network = %chain.network(), %error, "the node does not say what became of a payment");
+        VerifyError::Unavailable(Box::new(error))
+    })
+}
+
+async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash: B256) -> Result<Outcome, NodeError> {
+    let Some(View { block, receipt }) = view(chain, hash).await? else { return Ok(Outcome::Unknown) };
+    let ours = receipt.as_ref().map(|receipt| payment.moved_by(receipt));
+    if ours == Some(Moved::Exactly) {
+        return Ok(Outcome::Settled(payment.settlement(chain, hash)));
+    }
+    match (is_used(chain, payment, &block).await?, ours) {
+        (Some(true), Some(Moved::Perhaps)) => Ok(Outcome::Settled(payment.settlement(chain, hash))),
+        (Some(true), Some(Moved::Otherwise)) => Ok(Outcome::Failed(payment.used_otherwise(hash))),
+        (Some(true), _) => find_user(chain, payment, entry.height, &block).await,
+        // Nodes that disagree: the logs say that it was used, the state that it was not.
+        (Some(false), Some(Moved::Perhaps | Moved::Otherwise)) | (None, _) => Ok(Outcome::Unknown),
+        (Some(false), _) if block.timestamp_seconds >= entry.record.expires_at.0 => Ok(Outcome::Failed(expired(&block))),
+        (Some(false), Some(_)) => Ok(Outcome::Failed(moved_nothing(hash))),
+        (Some(false), None) => Ok(Outcome::Unknown),
+    }
+}
+
+/// The block to judge at, and the receipt of our transaction, if its block is still part of the chain and deep enough.
+/// `None` if the node's answers do not belong together.
+async fn view(chain: &Chain, hash: B256) -> Result<Option<View>, NodeError> {
+    const METHOD: &str = "eth_getBlockByNumber";
+    let answers = chain.node().ask(&[Call::chain_id(), Call::block(BlockTag::Latest), Call::receipt(hash)]).await?;
+    let [id, head, receipt] = answers.as_slice() else { return Err(NodeError::Malformed(METHOD)) };
+    chain.check_id(Some(id))?;
+    let Some(head) = rpc::block(head)? else { return Ok(None) };
+    let receipt = rpc::receipt(receipt)?.filter(|receipt| receipt.transaction_hash == hash);
+    let depth = chain.confirm().blocks.saturating_sub(1);
+    let Some(height) = head.number.checked_sub(depth) else { return Ok(None) };
+    let receipt = receipt.filter(|receipt| receipt.block_number <= height);
+    let mut calls = vec![Call::block(BlockTag::Number(height))];
+    calls.extend(receipt.as_ref().map(|receipt| Call::block(BlockTag::Number(receipt.block_number))));
+    let answers = chain.node().ask(&calls).await?;
+    let mut blocks = answers.iter().map(rpc::block);
+    let Some(block) = blocks.next().transpose()?.flatten().filter(|block| block.number == height) else { return Ok(None) };
+    let holder = blocks.next().transpose()?.flatten();
+    let agrees = match (&receipt, &holder) {
+        (Some(receipt), Some(holder)) => receipt.block_hash == holder.hash,
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    Ok(agrees.then_some(View { block, receipt }))
+}
+
+/// Whether the authorization was used or cancelled up to this block; `None` if the node can't say.
+async fn is_used(chain: &Chain, payment: &Expected, block: &Block) -> Result<Option<bool>, NodeError> {
+    let question = Token::authorizationStateCall { authorizer: payment.payer, nonce: payment.nonce }.abi_encode();
+    let answers = chain.node().ask(&[Call::execute_at(block.hash, payment.asset, &question)]).await?;
+    let used = match answers.first().map(rpc::executed) {
+        Some(Ok(Ok(data))) => Token::authorizationStateCall::abi_decode_returns_validate(&data).ok(),
+        _ => None,
+    };
+    if used.is_none() {
+        tracing::debug!(network = %chain.network(), height = block.number, "the node does not know the state of a block");
+    }
+    Ok(used)
+}
+
+/// Finds the transaction that used the authorization or cancelled it, up to this block.
+async fn find_user(chain: &Chain, payment: &Expected, height: u64, block: &Block) -> Result<Outcome, NodeError> {
+    let first = height.saturating_sub(SEARCH_BEFORE_BLOCKS);
+    let Some(log) = search(chain, payment, first, block.number).await? else {
+        tracing::warn!(network = %chain.network(), nonce = %payment.nonce, "an authorization was used, and no log says by what");
+        return Ok(Outcome::Unknown);
+    };
+    if log.log.topics.first() == Some(&Token::AuthorizationCanceled::SIGNATURE_HASH) {
+        return Ok(Outcome::Failed(Refusal::new(
+            Reason::InvalidExactEvmNonceAlreadyUsed,
+            format!("the payer cancelled the authorization in transaction {}", log.transaction_hash),
+        )));
+    }
+    let hash = log.transaction_hash;
+    let Some(View { receipt: Some(receipt), .. }) = view(chain, hash).await? else { return Ok(Outcome::Unknown) };
+    Ok(match payment.moved_by(&receipt) {
+        Moved::Exactly => Outcome::Settled(payment.settlement(chain, hash)),
+        Moved::Otherwise => Outcome::Failed(payment.used_otherwise(hash)),
+        Moved::Perhaps | Moved::Nothing => Outcome::Unknown,
+    })
+}
+
+/// Looks for the use or the cancellation, oldest blocks first, in pieces that the node can take.
+async fn search(chain: &Chain, payment: &Expected, first: u64, last: u64) -> Result<Option<MinedLog>, NodeError> {
+    let mut ranges = VecDeque::from([(first, last)]);
+    for _ in 0..MAX_SEARCHES {
+        let Some((from, to)) = ranges.pop_front() else { return Ok(None) };
+        let end = to.min(from.saturating_add(SEARCH_RANGE_BLOCKS.saturating_sub(1)));
+        if end < to {
+            ranges.push_front((end.saturating_add(1), to));
+        }
+        let answers = chain.node().ask(&payment.questions(from, end)).await?;
+        if answers.len() != Expected::EVENTS.len() {
+            return Err(NodeError::Malformed("eth_getLogs"));
+        }
+        if from < end && answers.iter().any(|answer| answer.as_ref().is_err_and(rpc::CallError::range_is_too_large)) {
+            let middle = from.saturating_add(end.saturating_sub(from) / 2);
+            ranges.push_front((middle.saturating_add(1), end));
+            ranges.push_front((from, middle));
+            continue;
+        }
+        for answer in &answers {
+            if let Some(found) = rpc::logs(answer)?.into_iter().find(|log| payment.is_meant_by(log, from..=end)) {
+                return Ok(Some(found));
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl Expected {
+    /// The events that end an authorization.
+    const EVENTS: [B256; 2] = [Token::AuthorizationUsed::SIGNATURE_HASH, Token::AuthorizationCanceled::SIGNATURE_HASH];
+
+    /// The transfer that an authorization allows.
+    pub(super) const fn by(asset: Address, authorization: &Authorization) -> Self {
+        let Authorization { from, to, value, nonce, .. } = *authorization;
+        Self { asset, payer: from, pay_to: to, value, nonce }
+    }
+
+    /// The transfer that a book's record stands for.
+    fn of(record: &PaymentRecord) -> Result<Self, Source> {
+        let address = |field: &str, text: &str| {
+            parse_address(text).ok_or_else(|| Source::from(format!("the book's record: {field} is no EVM address")))
+        };
+        Ok(Self {
+            asset: address("asset", record.asset.as_str())?,
+            payer: address("payer", record.payer.as_str())?,
+            pay_to: address("pay_to", record.pay_to.as_str())?,
+            value: record.amount.units(),
+            nonce: fixed_hex(&record.reference)
+                .map(B256::new)
+                .ok_or_else(|| Source::from("the book's record: reference is no EIP-3009 nonce"))?,
+        })
+    }
+
+    /// What a transaction did with this payment.
+    pub(super) fn moved_by(&self, receipt: &Receipt) -> Moved {
+        if receipt.succeeded { self.moved(&receipt.logs) } else { Moved::Nothing }
+    }
+
+    /// What these logs of one transaction say of this payment. A transfer belongs to the use of an authorization that the
+    /// token logged directly before it, so that no two payments can claim one transfer.
+    fn moved(&self, logs: &[Log]) -> Moved {
+        const USED: B256 = Token::AuthorizationUsed::SIGNATURE_HASH;
+        let events = [USED, Token::Transfer::SIGNATURE_HASH];
+        let ours = logs.iter().filter(|log| log.address == self.asset);
+        let mut relevant = ours.filter(|log| log.topics.first().is_some_and(|event| events.contains(event)));
+        let mut logs_uses = false;
+        let mut transferred = false;
+        while let Some(log) = relevant.next() {
+            if log.topics == [USED, self.payer.into_word(), self.nonce] {
+                let exact = relevant.next().is_some_and(|log| self.is_transfer(log));
+                return if exact { Moved::Exactly } else { Moved::Otherwise };
+            }
+            logs_uses |= log.topics.first() == Some(&USED);
+            transferred |= self.is_transfer(log);
+        }
+        if transferred && !logs_uses { Moved::Perhaps } else { Moved::Nothing }
+    }
+
+    fn is_transfer(&self, log: &Log) -> bool {
+        log.topics == [Token::Transfer::SIGNATURE_HASH, self.payer.into_word(), self.pay_to.into_word()]
+            && log.data.as_ref() == self.value.to_be_bytes::<32>()
+    }
+
+    fn questions(&self, from: u64, to: u64) -> [Call; 2] {
+        let topics = [Some(self.payer.into_word()), Some(self.nonce)];
+        Self::EVENTS.map(|event| Call::logs(self.asset, &[Some(event), topics[0], topics[1]], from, to))
+    }
+
+    /// Whether a log that the node found is one that was asked for.
+    fn is_meant_by(&self, found: &MinedLog, blocks: std::ops::RangeInclusive<u64>) -> bool {
+        let [event, payer, nonce] = found.log.topics.as_slice() else { return false };
+        found.log.address == self.asset
+            && Self::EVENTS.contains(event)
+            && *payer == self.payer.into_word()
+            && *nonce == self.nonce
+            && blocks.contains(&found.block_number)
+    }
+
+    pub(super) fn settlement(&self, chain: &Chain, hash: B256) -> Settlement {
+        Settlement {
+            transaction: TransactionId(hash.to_string()),
+            network: chain.network().clone(),
+            payer: account_id(self.payer),
+            amount: farthing_core::amount::Amount::from_units(self.value),
+        }
+    }
+
+    fn used_otherwise(&self, hash: B256) -> Refusal {
+        let Self { asset, payer, pay_to, value, .. } = self;
+        Refusal::new(
+            Reason::InvalidExactEvmTransferEventMismatch,
+            format!(
+                "transaction {hash} used the authorization, but the asset {asset} logged no transfer of {value} from {payer} to {pay_to} by it"
+            ),
+        )
+    }
+}
+
+fn expired(block: &Block) -> Refusal {
+    let Block { number, timestamp_seconds, .. } = block;
+    Refusal::new(
+        Reason::InvalidExactEvmPayloadAuthorizationValidBefore,
+        format!("the authorization expired unused: block {number} is of {timestamp_seconds}; sign a new payment"),
+    )
+}
+
+fn moved_nothing(hash: B256) -> Refusal {
+    Refusal::new(Reason::InvalidExactEvmTransactionFailed, format!("transaction {hash} was mined and moved nothing"))
+}
+
+fn transaction_hash(id: &TransactionId) -> Result<B256, Source> {
+    fixed_hex(&id.0).map(B256::new).ok_or_else(|| Source::from("the book's record: transaction is no EVM transaction hash"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::Bytes;
+
+    const ASSET: Address = Address::repeat_byte(1);
+    const PAYER: Address = Address::repeat_byte(2);
+    const PAY_TO: Address = Address::repeat_byte(3);
+
+    fn payment(nonce: u8) -> Expected {
+        Expected { asset: ASSET, payer: PAYER, pay_to: PAY_TO, value: U256::from(10), nonce: B256::repeat_byte(nonce) }
+    }
+
+    fn used(nonce: u8) -> Log {
+        let topics = vec![Token::AuthorizationUsed::SIGNATURE_HASH, PAYER.into_word(), B256::repeat_byte(nonce)];
+        Log { address: ASSET, topics, data: Bytes::new() }
+    }
+
+    fn transfer(to: Address, value: u64) -> Log {
+        let topics = vec![Token::Transfer::SIGNATURE_HASH, PAYER.into_word(), to.into_word()];
+        Log { address: ASSET, topics, data: U256::from(value).to_be_bytes_vec().into() }
+    }
+
+    fn of_another(log: Log) -> Log {
+        Log { address: Address::repeat_byte(9), ..log }
+    }
+
+    #[test]
+    fn logs_say_which_payment_moved() {
+        let paid = || transfer(PAY_TO, 10);
+        let cases: [(&[Log], Moved); 12] = [
+            (&[used(7), paid()], Moved::Exactly),
+            (&[used(8), paid(), used(7), paid()], Moved::Exactly),
+            (&[used(7), of_another(used(8)), of_another(paid()), paid()], Moved::Exactly),
+            (&[], Moved::Nothing),
+            (&[used(8), paid()], Moved::Nothing),
+            (&[of_another(used(7)), of_another(paid())], Moved::Nothing),
+            (&[used(7)], Moved::Otherwise),
+            (&[used(7), transfer(PAY_TO, 9)], Moved::Otherwise),
+            (&[used(7), transfer(PAYER, 10)], Moved::Otherwise),
+            (&[used(7), transfer(PAYER, 10), used(8), paid()], Moved::Otherwise),
+            (&[used(7), used(8), paid()], Moved::Otherwise),
+            (&[paid()], Moved::Perhaps),
+        ];
+        for (logs, expected) in cases {
+            assert_eq!(payment(7).moved(logs), expected, "{logs:?}");
+        }
+    }
+
+    #[test]
+    fn no_transfer_counts_for_two_payments() {
+        let pieces = [used(7), used(8), transfer(PAY_TO, 10), transfer(PAYER, 10)];
+        for (first, second) in (0..4_usize.pow(6)).map(|number| (number, number / 64)) {
+            let at = |number: usize, place: u32| pieces[number / 4_usize.pow(place) % 4].clone();
+            let logs: Vec<Log> = (0..3).map(|place| at(first, place)).chain((0..3).map(|place| at(second, place))).collect();
+            let moved =
+                [7, 8].map(|nonce| payment(nonce).moved(&logs)).iter().filter(|moved| **moved == Moved::Exactly).count();
+            let transfers = logs.iter().filter(|log| **log == transfer(PAY_TO, 10)).count();
+            assert!(moved <= transfers, "{logs:?}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_is_named_by_its_hash() {
+        assert!(transaction_hash(&TransactionId("0x12".to_owned())).is_err());
+        assert!(transaction_hash(&TransactionId(B256::ZERO.to_string())).is_ok());
+    }
+}

@@ -1,0 +1,74 @@
+//! Tells the book where transactions landed, after those who wait for them were told.
+//!
+//! The order of the notes is kept. One that can't be written is tried again; if it is lost all the same, whoever takes the
+//! lane next finds out the same from the chain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farthing_core::books::{Landing, LaneLease, Outbox};
+use farthing_core::time::UnixSeconds;
+use tokio::sync::{mpsc, oneshot};
+
+/// How often a note is tried.
+const MAX_TRIES: u32 = 6;
+/// The pause after the first try; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the book is to be told.
+pub(super) enum Note {
+    /// One of the transactions with that number was mined.
+    Landed(LaneLease, u64, Landing),
+    /// Its block is gone.
+    Reopened(LaneLease, u64, UnixSeconds),
+    /// Nothing can change any more.
+    Closed(LaneLease, u64),
+    /// Everything before this was written.
+    Written(oneshot::Sender<()>),
+}
+
+/// Where notes are left.
+pub(super) struct Notes(mpsc::UnboundedSender<Note>);
+
+impl Notes {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Note>) {
+        // As many as there are transactions under way, which is bounded: each leaves a few.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    pub(super) fn leave(&self, note: Note) {
+        // Nobody reads them while the relayer is being torn down; then the next one finds out by itself.
+        drop(self.0.send(note));
+    }
+
+    /// Waits until everything that was left is written.
+    pub(super) async fn written(&self) {
+        let (sender, written) = oneshot::channel();
+        self.leave(Note::Written(sender));
+        drop(written.await);
+    }
+}
+
+/// Writes what is noted, for as long as anybody notes.
+pub(super) async fn write(outbox: Arc<dyn Outbox>, mut notes: mpsc::UnboundedReceiver<Note>) {
+    while let Some(note) = notes.recv().await {
+        let mut pause = FIRST_PAUSE;
+        for tries in 1..=MAX_TRIES {
+            let written = match &note {
+                Note::Landed(lease, sequence, landing) => outbox.landed(lease, *sequence, landing).await,
+                Note::Reopened(lease, sequence, now) => outbox.reopened(lease, *sequence, *now).await,
+                Note::Closed(lease, sequence) => outbox.closed(lease, *sequence).await,
+                Note::Written(_) => Ok(()),
+            };
+            let Err(error) = written else { break };
+            tracing::warn!(%error, tries, "the outbox could not be told where a transaction landed");
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+        }
+        if let Note::Written(sender) = note {
+            // Whoever waited may have gone away.
+            let _ = sender.send(());
+        }
+    }
+}

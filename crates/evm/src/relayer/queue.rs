@@ -1,0 +1,218 @@
+//! The orders of one chain that wait for a lane: lanes pull, so that whichever has room takes what has gathered.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use farthing_core::scheme::TransactionId;
+use tokio::sync::{oneshot, watch};
+
+use super::order::{Mined, NotSent, Order, RelayError};
+
+/// The most orders that wait for a lane.
+pub(super) const MAX_QUEUED: usize = 20_000;
+/// The most orders in one transaction.
+pub(super) const MAX_BATCH_ORDERS: usize = 100;
+/// The most bytes of calls in one transaction: nodes take no transaction above 128 KiB.
+const MAX_BATCH_DATA_BYTES: usize = 96 * 1024;
+
+/// An order on its way, and who waits for it.
+pub(super) struct Ticket {
+    pub(super) order: Order,
+    pub(super) answer: oneshot::Sender<Result<Mined, RelayError>>,
+    pub(super) stage: SharedStage,
+    /// How often it was signed for.
+    pub(super) attempts: u8,
+}
+
+/// How far an order has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// It waits for its turn.
+    Queued,
+    /// This transaction carries it, or is just being written down.
+    Carried(TransactionId),
+    /// Nobody wants it any more.
+    GivenUp,
+}
+
+/// What the one who waits and the one who sends both know.
+#[derive(Clone, Debug)]
+pub(super) struct SharedStage(Arc<Mutex<Stage>>);
+
+/// What a lane can take at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// The most orders.
+    pub(super) orders: usize,
+    /// The most gas of several orders.
+    pub(super) gas_units: u64,
+    /// The most gas that the lane can pay for.
+    pub(super) affordable_units: u64,
+}
+
+/// The orders of one chain that wait for a lane.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changes: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    orders: VecDeque<Ticket>,
+    closed: bool,
+}
+
+impl SharedStage {
+    pub(super) fn queued() -> Self {
+        Self(Arc::new(Mutex::new(Stage::Queued)))
+    }
+
+    /// Called by who waited too long: the transaction that carries the order, or `None` if it is given up in time.
+    pub(super) fn give_up(&self) -> Option<TransactionId> {
+        let mut stage = self.lock();
+        if let Stage::Carried(transaction) = &*stage {
+            return Some(transaction.clone());
+        }
+        *stage = Stage::GivenUp;
+        None
+    }
+
+    /// Whether it still waits for its turn.
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(*self.lock(), Stage::Queued)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// This transaction carries it from now on. `false` if nobody wants it any more.
+    pub(super) fn carried_by(&self, transaction: &TransactionId) -> bool {
+        let mut stage = self.stage.lock();
+        if matches!(*stage, Stage::GivenUp) {
+            return false;
+        }
+        *stage = Stage::Carried(transaction.clone());
+        true
+    }
+
+    /// Nothing carries it: it waits again.
+    pub(super) fn put_down(&self) {
+        let mut stage = self.stage.lock();
+        if matches!(*stage, Stage::Carried(_)) {
+            *stage = Stage::Queued;
+        }
+        drop(stage);
+        self.order.right.left();
+    }
+
+    /// Tells who waits. Nobody may: then the book is read instead.
+    pub(super) fn answer(self, answer: Result<Mined, RelayError>) {
+        drop(self.answer.send(answer));
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.answer.is_closed() && !matches!(*self.stage.lock(), Stage::GivenUp)
+    }
+
+    fn is_single(&self) -> bool {
+        !self.order.batchable || self.order.right.alone()
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changes: watch::Sender::new(()) }
+    }
+}
+
+impl Queue {
+    /// Adds an order at the end.
+    pub(super) fn push(&self, ticket: Ticket) -> Result<(), NotSent> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(NotSent::Stopping);
+        }
+        if state.orders.len() >= MAX_QUEUED {
+            return Err(NotSent::Full(MAX_QUEUED));
+        }
+        state.orders.push_back(ticket);
+        drop(state);
+        self.changes.send_replace(());
+        Ok(())
+    }
+
+    /// Puts orders back to where they came from.
+    pub(super) fn put_back(&self, tickets: Vec<Ticket>) {
+        let mut state = self.state();
+        if state.closed {
+            drop(state);
+            for ticket in tickets {
+                ticket.answer(Err(NotSent::Stopping.into()));
+            }
+            return;
+        }
+        for ticket in tickets.into_iter().rev() {
+            state.orders.push_front(ticket);
+        }
+        drop(state);
+        self.changes.send_replace(());
+    }
+
+    /// The next order and those that can go with it; nothing, if the first is more than the lane can pay for.
+    pub(super) fn pull(&self, room: Room) -> Vec<Ticket> {
+        let mut state = self.state();
+        state.orders.retain(Ticket::is_wanted);
+        let Some(first) = state.orders.pop_front_if(|first| first.order.gas_units <= room.affordable_units) else {
+            return Vec::new();
+        };
+        let limit_units = room.gas_units.min(room.affordable_units);
+        let (mut gas_units, mut bytes) = (first.order.gas_units, first.order.data.len());
+        let (is_single, mut taken) = (first.is_single(), vec![first]);
+        let mut at = 0;
+        while !is_single && taken.len() < room.orders.min(MAX_BATCH_ORDERS) {
+            let Some(next) = state.orders.get(at) else { break };
+            let more_units = gas_units.saturating_add(next.order.gas_units);
+            let more_bytes = bytes.saturating_add(next.order.data.len());
+            if next.is_single() || more_units > limit_units || more_bytes > MAX_BATCH_DATA_BYTES {
+                at = at.saturating_add(1);
+                continue;
+            }
+            (gas_units, bytes) = (more_units, more_bytes);
+            taken.extend(state.orders.remove(at));
+        }
+        taken
+    }
+
+    /// The gas of the next order.
+    pub(super) fn next_gas_units(&self) -> Option<u64> {
+        self.state().orders.front().map(|ticket| ticket.order.gas_units)
+    }
+
+    /// Whether anything waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state().orders.is_empty()
+    }
+
+    /// Tells of every change.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Takes no more, and gives back what waits.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let waiting = std::mem::take(&mut state.orders);
+        drop(state);
+        for ticket in waiting {
+            ticket.answer(Err(NotSent::Stopping.into()));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
