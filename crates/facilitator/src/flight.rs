@@ -6,17 +6,18 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use farthing_core::books::Fingerprint;
-use farthing_core::facilitator::FacilitatorError;
 use farthing_core::scheme::PaymentKey;
 use farthing_core::wire::SettleResponse;
 use tokio::sync::watch;
 
-use crate::error::NotSent;
+use crate::error::NoAnswer;
+use crate::settle::JOIN_TIMEOUT_SECONDS;
 
-/// What a settlement came to. Shared by all copies of the request.
-pub(crate) type Answer = Result<SettleResponse, NotSent>;
+/// What a settlement came to.
+pub(crate) type Answer = Result<SettleResponse, NoAnswer>;
 
 /// The settlements under way in this process.
 #[derive(Clone, Default)]
@@ -62,6 +63,11 @@ impl Flights {
         }
     }
 
+    /// Whether the payment is being settled here.
+    pub(crate) fn has(&self, key: PaymentKey) -> bool {
+        self.flights().contains_key(&key)
+    }
+
     fn flights(&self) -> MutexGuard<'_, HashMap<PaymentKey, Flight>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,10 +87,16 @@ impl Drop for Lead {
 }
 
 impl Wait {
-    /// The answer. The leader always gives one, unless the whole process is ending.
-    pub(crate) async fn answer(mut self) -> Result<Answer, FacilitatorError> {
+    /// The answer. Who comes after a first answer was given waits a moment for a better one.
+    pub(crate) async fn answer(mut self) -> Answer {
+        if self.0.borrow().is_some() {
+            let better = async { while self.0.changed().await.is_ok() {} };
+            // Where no better one comes, the first one stands.
+            drop(tokio::time::timeout(Duration::from_secs(JOIN_TIMEOUT_SECONDS), better).await);
+        }
         let answer = self.0.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
-        answer.ok_or_else(|| FacilitatorError::Indeterminate("the settlement ended without an answer".into()))
+        // The leader always gives an answer, unless the whole process is ending.
+        answer.unwrap_or_else(|| Err(NoAnswer::unclear("the settlement ended without an answer")))
     }
 
     /// Returns when the leader is through.

@@ -1,25 +1,35 @@
 //! The facilitator in this process.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use farthing_core::books::{SettlementState, Settlements};
-use farthing_core::erased::{AnyFacilitatorScheme, FacilitatorSchemes, TypedPayment};
+use farthing_core::books::{Fingerprint, SettlementEntry, SettlementQuery, SettlementState};
+use farthing_core::erased::{AnyFacilitatorScheme, TypedPayment};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::reason::Refusal;
-use farthing_core::scheme::VerifyError;
+use farthing_core::scheme::{Outcome, PaymentKey, TransactionId, VerifyError};
+use farthing_core::trace::TraceParent;
 use farthing_core::wire::{PaymentRequest, SettleResponse, SupportedResponse, VerifyResponse};
 use farthing_core::{BoxFuture, Source};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{Instrument, info, info_span};
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span, info, info_span, warn};
 
-use crate::error::{Overloaded, TooSlow};
+use crate::answers::{already_used, fingerprint, in_flight, pending};
+use crate::book::Book;
+use crate::builder::Builder;
+use crate::callers::Callers;
+use crate::error::{NoAnswer, Overloaded, TooSlow, chain};
 use crate::flight::{Flights, Turn, Wait};
-use crate::kinds::Kinds;
-use crate::ready::Readiness;
-use crate::settle::{self, Job};
+use crate::fly::fly;
+use crate::kinds::{Kinds, short};
+use crate::progress::Progress;
+use crate::ready::{NotReady, Readiness};
+use crate::recover::Reconciler;
+use crate::settle::Job;
 
 /// The most payments that are verified at once; more are answered 503.
 pub const MAX_VERIFIES_IN_FLIGHT: usize = 4_096;
@@ -33,6 +43,10 @@ pub const SETTLE_TIMEOUT_SECONDS: u64 = 75;
 /// How long a settle request waits while another request has the same authorization, in seconds; longer than a forgery
 /// can stand in the way.
 const TURN_TIMEOUT_SECONDS: u64 = 10;
+/// How long [`Local::stop`] waits for settlements that are under way, in seconds: by then every caller has an answer.
+const STOP_TIMEOUT_SECONDS: u64 = 90;
+/// The most payments that are told of one transaction.
+const MAX_SETTLEMENTS_SHOWN: usize = 200;
 
 /// Verifies and settles with the schemes that it was given, and keeps the book of it.
 ///
@@ -46,81 +60,161 @@ const TURN_TIMEOUT_SECONDS: u64 = 10;
 /// assert!(matches!(nothing, Err(BuildError::NoKinds)));
 /// ```
 pub struct Local {
-    kinds: Kinds,
-    settlements: Arc<dyn Settlements>,
+    kinds: Arc<Kinds>,
+    book: Book,
+    callers: Option<Arc<Callers>>,
     flights: Flights,
     verifies: Arc<Semaphore>,
     settles: Arc<Semaphore>,
     readiness: Readiness,
-}
-
-/// Makes a [`Local`].
-#[derive(Default)]
-pub struct Builder {
-    schemes: FacilitatorSchemes,
-    settlements: Option<Arc<dyn Settlements>>,
-}
-
-/// Why there is no facilitator.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// No scheme can settle anything.
-    #[error("no scheme serves any network; configure at least one")]
-    NoKinds,
-    /// Two schemes claim the same kind, so that it would not be clear which one settles.
-    #[error("{0} is served by two schemes; configure each kind once")]
-    DuplicateKind(String),
-    /// Nothing may be settled without a book.
-    #[error("no settlements book was given; without one a crash would lose payments")]
-    NoSettlements,
-}
-
-impl Builder {
-    /// Adds schemes; what they say they serve is served, and nothing else.
-    #[must_use]
-    pub fn schemes(mut self, schemes: impl IntoIterator<Item = Arc<dyn AnyFacilitatorScheme>>) -> Self {
-        self.schemes.extend(schemes);
-        self
-    }
-
-    /// The book of what was sent.
-    #[must_use]
-    pub fn settlements(mut self, settlements: Arc<dyn Settlements>) -> Self {
-        self.settlements = Some(settlements);
-        self
-    }
-
-    /// The facilitator.
-    pub fn build(self) -> Result<Local, BuildError> {
-        Ok(Local {
-            kinds: Kinds::of(self.schemes)?,
-            settlements: self.settlements.ok_or(BuildError::NoSettlements)?,
-            flights: Flights::default(),
-            verifies: Arc::new(Semaphore::new(MAX_VERIFIES_IN_FLIGHT)),
-            settles: Arc::new(Semaphore::new(MAX_SETTLES_IN_FLIGHT)),
-            readiness: Readiness::default(),
-        })
-    }
+    reconciling: Mutex<Option<JoinSet<()>>>,
 }
 
 impl Local {
     /// Starts to make a facilitator.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Whether every network that is served can be reached; asked of the nodes at most once a second.
-    pub async fn ready(&self) -> Result<(), FacilitatorError> {
-        self.readiness.check(self.kinds.schemes()).await
+    pub(crate) fn new(kinds: Kinds, book: Book, callers: Option<Callers>) -> Self {
+        Self {
+            kinds: Arc::new(kinds),
+            book,
+            callers: callers.map(Arc::new),
+            flights: Flights::default(),
+            verifies: Arc::new(Semaphore::new(MAX_VERIFIES_IN_FLIGHT)),
+            settles: Arc::new(Semaphore::new(MAX_SETTLES_IN_FLIGHT)),
+            readiness: Readiness::default(),
+            reconciling: Mutex::default(),
+        }
+    }
+
+    /// Takes up what was left under way, here or on a node that died: the schemes begin, and so does the reconciler.
+    /// Called inside the runtime, before the first payment; a second call does nothing.
+    pub fn start(&self) {
+        let mut reconciling = self.reconciling();
+        if reconciling.is_some() {
+            return;
+        }
+        for scheme in self.kinds.schemes() {
+            scheme.start();
+        }
+        let (kinds, book, flights) = (Arc::clone(&self.kinds), self.book.clone(), self.flights.clone());
+        *reconciling = Some(Reconciler { kinds, book, flights }.spawn());
+    }
+
+    /// Waits for the settlements that are under way, as long as their callers do, takes no others, and gives the sending
+    /// accounts back to other nodes. What has no end by then is in the book.
+    pub async fn stop(&self) {
+        let limit = Duration::from_secs(STOP_TIMEOUT_SECONDS);
+        if tokio::time::timeout(limit, self.drained()).await.is_err() {
+            warn!(limit_seconds = STOP_TIMEOUT_SECONDS, "settlements are still under way; they are in the book");
+        }
+        self.settles.close();
+        let reconciling = self.reconciling().take();
+        if let Some(mut reconciling) = reconciling {
+            reconciling.shutdown().await;
+        }
+        for scheme in self.kinds.schemes() {
+            scheme.stop().await;
+        }
+    }
+
+    /// Whether everything that is served could be settled now, and if not, why. Book and nodes are asked at most once a
+    /// second.
+    pub async fn ready(&self) -> Result<(), Vec<NotReady>> {
+        let causes = self.readiness.check(&self.kinds, &self.book).await;
+        if causes.is_empty() { Ok(()) } else { Err(causes) }
     }
 
     /// Returns when no settlement is under way. For shutdown, after the last request was taken: a settlement goes on when
     /// its caller has left, and the end of the runtime would cut it off.
     pub async fn drained(&self) {
         let all = u32::try_from(MAX_SETTLES_IN_FLIGHT).unwrap_or(u32::MAX);
-        // The semaphore is never closed, so that there is nothing to tell.
+        // Closed only after it was drained, so that there is nothing to tell.
         drop(self.settles.acquire_many(all).await);
+    }
+
+    /// What the chain says of a payment in the book, whatever the book says; for accounts. Writes and sends nothing.
+    pub async fn outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
+        match self.kinds.scheme_of(&entry.record) {
+            Some(scheme) => scheme.outcome(entry).await,
+            None => {
+                let what = format!("{} on {} is not served here", entry.record.scheme, entry.record.network);
+                Err(VerifyError::Unavailable(what.into()))
+            }
+        }
+    }
+
+    /// Settles for a caller of that name, which goes into the book, and whose quota of settlements a day it counts against
+    /// if it is one of the configured callers.
+    pub async fn settle_for(&self, caller: Option<&str>, request: &PaymentRequest) -> Result<SettleResponse, FacilitatorError> {
+        let span = info_span!(
+            "settle",
+            scheme = short(&request.requirements.scheme),
+            network = %request.requirements.network,
+            payment = Empty,
+            caller,
+            transaction = Empty,
+            trace_id = Empty,
+            span_id = Empty,
+            parent_id = Empty,
+        );
+        let (since, labels) = (Instant::now(), self.kinds.labels(request));
+        let answer = self.settle_now(caller, request).instrument(span.clone()).await;
+        if let Ok(SettleResponse { transaction, .. }) = &answer
+            && !transaction.is_empty()
+        {
+            span.record("transaction", transaction);
+        }
+        labels.settled(since, &answer);
+        answer
+    }
+
+    pub(crate) fn callers(&self) -> Option<&Callers> {
+        self.callers.as_deref()
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    pub(crate) async fn verify_for(
+        &self,
+        caller: Option<&str>,
+        request: &PaymentRequest,
+    ) -> Result<VerifyResponse, FacilitatorError> {
+        let span = info_span!(
+            "verify",
+            scheme = short(&request.requirements.scheme),
+            network = %request.requirements.network,
+            payment = Empty,
+            caller,
+            trace_id = Empty,
+            span_id = Empty,
+            parent_id = Empty,
+        );
+        let (since, labels) = (Instant::now(), self.kinds.labels(request));
+        let answer = self.verify_now(request).instrument(span.clone()).await;
+        if let Err(cause) = &answer {
+            span.in_scope(|| warn!(error = chain(cause), "could not verify"));
+        }
+        labels.verified(since, &answer);
+        answer
+    }
+
+    /// Whether this very request is being settled, or has been sent: then it must be answered, whatever its caller has
+    /// used up.
+    pub(crate) async fn knows(&self, request: &PaymentRequest) -> bool {
+        let (Ok((_, payment)), Ok(request)) = (self.read(request), fingerprint(request)) else { return false };
+        self.may_be_sent(payment.record.key, &request).await
+    }
+
+    /// The payments that a transaction carries, the newest first.
+    pub(crate) async fn carried_by(&self, transaction: TransactionId) -> Result<Vec<SettlementEntry>, NoAnswer> {
+        let query =
+            SettlementQuery { transaction: Some(transaction), limit: MAX_SETTLEMENTS_SHOWN, ..SettlementQuery::default() };
+        self.book.list(&query).await.map_err(NoAnswer::unclear)
     }
 
     async fn verify_now(&self, request: &PaymentRequest) -> Result<VerifyResponse, FacilitatorError> {
@@ -132,13 +226,13 @@ impl Local {
             Ok(read) => read,
             Err(refusal) => return invalid(refusal),
         };
-        // A mere claim is no reason to refuse: anybody can make one with a copied nonce and a signature of their own.
-        match self.settlements.state(payment.key).await.map_err(unavailable)? {
-            Some(SettlementState::Settled(_)) => return invalid(settle::already_used()),
-            Some(SettlementState::Sending(transaction)) => return invalid(settle::pending(&transaction)),
-            Some(SettlementState::Claimed | SettlementState::Dead(_)) | None => {}
+        match self.book.find(payment.record.key).await.map_err(unavailable)?.map(|entry| entry.state) {
+            Some(SettlementState::Settled(_)) => return invalid(already_used()),
+            Some(SettlementState::Sending(transaction)) => return invalid(pending(&transaction)),
+            Some(SettlementState::Dead(_)) | None => {}
         }
-        let _slot = self.verifies.try_acquire().map_err(|_| overloaded("verifications", MAX_VERIFIES_IN_FLIGHT))?;
+        let overloaded = |_| unavailable(Overloaded { what: "verifications", max: MAX_VERIFIES_IN_FLIGHT });
+        let _slot = self.verifies.try_acquire().map_err(overloaded)?;
         match tokio::time::timeout(Duration::from_secs(VERIFY_TIMEOUT_SECONDS), scheme.verify(&payment)).await {
             Ok(Ok(payer)) => Ok(VerifyResponse::valid(payer)),
             Ok(Err(VerifyError::Invalid(refusal))) => invalid(refusal),
@@ -147,7 +241,7 @@ impl Local {
         }
     }
 
-    async fn settle_now(&self, request: &PaymentRequest) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle_now(&self, caller: Option<&str>, request: &PaymentRequest) -> Result<SettleResponse, FacilitatorError> {
         let network = request.requirements.network.clone();
         let (scheme, payment) = match self.read(request) {
             Ok(read) => read,
@@ -156,19 +250,24 @@ impl Local {
                 return Ok(SettleResponse::failure(refusal, Some(network)));
             }
         };
-        let slot = Arc::clone(&self.settles).try_acquire_owned();
-        // Held by whoever waits and by the work itself, which may go on when nobody waits any more.
-        let slot = Arc::new(slot.map_err(|_| overloaded("settlements", MAX_SETTLES_IN_FLIGHT))?);
+        let request = fingerprint(request).map_err(unavailable)?;
+        let Ok(slot) = Arc::clone(&self.settles).try_acquire_owned() else {
+            return Err(self.overloaded(payment.record.key, &request).await);
+        };
         let job = Job {
             scheme: Arc::clone(scheme),
-            settlements: Arc::clone(&self.settlements),
+            book: self.book.clone(),
+            callers: self.callers.clone(),
             payment,
-            request: settle::fingerprint(request).map_err(unavailable)?,
+            request,
+            caller: caller.map(str::to_owned),
             network: network.clone(),
+            progress: Progress::new(),
         };
-        match self.take_turn(job, &slot).await {
-            Some(wait) => wait.answer().await?.map_err(unavailable),
-            None => Ok(SettleResponse::failure(settle::in_flight(), Some(network))),
+        // Held by whoever waits and by the work itself, which may go on when nobody waits any more.
+        match self.take_turn(job, &Arc::new(slot)).await {
+            Some(wait) => Ok(wait.answer().await?),
+            None => Ok(SettleResponse::failure(in_flight(), Some(network))),
         }
     }
 
@@ -176,13 +275,13 @@ impl Local {
     async fn take_turn(&self, job: Job, slot: &Arc<OwnedSemaphorePermit>) -> Option<Wait> {
         let deadline = Instant::now() + Duration::from_secs(TURN_TIMEOUT_SECONDS);
         loop {
-            match self.flights.turn(job.payment.key, &job.request) {
+            match self.flights.turn(job.payment.record.key, &job.request) {
                 Turn::Other(wait) => tokio::time::timeout_at(deadline, wait.end()).await.ok()?,
                 Turn::Copy(wait) => return Some(wait),
                 Turn::Lead(lead, wait) => {
                     let slot = Arc::clone(slot);
                     let flight = async move {
-                        settle::fly(job, lead).await;
+                        fly(job, lead).await;
                         drop(slot);
                     };
                     tokio::spawn(flight.in_current_span());
@@ -192,10 +291,32 @@ impl Local {
         }
     }
 
+    /// The answer where there is no place left. That nothing was sent is said only where it is so.
+    async fn overloaded(&self, key: PaymentKey, request: &Fingerprint) -> FacilitatorError {
+        let cause = Overloaded { what: "settlements", max: MAX_SETTLES_IN_FLIGHT };
+        warn!(error = chain(&cause), "could not settle");
+        if self.may_be_sent(key, request).await { FacilitatorError::Indeterminate(Box::new(cause)) } else { unavailable(cause) }
+    }
+
+    async fn may_be_sent(&self, key: PaymentKey, request: &Fingerprint) -> bool {
+        self.flights.has(key)
+            || match self.book.find(key).await {
+                Ok(entry) => {
+                    entry.is_some_and(|entry| entry.request == *request && !matches!(entry.state, SettlementState::Dead(_)))
+                }
+                Err(_unknown) => true,
+            }
+    }
+
     fn read(&self, request: &PaymentRequest) -> Result<(&Arc<dyn AnyFacilitatorScheme>, TypedPayment), Refusal> {
         let scheme = self.kinds.scheme_for(request)?;
         let payment = scheme.read(request)?;
+        join_trace(request, payment.record.key);
         Ok((scheme, payment))
+    }
+
+    fn reconciling(&self) -> MutexGuard<'_, Option<JoinSet<()>>> {
+        self.reconciling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,26 +338,27 @@ impl Facilitator for Local {
     }
 
     fn verify<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>> {
-        let span = info_span!("verify", scheme = short(&request.requirements.scheme), network = %request.requirements.network);
-        Box::pin(self.verify_now(request).instrument(span))
+        Box::pin(self.verify_for(None, request))
     }
 
     fn settle<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
-        let span = info_span!("settle", scheme = short(&request.requirements.scheme), network = %request.requirements.network);
-        Box::pin(self.settle_now(request).instrument(span))
+        Box::pin(self.settle_for(None, request))
     }
 }
 
-/// A peer's text, short enough for a log line or a message.
-pub(crate) fn short(text: &str) -> &str {
-    const MAX_SHOWN_CHARS: usize = 100;
-    text.char_indices().nth(MAX_SHOWN_CHARS).map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
+/// Tells the span of this operation whose payment it is about, and makes it a part of the asker's trace. Whoever asks
+/// without one gets the payment's own, so that verify, settle and every copy of them are found together.
+fn join_trace(request: &PaymentRequest, key: PaymentKey) {
+    let span = Span::current();
+    let trace = request.trace.unwrap_or_else(|| TraceParent::of_payment(key)).child("facilitator");
+    span.record("payment", display(key));
+    span.record("trace_id", display(trace.trace_id()));
+    span.record("span_id", display(trace.span_id()));
+    if let Some(parent) = request.trace {
+        span.record("parent_id", display(parent.span_id()));
+    }
 }
 
 fn unavailable(cause: impl Into<Source>) -> FacilitatorError {
     FacilitatorError::Unavailable(cause.into())
-}
-
-fn overloaded(what: &'static str, max: usize) -> FacilitatorError {
-    unavailable(Overloaded { what, max })
 }

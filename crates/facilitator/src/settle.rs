@@ -1,216 +1,271 @@
-//! One settlement, from the claim to its last line in the book.
+//! One settlement, from the first look into the book to its last line.
+//!
+//! 1. The book is read first. What is settled or under way there is answered from there; nothing is claimed in it.
+//! 2. Only then the scheme verifies and sends, once more at most where a neighbour in its transaction spoilt it.
+//! 3. Where the scheme refuses and nothing was written here, the book is read again before the refusal is passed on:
+//!    another process may have sent the payment meanwhile, and that is why it can't be sent any more.
+//! 4. What is under way is waited for, then pending. It is never sent again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use farthing_core::books::{BookError, Fingerprint, SettlementClaim, SettlementState, Settlements};
+use farthing_core::books::{BookError, Fingerprint, SettlementEntry, SettlementState};
 use farthing_core::erased::{AnyFacilitatorScheme, TypedPayment};
 use farthing_core::network::Network;
-use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{Outcome, SettleError, Settlement, TransactionId};
-use farthing_core::wire::{PaymentRequest, SettleResponse};
-use sha2::{Digest, Sha256};
-use tracing::{Instrument, error, info, warn};
+use farthing_core::reason::Refusal;
+use farthing_core::scheme::{Outcome, PaymentKey, SettleError, Settlement, TransactionId, VerifyError};
+use farthing_core::wire::SettleResponse;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
 
-use crate::error::{NotSent, TooSlow};
-use crate::flight::{Answer, Lead};
-use crate::local::SETTLE_TIMEOUT_SECONDS;
+use crate::answers::{already_used, in_flight, pending_response, success};
+use crate::book::Book;
+use crate::callers::{Callers, Reserved};
+use crate::error::{NoAnswer, chain};
+use crate::flight::Answer;
 use crate::progress::{Progress, Stage};
+use crate::recover::OUTCOME_TIMEOUT_SECONDS;
+
+/// How long a request waits for a settlement that is under way elsewhere, in seconds.
+pub(crate) const JOIN_TIMEOUT_SECONDS: u64 = 20;
+/// The first pause between two looks at what is under way, in milliseconds; each one is twice as long as the last.
+const FIRST_PAUSE_MILLISECONDS: u64 = 100;
+/// The longest pause between two looks, in milliseconds.
+const MAX_PAUSE_MILLISECONDS: u64 = 3_000;
+/// How often the book is read for one settlement before it is left to the reconciler.
+const MAX_ROUNDS: u32 = 8;
 
 /// All that one settlement needs, owned, so that it outlives the caller who asked for it.
 pub(crate) struct Job {
     pub(crate) scheme: Arc<dyn AnyFacilitatorScheme>,
-    pub(crate) settlements: Arc<dyn Settlements>,
+    pub(crate) book: Book,
+    pub(crate) callers: Option<Arc<Callers>>,
     pub(crate) payment: TypedPayment,
     pub(crate) request: Fingerprint,
+    pub(crate) caller: Option<String>,
     pub(crate) network: Network,
+    pub(crate) progress: Arc<Progress>,
 }
 
-/// The digest by which a copy of a request is known: of the whole request, as it came. A digest, so that the book holds
-/// no signature.
-pub(crate) fn fingerprint(request: &PaymentRequest) -> Result<Fingerprint, serde_json::Error> {
-    let digest = Sha256::digest(serde_json::to_vec(request)?);
-    Ok(Fingerprint(format!("{digest:x}")))
+/// What one attempt to send came to.
+enum Attempt {
+    /// The answer.
+    Answered(Answer),
+    /// Nothing entered the book. That stands if the book says no other.
+    Nothing(Nothing),
+    /// Another process was faster; the book knows.
+    Taken,
+    /// It was carried beside others and moved nothing; it may be sent by itself.
+    Spoilt,
 }
 
-/// What a payment that has been used is told, by `/verify` and `/settle` alike.
-pub(crate) fn already_used() -> Refusal {
-    Refusal::new(
-        Reason::PaymentAlreadyUsed,
-        "this authorization has been settled already; sign a new one with a fresh nonce to pay again",
-    )
-}
-
-/// What a payment is told whose transaction is under way.
-pub(crate) fn pending(transaction: &TransactionId) -> Refusal {
-    let message = format!(
-        "transaction {transaction} was sent and its outcome is not known yet; \
-         ask /settle again with the same payment, and do not sign another"
-    );
-    Refusal::new(Reason::SettlementPending, message)
-}
-
-/// What another request is told whose authorization is being settled.
-pub(crate) fn in_flight() -> Refusal {
-    Refusal::new(
-        Reason::PaymentInFlight,
-        "this authorization is being settled for another request; sign a new one with a fresh nonce for this one",
-    )
-}
-
-/// Settles in tasks of its own, so that neither a caller who leaves nor a panic can leave the outcome untold.
-pub(crate) async fn fly(job: Job, lead: Lead) {
-    let job = Arc::new(job);
-    let progress = Arc::new(Progress::new(Arc::clone(&job.settlements), job.payment.key));
-    let mut work = tokio::spawn({
-        let (job, progress) = (Arc::clone(&job), Arc::clone(&progress));
-        async move { job.run(&progress).await }.in_current_span()
-    });
-    let answer = match tokio::time::timeout(Duration::from_secs(SETTLE_TIMEOUT_SECONDS), &mut work).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(panic)) => job.broken_off(&progress, panic).await,
-        Err(_elapsed) => {
-            if let Stage::Sent(transaction) = progress.close() {
-                lead.answer(Ok(job.pending(&transaction)));
-            } else {
-                work.abort();
-            }
-            match work.await {
-                Ok(answer) => answer,
-                Err(_) => job.broken_off(&progress, TooSlow { what: "the settlement", seconds: SETTLE_TIMEOUT_SECONDS }).await,
-            }
-        }
-    };
-    lead.answer(answer);
+/// Why nothing entered the book.
+enum Nothing {
+    Refused(Refusal),
+    NotSent(NoAnswer),
 }
 
 impl Job {
-    async fn run(&self, progress: &Progress) -> Answer {
-        match self.settlements.claim(self.payment.key, &self.request).await.map_err(NotSent::because)? {
-            SettlementClaim::New => {
-                progress.claimed();
-                self.send(progress).await
-            }
-            SettlementClaim::Resumed(SettlementState::Settled(settlement)) => Ok(success(&settlement)),
-            SettlementClaim::Resumed(SettlementState::Sending(transaction)) => {
-                progress.found(&transaction);
-                Ok(self.reconcile(&transaction).await)
-            }
-            SettlementClaim::Taken(SettlementState::Settled(_)) => Ok(self.failure(already_used())),
-            SettlementClaim::Taken(SettlementState::Sending(_)) => Ok(self.failure(in_flight())),
-            SettlementClaim::Resumed(SettlementState::Dead(refusal))
-            | SettlementClaim::Taken(SettlementState::Dead(refusal)) => Ok(self.failure(refusal)),
-            SettlementClaim::Resumed(SettlementState::Claimed) | SettlementClaim::Taken(SettlementState::Claimed) => {
-                Err(NotSent::because("the payment is claimed in the book, by another process or by one that ended"))
-            }
-        }
-    }
-
-    async fn send(&self, progress: &Progress) -> Answer {
-        match self.scheme.settle(&self.payment, progress).await {
-            Ok(settlement) => Ok(self.settled(&settlement).await),
-            Err(SettleError::Rejected(refusal)) => Ok(self.rejected(refusal, progress.stage()).await),
-            Err(SettleError::NotSent(source)) => {
-                self.give_back(progress.stage()).await;
-                Err(NotSent::because(source))
-            }
-            Err(SettleError::Unknown(transaction)) => {
-                if progress.stage() != Stage::Sent(transaction.clone()) {
-                    self.wrote(self.settlements.sending(self.payment.key, &transaction, &[]).await, "sending");
+    /// Settles, or finds out what became of it.
+    pub(crate) async fn run(&self) -> Answer {
+        let (mut alone, mut nothing, mut reserved) = (false, None, None);
+        for _ in 0..MAX_ROUNDS {
+            let entry = self.book.find(self.key()).await.map_err(NoAnswer::unclear)?;
+            if let Some(entry) = entry.as_ref().filter(|entry| !is_dead(entry)) {
+                match self.under_way(entry).await {
+                    Some(answer) => return answer,
+                    None => continue,
                 }
-                warn!(%transaction, "the transaction was sent and its outcome is not known");
-                Ok(self.pending(&transaction))
+            }
+            if let Some(nothing) = nothing.take() {
+                return self.nothing(nothing, entry).await;
+            }
+            if reserved.is_none() {
+                reserved = self.reserve()?;
+            }
+            match self.attempt(alone).await {
+                Attempt::Answered(answer) => return answer,
+                Attempt::Nothing(cause) => nothing = Some(cause),
+                Attempt::Taken => {}
+                Attempt::Spoilt => alone = true,
+            }
+        }
+        Err(NoAnswer::unclear("the payment's line in the book kept changing"))
+    }
+
+    /// The answer that the book gives, if it knows one; for a settlement that ended without any.
+    pub(crate) async fn read_back(&self) -> Result<Option<SettleResponse>, BookError> {
+        Ok(self.book.find(self.key()).await?.and_then(|entry| self.known(&entry)))
+    }
+
+    pub(crate) fn pending(&self, transaction: &TransactionId) -> SettleResponse {
+        pending_response(self.key(), transaction, self.network.clone())
+    }
+
+    fn key(&self) -> PaymentKey {
+        self.payment.record.key
+    }
+
+    /// What the book says to this request, without a look at the chain; nothing where it may be sent.
+    fn known(&self, entry: &SettlementEntry) -> Option<SettleResponse> {
+        let is_copy = entry.request == self.request;
+        match &entry.state {
+            SettlementState::Settled(settlement) if is_copy => Some(success(settlement)),
+            SettlementState::Settled(_) => Some(self.failure(already_used())),
+            SettlementState::Sending(transaction) if is_copy => Some(self.pending(transaction)),
+            SettlementState::Sending(_) => Some(self.failure(in_flight())),
+            SettlementState::Dead(_) => None,
+        }
+    }
+
+    /// The answer to a payment that is settled or under way; none if it turned out dead, so that it may be sent again.
+    async fn under_way(&self, entry: &SettlementEntry) -> Option<Answer> {
+        match &entry.state {
+            SettlementState::Sending(_) if entry.request == self.request => self.join(entry.clone()).await,
+            _ => self.known(entry).map(Ok),
+        }
+    }
+
+    /// Waits for the end of a settlement that another attempt has sent, perhaps in another process at this very moment.
+    /// Never sends.
+    async fn join(&self, mut entry: SettlementEntry) -> Option<Answer> {
+        let deadline = Instant::now() + Duration::from_secs(JOIN_TIMEOUT_SECONDS);
+        let mut pause = Duration::from_millis(FIRST_PAUSE_MILLISECONDS);
+        loop {
+            let SettlementState::Sending(transaction) = &entry.state else {
+                return if is_dead(&entry) { None } else { self.known(&entry).map(Ok) };
+            };
+            self.progress.found(transaction);
+            match self.outcome(&entry).await {
+                Some(Outcome::Settled(settlement)) => return Some(Ok(self.settled(&settlement).await)),
+                // It is dead, and as good as new: whoever sent it may be about to send it by itself, and what can't be sent
+                // any more is refused with a better reason.
+                Some(Outcome::Failed(refusal)) => {
+                    self.book.dead(self.key(), &refusal).await;
+                    return None;
+                }
+                Some(Outcome::Unknown) | None => {}
+            }
+            if Instant::now() + pause >= deadline {
+                return Some(Ok(self.pending(transaction)));
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(Duration::from_millis(MAX_PAUSE_MILLISECONDS));
+            // What cannot be read now is asked of the chain again, which knows as well.
+            if let Ok(Some(read)) = self.book.find(self.key()).await {
+                entry = read;
             }
         }
     }
 
-    /// Finds out what became of an earlier attempt. Never sends.
-    async fn reconcile(&self, transaction: &TransactionId) -> SettleResponse {
-        match self.scheme.outcome(&self.payment, transaction).await {
-            Ok(Outcome::Settled(settlement)) => self.settled(&settlement).await,
-            Ok(Outcome::Failed(refusal)) => self.rejected(refusal, Stage::Sent(transaction.clone())).await,
-            Ok(Outcome::Unknown) => self.pending(transaction),
-            Err(cause) => {
-                warn!(%transaction, error = chain(&cause), "the outcome of the transaction cannot be read now");
-                self.pending(transaction)
+    /// What the chain says; nothing if it cannot be asked now.
+    async fn outcome(&self, entry: &SettlementEntry) -> Option<Outcome> {
+        let asked = tokio::time::timeout(Duration::from_secs(OUTCOME_TIMEOUT_SECONDS), self.scheme.outcome(entry)).await;
+        match asked {
+            Ok(Ok(outcome)) => Some(outcome),
+            Ok(Err(VerifyError::Invalid(refusal))) => {
+                warn!(reason = %refusal.reason, "the scheme cannot say what became of a payment in the book");
+                None
+            }
+            Ok(Err(VerifyError::Unavailable(_))) | Err(_) => None,
+        }
+    }
+
+    fn reserve(&self) -> Result<Option<Reserved>, NoAnswer> {
+        match (&self.callers, &self.caller) {
+            (Some(callers), Some(caller)) => {
+                callers.reserve(caller, self.book.now(), &self.progress).map_err(NoAnswer::OverQuota)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn attempt(&self, alone: bool) -> Attempt {
+        let right = self.progress.attempt(&self.request, self.caller.as_deref(), alone);
+        let result = self.scheme.settle(&self.payment, right).await;
+        let written = match self.progress.stage() {
+            Stage::Written(transaction) => Some((transaction, true)),
+            Stage::Withdrawn(transaction) => Some((transaction, false)),
+            Stage::Unread | Stage::Nothing | Stage::Entered => None,
+        };
+        let answer = match (result, written) {
+            (Ok(settlement), _) => self.settled(&settlement).await,
+            (Err(SettleError::Taken), _) => return Attempt::Taken,
+            (Err(SettleError::Spoilt(refusal)), Some((transaction, _))) if !alone => {
+                return self.spoilt(&transaction, &refusal).await;
+            }
+            (Err(SettleError::Rejected(refusal) | SettleError::Spoilt(refusal)), Some((transaction, _))) => {
+                self.dead(&transaction, refusal).await
+            }
+            (Err(SettleError::Rejected(refusal) | SettleError::Spoilt(refusal)), None) => {
+                return Attempt::Nothing(Nothing::Refused(refusal));
+            }
+            (Err(SettleError::NotSent(source)), Some((transaction, true))) => {
+                // It is in the book as being sent, and nobody took it back: the book is right until the chain says more.
+                error!(%transaction, error = chain(&*source), "a transaction in the book was given up; it is pending");
+                self.pending(&transaction)
+            }
+            (Err(SettleError::NotSent(source)), _) => return Attempt::Nothing(Nothing::NotSent(NoAnswer::not_sent(source))),
+            (Err(SettleError::Unknown(transaction)), _) => {
+                warn!(%transaction, "the transaction was sent and its outcome is not known");
+                self.pending(&transaction)
+            }
+        };
+        Attempt::Answered(Ok(answer))
+    }
+
+    /// What follows where the transaction that carried it has ended without it: once more by itself, unless the money
+    /// moved after all.
+    async fn spoilt(&self, transaction: &TransactionId, refusal: &Refusal) -> Attempt {
+        let entry = match self.book.find(self.key()).await {
+            Ok(Some(entry)) if entry.request == self.request => entry,
+            // Whatever happened to its line, the next round reads it again.
+            _ => return Attempt::Taken,
+        };
+        match self.outcome(&entry).await {
+            Some(Outcome::Settled(settlement)) => Attempt::Answered(Ok(self.settled(&settlement).await)),
+            Some(Outcome::Failed(_) | Outcome::Unknown) => {
+                self.book.dead(self.key(), refusal).await;
+                Attempt::Spoilt
+            }
+            None => Attempt::Answered(Ok(self.pending(transaction))),
+        }
+    }
+
+    /// The answer where nothing was sent. A payment that this request had sent before may have been carried out by
+    /// somebody else since then, which makes it look like a bad one now.
+    async fn nothing(&self, nothing: Nothing, dead: Option<SettlementEntry>) -> Answer {
+        let refusal = match nothing {
+            Nothing::NotSent(cause) => return Err(cause),
+            Nothing::Refused(refusal) => refusal,
+        };
+        if let Some(entry) = dead.filter(|entry| entry.request == self.request) {
+            match self.outcome(&entry).await {
+                Some(Outcome::Settled(settlement)) => return Ok(self.settled(&settlement).await),
+                Some(Outcome::Failed(_) | Outcome::Unknown) => {}
+                None => return Ok(self.pending(&entry.transaction)),
             }
         }
+        info!(reason = %refusal.reason, "not settled");
+        Ok(self.failure(refusal))
     }
 
     /// The money moved. That is so even if the book cannot be told.
     async fn settled(&self, settlement: &Settlement) -> SettleResponse {
-        self.wrote(self.settlements.settled(self.payment.key, settlement).await, "settled");
-        info!(transaction = %settlement.transaction, payer = %settlement.payer, amount_atomic = %settlement.amount, "settled");
+        self.book.settled(self.key(), settlement).await;
         success(settlement)
     }
 
-    async fn rejected(&self, refusal: Refusal, stage: Stage) -> SettleResponse {
-        info!(reason = %refusal.reason, "not settled");
-        let Stage::Sent(transaction) = stage else {
-            self.give_back(stage).await;
-            return self.failure(refusal);
-        };
-        self.wrote(self.settlements.dead(self.payment.key, &refusal).await, "dead");
-        SettleResponse { transaction: transaction.0, ..self.failure(refusal) }
-    }
-
-    /// Makes the payment free again after an attempt that moved nothing and cannot any more.
-    async fn give_back(&self, stage: Stage) {
-        match stage {
-            Stage::Unclaimed => {}
-            Stage::Claimed => self.wrote(self.settlements.release(self.payment.key).await, "release"),
-            Stage::Sent(transaction) => {
-                let message = format!("transaction {transaction} was not sent after all");
-                let refusal = Refusal::new(Reason::UnexpectedSettleError, message);
-                self.wrote(self.settlements.dead(self.payment.key, &refusal).await, "dead");
-            }
-        }
-    }
-
-    /// The work ended without an answer: it panicked, or took too long and was stopped.
-    async fn broken_off(&self, progress: &Progress, cause: impl std::error::Error + Send + Sync + 'static) -> Answer {
-        error!(error = chain(&cause), "the settlement broke off");
-        match progress.close() {
-            Stage::Sent(transaction) => Ok(self.pending(&transaction)),
-            stage => {
-                self.give_back(stage).await;
-                Err(NotSent::because(cause))
-            }
-        }
-    }
-
-    fn pending(&self, transaction: &TransactionId) -> SettleResponse {
-        SettleResponse { transaction: transaction.0.clone(), ..self.failure(pending(transaction)) }
+    async fn dead(&self, transaction: &TransactionId, refusal: Refusal) -> SettleResponse {
+        self.book.dead(self.key(), &refusal).await;
+        SettleResponse { transaction: transaction.0.clone(), ..self.failure(refusal) }
     }
 
     fn failure(&self, refusal: Refusal) -> SettleResponse {
         SettleResponse::failure(refusal, Some(self.network.clone()))
     }
-
-    /// A line that the book did not take is not lost money: start-up recovery and the next settle find it out again.
-    fn wrote(&self, written: Result<(), BookError>, line: &'static str) {
-        if let Err(cause) = written {
-            error!(payment = %self.payment.key, line, error = chain(&cause), "the settlements book did not take a line");
-        }
-    }
 }
 
-fn success(settlement: &Settlement) -> SettleResponse {
-    SettleResponse {
-        success: true,
-        error_reason: None,
-        error_message: None,
-        payer: Some(settlement.payer.clone()),
-        transaction: settlement.transaction.0.clone(),
-        network: Some(settlement.network.clone()),
-        amount: Some(settlement.amount),
-        extra: None,
-        extensions: None,
-    }
-}
-
-/// An error and its causes, for the log.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+fn is_dead(entry: &SettlementEntry) -> bool {
+    matches!(entry.state, SettlementState::Dead(_))
 }

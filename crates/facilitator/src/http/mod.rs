@@ -2,49 +2,48 @@
 //!
 //! - 200: the answer of the protocol, also when a payment is refused.
 //! - 400, 408, 413: the body could not be read. The answer has the same shape and says what is wrong with which field.
-//! - 503 with `Retry-After`: the chain, the book or a place in the queue is not to be had now. Nothing was sent.
+//! - 401 with `WWW-Authenticate`, 429 with `Retry-After`: the caller showed no key that is known, or has used up what it
+//!   is allowed for now. Only where callers are configured, and never 429 for a payment that is in the book.
+//! - 503 with `Retry-After`: the chain, the book or a place in the queue is not to be had now. What it says of whether
+//!   anything was sent is true.
 //!
 //! No body of whatever content gets another status. The content type of a request is not looked at.
 
+mod access;
+mod body;
+mod settlements;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::reason::{Reason, Refusal};
+use farthing_core::trace::{TRACEPARENT, TraceParent};
 use farthing_core::wire::{PaymentRequest, SettleResponse, VerifyResponse, Version, v1};
-use http::{HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tracing::warn;
 
+use self::body::Unreadable;
+pub use self::body::{BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES};
+use crate::callers::Asked;
+use crate::error::{OverQuota, chain};
 use crate::local::Local;
-use crate::settle::chain;
 
-/// The longest body that is read, in bytes.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
-/// How long a caller may take to send a body, in seconds.
-pub const BODY_TIMEOUT_SECONDS: u64 = 10;
 /// After how many seconds a caller should try again who was answered 503.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// A body that is no request, and the status for it.
-struct Unreadable {
-    status: StatusCode,
-    refusal: Refusal,
-}
-
-/// `POST /verify`, `POST /settle`, `GET /supported`; `GET /healthz` (the process is alive) and `GET /readyz` (the
-/// chains can be reached).
+/// `POST /verify`, `POST /settle`, `GET /supported`; `GET /settlements/{id}` (what became of a payment); `GET /healthz`
+/// (the process is alive) and `GET /readyz` (everything that is served could be settled).
 pub fn router(facilitator: Arc<Local>) -> Router {
     Router::new()
         .route("/verify", post(verify))
         .route("/settle", post(settle))
         .route("/supported", get(supported))
+        .route("/settlements/{id}", get(settlements::settlement))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .fallback(not_found)
@@ -52,33 +51,57 @@ pub fn router(facilitator: Arc<Local>) -> Router {
 }
 
 async fn verify(State(facilitator): State<Arc<Local>>, request: Request) -> Response {
-    let request = match read(request).await {
-        Ok(request) => request,
-        Err(Unreadable { status, refusal }) => return (status, Json(VerifyResponse::invalid(refusal, None))).into_response(),
+    let invalid = |refusal: Refusal| Json(VerifyResponse::invalid(refusal, None));
+    let (head, body) = request.into_parts();
+    let caller = match access::caller(&facilitator, &head.headers) {
+        Ok(caller) => caller,
+        Err(refusal) => return access::unauthorized(invalid(refusal)),
     };
-    match facilitator.verify(&request).await {
+    if let Err(quota) = access::ask(&facilitator, caller, Asked::Verify) {
+        return access::too_many(&quota, invalid(access::over_quota(&quota)));
+    }
+    let request = match body::read(body).await {
+        Ok(request) => request,
+        Err(Unreadable { status, refusal }) => return (status, invalid(refusal)).into_response(),
+    };
+    let request = PaymentRequest { trace: trace(&head.headers), ..request };
+    match facilitator.verify_for(caller, &request).await {
         Ok(answer) => Json(answer).into_response(),
-        Err(cause) => {
-            warn!(error = chain(&cause), "could not verify");
-            let refusal = Refusal::new(Reason::UnexpectedVerifyError, "the payment cannot be checked now; try again later");
-            try_again(VerifyResponse::invalid(refusal, None))
+        Err(_logged) => {
+            let message = "the payment cannot be checked now; try again later";
+            try_again(invalid(Refusal::new(Reason::UnexpectedVerifyError, message)))
         }
     }
 }
 
 async fn settle(State(facilitator): State<Arc<Local>>, request: Request) -> Response {
-    let request = match read(request).await {
-        Ok(request) => request,
-        Err(Unreadable { status, refusal }) => return (status, Json(SettleResponse::failure(refusal, None))).into_response(),
+    let unread = |refusal: Refusal| Json(SettleResponse::failure(refusal, None));
+    let (head, body) = request.into_parts();
+    let caller = match access::caller(&facilitator, &head.headers) {
+        Ok(caller) => caller,
+        Err(refusal) => return access::unauthorized(unread(refusal)),
     };
-    match facilitator.settle(&request).await {
+    let asked = access::ask(&facilitator, caller, Asked::Settle);
+    let request = match body::read(body).await {
+        Ok(request) => request,
+        Err(Unreadable { status, refusal }) => return (status, unread(refusal)).into_response(),
+    };
+    let request = PaymentRequest { trace: trace(&head.headers), ..request };
+    let failure = |refusal: Refusal| {
+        let network = request.requirements.network.clone();
+        Json(in_version(&SettleResponse::failure(refusal, Some(network)), request.version))
+    };
+    if let Err(quota) = asked
+        && !facilitator.knows(&request).await
+    {
+        return access::too_many(&quota, failure(access::over_quota(&quota)));
+    }
+    match facilitator.settle_for(caller, &request).await {
         Ok(answer) => Json(in_version(&answer, request.version)).into_response(),
-        Err(cause) => {
-            warn!(error = chain(&cause), "could not settle");
-            let refusal = not_settled(&cause);
-            let network = request.requirements.network.clone();
-            try_again(in_version(&SettleResponse::failure(refusal, Some(network)), request.version))
-        }
+        Err(cause) => match OverQuota::behind(&cause) {
+            Some(quota) => access::too_many(quota, failure(access::over_quota(quota))),
+            None => try_again(failure(not_settled(&cause))),
+        },
     }
 }
 
@@ -87,44 +110,31 @@ async fn supported(State(facilitator): State<Arc<Local>>) -> Response {
         Ok(answer) => Json(answer).into_response(),
         Err(cause) => {
             warn!(error = chain(&cause), "could not say what is supported");
-            try_again(json!({"error": "the facilitator cannot say now; try again later"}))
+            try_again(Json(json!({"error": "the facilitator cannot say now; try again later"})))
         }
     }
 }
 
 async fn ready(State(facilitator): State<Arc<Local>>) -> Response {
-    match facilitator.ready().await {
-        Ok(()) => "ready\n".into_response(),
-        Err(_logged) => try_again(json!({"error": "a network that is served cannot be reached now"})),
-    }
+    let Err(causes) = facilitator.ready().await else { return "ready\n".into_response() };
+    let causes: Vec<Value> = causes
+        .iter()
+        .map(|cause| json!({"cause": cause.cause(), "networks": cause.networks(), "message": cause.to_string()}))
+        .collect();
+    try_again(Json(json!({"error": "not everything that is served can be settled now", "causes": causes})))
 }
 
 async fn not_found() -> Response {
-    let error = "no such endpoint; there are POST /verify, POST /settle, GET /supported, GET /healthz and GET /readyz";
+    let error = "no such endpoint; there are POST /verify, POST /settle, GET /supported, GET /settlements/{id}, GET /healthz \
+                 and GET /readyz";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }
 
-async fn read(request: Request) -> Result<PaymentRequest, Unreadable> {
-    let body = read_body(request)
-        .await
-        .map_err(|(status, message)| Unreadable { status, refusal: Refusal::new(Reason::InvalidPayload, message) })?;
-    PaymentRequest::read(&body).map_err(|refusal| {
-        // A network whose name means nothing here is read very well; it is only not served, as any other is not.
-        let status = if refusal.reason == Reason::InvalidNetwork { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-        Unreadable { status, refusal }
-    })
-}
-
-async fn read_body(request: Request) -> Result<Bytes, (StatusCode, String)> {
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(Duration::from_secs(BODY_TIMEOUT_SECONDS), body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err((StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {MAX_BODY_BYTES} bytes")))
-        }
-        Ok(Err(_broken)) => Err((StatusCode::BAD_REQUEST, "the body broke off".to_owned())),
-        Err(_elapsed) => Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_TIMEOUT_SECONDS} s"))),
-    }
+/// The span that asks, if it says so, and says it once.
+fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut said = headers.get_all(TRACEPARENT).iter();
+    let (Some(parent), None) = (said.next(), said.next()) else { return None };
+    parent.to_str().ok()?.parse().ok()
 }
 
 fn not_settled(cause: &FacilitatorError) -> Refusal {
@@ -150,7 +160,25 @@ fn in_version(answer: &SettleResponse, version: Version) -> Value {
     written.unwrap_or_default()
 }
 
-fn try_again(answer: impl serde::Serialize) -> Response {
+fn try_again(answer: impl IntoResponse) -> Response {
     let retry_after = [(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))];
-    (StatusCode::SERVICE_UNAVAILABLE, retry_after, Json(answer)).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, retry_after, answer).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_trace_context_is_taken_for_one() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = HeaderMap::new();
+        assert_eq!(trace(&headers), None);
+        headers.append(TRACEPARENT, HeaderValue::from_static(good));
+        assert_eq!(trace(&headers).map(|parent| parent.to_string()).as_deref(), Some(good));
+        headers.append(TRACEPARENT, HeaderValue::from_static(good));
+        assert_eq!(trace(&headers), None, "two of them name no parent");
+        headers.insert(TRACEPARENT, HeaderValue::from_static("00-no-trace-01"));
+        assert_eq!(trace(&headers), None);
+    }
 }

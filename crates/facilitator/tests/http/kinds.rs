@@ -7,7 +7,7 @@ use farthing_facilitator::{BuildError, Local};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Chain, Facilitator, Scheme, request, request_v1};
+use crate::support::{Chain, Facilitator, TestClock, request, request_v1};
 
 fn asking(change: impl FnOnce(&mut Value)) -> Value {
     let mut request = request(1);
@@ -93,12 +93,14 @@ async fn supported_lists_the_kinds_and_the_sending_accounts() {
 
 #[test]
 fn a_facilitator_that_cannot_work_is_not_built() {
-    let scheme = || Arc::new(Scheme(Arc::clone(&Facilitator::new().chain))) as _;
+    let scheme = || Facilitator::new().scheme as _;
     let book = || Arc::new(MemorySettlements::default());
+    let clock = || TestClock::start() as _;
     let error = |builder: farthing_facilitator::Builder| builder.build().err();
-    assert_eq!(error(Local::builder().settlements(book())), Some(BuildError::NoKinds));
-    assert_eq!(error(Local::builder().schemes([scheme()])), Some(BuildError::NoSettlements));
-    let twice = Local::builder().schemes([scheme(), scheme()]).settlements(book());
+    assert_eq!(error(Local::builder().settlements(book()).clock(clock())), Some(BuildError::NoKinds));
+    assert_eq!(error(Local::builder().schemes([scheme()]).clock(clock())), Some(BuildError::NoSettlements));
+    assert_eq!(error(Local::builder().schemes([scheme()]).settlements(book())), Some(BuildError::NoClock));
+    let twice = Local::builder().schemes([scheme(), scheme()]).settlements(book()).clock(clock());
     assert_eq!(error(twice), Some(BuildError::DuplicateKind("exact on eip155:84532".to_owned())));
-    assert_eq!(error(Local::builder().schemes([scheme()]).settlements(book())), None);
+    assert_eq!(error(Local::builder().schemes([scheme()]).settlements(book()).clock(clock())), None);
 }

@@ -3,10 +3,17 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod bodies;
+mod callers;
+mod chain;
 mod kinds;
+mod metrics;
+mod model;
 mod probes;
 mod reconcile;
+mod recover;
 mod replay;
+mod replicas;
 mod settle;
+mod settlements;
 mod support;
 mod verify;

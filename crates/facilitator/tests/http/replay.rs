@@ -3,9 +3,6 @@
 //! A lost answer must not become a failure, so the same request gets the same answer again. That must not become a way
 //! to be paid for with somebody else's money, or twice with one's own.
 
-use std::sync::Arc;
-
-use farthing_core::books::MemorySettlements;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -61,7 +58,7 @@ async fn no_other_request_gets_the_answer_of_a_settled_payment() {
     assert_eq!(facilitator.settle(&request(1)).await.json["success"], json!(true), "the real one still gets its answer");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn no_other_request_gets_the_answer_of_a_pending_payment() {
     let facilitator = Facilitator::with_fault(Fault::Unknown);
     assert_eq!(facilitator.settle(&request(1)).await.reason(), "settlement_pending");
@@ -75,7 +72,7 @@ async fn no_other_request_gets_the_answer_of_a_pending_payment() {
 
 #[tokio::test]
 async fn forgeries_during_the_settlement_wait_and_get_nothing() {
-    let facilitator = Facilitator::held(Arc::new(MemorySettlements::default()));
+    let facilitator = Facilitator::held();
     let spawn = |request: Value| {
         let facilitator = facilitator.clone();
         tokio::spawn(async move { facilitator.settle(&request).await })
@@ -93,7 +90,7 @@ async fn forgeries_during_the_settlement_wait_and_get_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forgery_is_not_kept_waiting_for_ever() {
-    let facilitator = Facilitator::held(Arc::new(MemorySettlements::default()));
+    let facilitator = Facilitator::held();
     let real = tokio::spawn({
         let facilitator = facilitator.clone();
         async move { facilitator.settle(&request(1)).await }
@@ -121,4 +118,15 @@ async fn forgeries_in_front_do_not_stop_the_real_payment() {
         assert_eq!(forged.await.unwrap().json["success"], json!(false));
     }
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
+}
+
+#[tokio::test]
+async fn forgeries_write_nothing() {
+    let facilitator = Facilitator::new();
+    for (what, forgery) in forgeries().into_iter().filter(|(what, _)| what.contains("signature") || what.contains("presented"))
+    {
+        assert_eq!(facilitator.settle(&forgery).await.json["success"], json!(false), "{what}");
+        assert_eq!(facilitator.entry(1).await, None, "{what}");
+    }
+    assert_eq!(Chain::count(&facilitator.chain.settles), 0);
 }

@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use farthing_core::BoxFuture;
-use farthing_core::books::{BookError, Fingerprint, MemorySettlements, SettlementClaim, SettlementState, Settlements};
+use farthing_core::books::{BookError, MemorySettlements, SettlementEntry, SettlementQuery, SettlementState, Settlements};
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
+use farthing_core::time::UnixSeconds;
 use farthing_facilitator::{MAX_SETTLES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS};
 use futures_util::FutureExt;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::support::{Chain, Facilitator, Fault, request, request_v1, transaction};
+use crate::support::{Chain, Facilitator, Fault, later_transaction, request, request_v1, transaction};
 
 #[tokio::test]
 async fn a_good_payment_is_settled() {
@@ -37,16 +38,16 @@ async fn a_version_1_caller_is_told_the_networks_old_name() {
 }
 
 #[tokio::test]
-async fn a_hundred_copies_at_once_settle_once_and_get_one_answer() {
-    let facilitator = Facilitator::held(Arc::new(MemorySettlements::default()));
-    let copies: Vec<_> = (0..100)
+async fn a_thousand_copies_at_once_settle_once_and_get_one_answer() {
+    let facilitator = Facilitator::held();
+    let copies: Vec<_> = (0..1_000)
         .map(|_| {
             let facilitator = facilitator.clone();
             tokio::spawn(async move { facilitator.settle(&request(1)).await })
         })
         .collect();
     facilitator.chain.sent.acquire().await.unwrap().forget();
-    facilitator.chain.gate.add_permits(100);
+    facilitator.chain.gate.add_permits(1_000);
     for copy in copies {
         let answer = copy.await.unwrap();
         assert_eq!(answer.json["transaction"], json!(transaction(1)), "{answer:?}");
@@ -75,7 +76,7 @@ async fn copies_on_many_threads_settle_each_payment_once() {
 
 #[tokio::test(start_paused = true)]
 async fn more_settlements_than_fit_are_sent_away_at_once() {
-    let facilitator = Facilitator::held(Arc::new(MemorySettlements::default()));
+    let facilitator = Facilitator::held();
     let under_way = Arc::new(AtomicUsize::new(0));
     let copies: Vec<_> = (0..MAX_SETTLES_IN_FLIGHT)
         .map(|_| {
@@ -100,7 +101,7 @@ async fn more_settlements_than_fit_are_sent_away_at_once() {
 
 #[tokio::test]
 async fn a_caller_who_leaves_does_not_stop_the_settlement() {
-    let facilitator = Facilitator::held(Arc::new(MemorySettlements::default()));
+    let facilitator = Facilitator::held();
     let caller = tokio::spawn({
         let facilitator = facilitator.clone();
         async move { facilitator.settle(&request(1)).await }
@@ -139,7 +140,8 @@ async fn a_transaction_that_moved_nothing_is_a_failure_and_the_payment_is_free_a
     assert_eq!((answer.status, answer.reason()), (StatusCode::OK, "invalid_exact_evm_transaction_failed"));
     assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(false), &json!(transaction(1))));
     facilitator.chain.fault(Fault::None);
-    assert_eq!(facilitator.settle(&request(1)).await.json["success"], json!(true));
+    let again = facilitator.settle(&request(1)).await;
+    assert_eq!((&again.json["success"], &again.json["transaction"]), (&json!(true), &json!(later_transaction(1, 1))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,21 +157,76 @@ async fn a_settlement_that_hangs_before_sending_is_given_up_for_good() {
 
 #[tokio::test(start_paused = true)]
 async fn a_settlement_that_takes_long_after_sending_is_pending_and_goes_on() {
-    let facilitator = Facilitator::held(Arc::new(MemorySettlements::default()));
+    let facilitator = Facilitator::held();
     let answer = facilitator.settle(&request(1)).await;
     assert_eq!((answer.status, answer.reason()), (StatusCode::OK, "settlement_pending"));
     assert_eq!(answer.json["transaction"], json!(transaction(1)));
     let again = facilitator.settle(&request(1)).await;
-    assert_eq!(again.reason(), "settlement_pending", "a copy is not kept waiting");
+    assert_eq!(again.reason(), "settlement_pending", "a copy is not kept waiting for long");
+    assert_eq!(facilitator.state(1).await, Some(SettlementState::Sending(TransactionId(transaction(1)))));
     facilitator.chain.gate.add_permits(1);
-    while facilitator.book.state(PaymentKey([1; 32])).await.unwrap()
-        == Some(SettlementState::Sending(TransactionId(transaction(1))))
-    {
-        tokio::task::yield_now().await;
-    }
+    facilitator.until_settled(1).await;
     assert_eq!(facilitator.settle(&request(1)).await.json["success"], json!(true));
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
     assert_eq!(Chain::count(&facilitator.chain.outcomes), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_has_begun_when_the_time_is_up_is_waited_for() {
+    let facilitator = Facilitator::held();
+    facilitator.chain.fault(Fault::WritesSlowly);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((answer.reason(), &answer.json["transaction"]), ("settlement_pending", &json!(transaction(1))));
+    facilitator.chain.gate.add_permits(1);
+    assert_eq!(facilitator.until_settled(1).await.0, transaction(1));
+}
+
+#[tokio::test]
+async fn a_pending_answer_says_under_which_id_it_can_be_looked_up() {
+    let facilitator = Facilitator::with_fault(Fault::PanicsAfter);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::OK, "settlement_pending"));
+    assert_eq!(answer.json["extra"], json!({"settlementId": "01".repeat(32)}));
+}
+
+#[tokio::test]
+async fn what_its_neighbours_spoilt_is_sent_once_more_by_itself() {
+    let facilitator = Facilitator::with_fault(Fault::SpoiltByNeighbours);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!(later_transaction(1, 1))));
+    assert_eq!(Chain::count(&facilitator.chain.broadcasts), 2);
+    assert_eq!(facilitator.settle(&request(1)).await.json, answer.json);
+}
+
+#[tokio::test]
+async fn what_looked_spoilt_and_moved_the_money_is_not_sent_again() {
+    let facilitator = Facilitator::with_fault(Fault::SpoiltAndSettled);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!(transaction(1))));
+    assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
+}
+
+#[tokio::test]
+async fn a_payment_that_somebody_carried_out_after_it_failed_here_is_settled() {
+    let facilitator = Facilitator::with_fault(Fault::Reverts);
+    assert_eq!(facilitator.settle(&request(1)).await.reason(), "invalid_exact_evm_transaction_failed");
+    facilitator.chain.fault(Fault::None);
+    facilitator.chain.moved.lock().unwrap().insert(1, TransactionId("0xSomebodyElse".to_owned()));
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!("0xSomebodyElse")));
+    assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
+}
+
+#[tokio::test]
+async fn the_schemes_begin_once_and_end_with_the_facilitator() {
+    let facilitator = Facilitator::new();
+    facilitator.local.start();
+    facilitator.local.start();
+    assert_eq!(Chain::count(&facilitator.chain.starts), 1);
+    facilitator.local.stop().await;
+    assert_eq!(Chain::count(&facilitator.chain.stops), 1);
+    let late = facilitator.settle(&request(1)).await;
+    assert_eq!((late.status, late.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
 }
 
 /// A book that refuses one kind of line.
@@ -182,71 +239,59 @@ impl Refusing {
 }
 
 impl Settlements for Refusing {
-    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<SettlementClaim, BookError>> {
-        Box::pin(async move { self.line("claim").map(|()| self.0.claim(key, request))?.await })
+    fn find(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementEntry>, BookError>> {
+        Box::pin(async move { self.line("find").map(|()| self.0.find(key))?.await })
     }
 
-    fn state(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementState>, BookError>> {
-        Box::pin(async move { self.line("state").map(|()| self.0.state(key))?.await })
-    }
-
-    fn sending<'a>(
+    fn settled<'a>(
         &'a self,
         key: PaymentKey,
-        transaction: &'a TransactionId,
-        signed: &'a [u8],
+        settlement: &'a Settlement,
+        now: UnixSeconds,
     ) -> BoxFuture<'a, Result<(), BookError>> {
-        Box::pin(async move { self.line("sending").map(|()| self.0.sending(key, transaction, signed))?.await })
+        Box::pin(async move { self.line("settled").map(|()| self.0.settled(key, settlement, now))?.await })
     }
 
-    fn settled<'a>(&'a self, key: PaymentKey, settlement: &'a Settlement) -> BoxFuture<'a, Result<(), BookError>> {
-        Box::pin(async move { self.line("settled").map(|()| self.0.settled(key, settlement))?.await })
+    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
+        Box::pin(async move { self.line("dead").map(|()| self.0.dead(key, refusal, now))?.await })
     }
 
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal) -> BoxFuture<'a, Result<(), BookError>> {
-        Box::pin(async move { self.line("dead").map(|()| self.0.dead(key, refusal))?.await })
-    }
-
-    fn release(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        Box::pin(async move { self.line("release").map(|()| self.0.release(key))?.await })
+    fn list<'a>(&'a self, query: &'a SettlementQuery) -> BoxFuture<'a, Result<Vec<SettlementEntry>, BookError>> {
+        self.0.list(query)
     }
 }
 
 fn with_book_refusing(line: &'static str) -> Facilitator {
-    let facilitator = Facilitator::held(Arc::new(Refusing(MemorySettlements::default(), line)));
-    facilitator.chain.gate.add_permits(10);
-    facilitator
+    Facilitator::with_book(|book| Arc::new(Refusing(book, line)))
 }
 
 #[tokio::test]
 async fn nothing_is_sent_that_is_not_in_the_book() {
-    for line in ["claim", "sending"] {
-        let facilitator = with_book_refusing(line);
-        let answer = facilitator.settle(&request(1)).await;
-        assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
-        assert!(!answer.json.to_string().contains("disk"), "{}", answer.json);
-        assert_eq!(Chain::count(&facilitator.chain.broadcasts), 0, "{line}");
-    }
-    let verified = with_book_refusing("state").verify(&request(1)).await;
+    let facilitator = Facilitator::with_fault(Fault::OutboxFails);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
+    assert!(!answer.json.to_string().contains("disk"), "{}", answer.json);
+    assert_eq!(Chain::count(&facilitator.chain.broadcasts), 0);
+}
+
+#[tokio::test]
+async fn a_book_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+    let facilitator = with_book_refusing("find");
+    let answer = facilitator.settle(&request(1)).await;
+    // It may have been settled before; nobody can say that it was not.
+    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "settlement_pending"));
+    assert!(!answer.json.to_string().contains("disk"), "{}", answer.json);
+    assert_eq!(Chain::count(&facilitator.chain.settles), 0);
+    let verified = facilitator.verify(&request(1)).await;
     assert_eq!((verified.status, verified.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_verify_error"));
 }
 
 #[tokio::test]
 async fn money_that_moved_is_success_even_if_the_book_cannot_be_told() {
     let facilitator = with_book_refusing("settled");
-    assert_eq!(facilitator.settle(&request(1)).await.json["success"], json!(true));
-    let again = facilitator.settle(&request(1)).await;
-    assert_eq!((again.reason(), &again.json["transaction"]), ("settlement_pending", &json!(transaction(1))));
+    for _ in 0..2 {
+        let answer = facilitator.settle(&request(1)).await;
+        assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!(transaction(1))));
+    }
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
-}
-
-#[tokio::test]
-async fn a_claim_of_another_process_is_left_alone() {
-    let facilitator = Facilitator::new();
-    let other = Fingerprint("another process".to_owned());
-    facilitator.book.claim(PaymentKey([1; 32]), &other).await.unwrap();
-    let answer = facilitator.settle(&request(1)).await;
-    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
-    assert_eq!(facilitator.book.state(PaymentKey([1; 32])).await.unwrap(), Some(SettlementState::Claimed));
-    assert_eq!(Chain::count(&facilitator.chain.settles), 0);
 }

@@ -1,206 +1,31 @@
-//! A scheme whose chain does what the test says, and a facilitator around it.
+//! A facilitator on a scripted chain, and requests to it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use farthing_core::amount::Amount;
-use farthing_core::asset::AccountId;
-use farthing_core::books::{MemorySettlements, Settlements};
-use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{
-    FacilitatorScheme, Outcome, Payment, PaymentKey, SendLog, SettleError, Settlement, TransactionId, VerifiedPayment,
-    VerifyError,
-};
-use farthing_core::wire::{SupportedKind, Version};
-use farthing_facilitator::{Local, router};
+use farthing_core::books::{MemorySettlements, SettlementEntry, SettlementState, Settlements};
+use farthing_core::scheme::TransactionId;
+use farthing_facilitator::{Callers, Local, router};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-pub const PAYER: &str = "0xPayer";
+pub use crate::chain::{Chain, Fault, PAYER, Scheme, TestClock, key, later_transaction, signature, transaction};
+
 pub const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
-
-/// What the chain does with a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    None,
-    NodeDown,
-    NodeHangs,
-    Reverts,
-    NotSentAfterAll,
-    Unknown,
-    UnknownAndNotInTheBook,
-    PanicsBefore,
-    PanicsAfter,
-    HangsBefore,
-}
-
-/// The script, and what was counted while it was played.
-pub struct Chain {
-    pub fault: Mutex<Fault>,
-    pub outcome: Mutex<Option<Outcome>>,
-    pub node_calls: AtomicUsize,
-    pub settles: AtomicUsize,
-    pub broadcasts: AtomicUsize,
-    pub outcomes: AtomicUsize,
-    /// One permit lets one settlement go on after its transaction was sent.
-    pub gate: Semaphore,
-    /// One permit is added for each settlement that has been sent.
-    pub sent: Semaphore,
-}
-
-impl Chain {
-    pub fn fault(&self, fault: Fault) {
-        *self.fault.lock().unwrap() = fault;
-    }
-
-    pub fn outcome(&self, outcome: Outcome) {
-        *self.outcome.lock().unwrap() = Some(outcome);
-    }
-
-    pub fn count(counter: &AtomicUsize) -> usize {
-        counter.load(Ordering::SeqCst)
-    }
-
-    fn now(&self) -> Fault {
-        *self.fault.lock().unwrap()
-    }
-
-    async fn reach(&self) -> Result<(), VerifyError> {
-        self.node_calls.fetch_add(1, Ordering::SeqCst);
-        match self.now() {
-            Fault::NodeHangs => std::future::pending().await,
-            Fault::NodeDown => Err(VerifyError::Unavailable("connection refused".into())),
-            _ => Ok(()),
-        }
-    }
-}
-
-#[derive(Clone, Deserialize)]
-pub struct Payload {
-    from: String,
-    to: String,
-    value: String,
-    nonce: u8,
-    signature: String,
-}
-
-#[derive(Clone, Deserialize)]
-pub struct Extra {}
-
-pub struct Verified(Settlement);
-
-impl VerifiedPayment for Verified {
-    fn payer(&self) -> AccountId {
-        self.0.payer.clone()
-    }
-}
-
-/// `exact`, on Base Sepolia in both versions and on Base in version 2.
-pub struct Scheme(pub Arc<Chain>);
-
-pub fn signature(nonce: u8, to: &str, value: &str) -> String {
-    format!("SECRET:{PAYER}:{nonce}:{to}:{value}")
-}
-
-pub fn transaction(nonce: u8) -> String {
-    format!("0x{nonce:064x}")
-}
-
-impl FacilitatorScheme for Scheme {
-    const NAME: &'static str = "exact";
-    type Extra = Extra;
-    type Payload = Payload;
-    type Verified = Verified;
-
-    fn kinds(&self) -> Vec<SupportedKind> {
-        let kind = |x402_version, network: &str| SupportedKind {
-            x402_version,
-            scheme: "exact".to_owned(),
-            network: network.parse().unwrap(),
-            extra: None,
-        };
-        vec![kind(Version::V2, "eip155:84532"), kind(Version::V1, "eip155:84532"), kind(Version::V2, "eip155:8453")]
-    }
-
-    fn signers(&self) -> Vec<(String, AccountId)> {
-        vec![("eip155:*".to_owned(), "0xRelayer".parse().unwrap()); 2]
-    }
-
-    fn key(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentKey, Refusal> {
-        Ok(PaymentKey([payment.payload.nonce; 32]))
-    }
-
-    async fn verify(&self, payment: &Payment<Payload, Extra>) -> Result<Verified, VerifyError> {
-        let Payload { from, to, value, nonce, signature: signed } = &payment.payload;
-        if *signed != signature(*nonce, to, value) {
-            return Err(Refusal::new(Reason::InvalidExactEvmSignature, "signature: not the payer's").into());
-        }
-        if *to != payment.requirements.pay_to.as_str() {
-            return Err(
-                Refusal::mismatch(Reason::InvalidExactEvmRecipientMismatch, "to", &payment.requirements.pay_to, to).into()
-            );
-        }
-        let amount: Amount = value.parse().map_err(|_| Refusal::new(Reason::InvalidPayload, "value: not an amount"))?;
-        if amount != payment.requirements.amount {
-            let reason = Reason::InvalidExactEvmPayloadAuthorizationValueMismatch;
-            return Err(Refusal::mismatch(reason, "value", payment.requirements.amount, amount).into());
-        }
-        self.0.reach().await?;
-        Ok(Verified(Settlement {
-            transaction: TransactionId(transaction(*nonce)),
-            network: payment.requirements.network.clone(),
-            payer: from.parse().unwrap(),
-            amount,
-        }))
-    }
-
-    async fn settle(&self, verified: Verified, log: &dyn SendLog) -> Result<Settlement, SettleError> {
-        let (chain, settlement) = (&self.0, verified.0);
-        chain.settles.fetch_add(1, Ordering::SeqCst);
-        match chain.now() {
-            Fault::PanicsBefore => panic!("before sending"),
-            Fault::HangsBefore => std::future::pending().await,
-            Fault::UnknownAndNotInTheBook => return Err(SettleError::Unknown(settlement.transaction)),
-            _ => {}
-        }
-        log.sending(&settlement.transaction, b"signed").await.map_err(SettleError::NotSent)?;
-        if chain.now() == Fault::NotSentAfterAll {
-            return Err(SettleError::NotSent("the node refused the transaction".into()));
-        }
-        chain.broadcasts.fetch_add(1, Ordering::SeqCst);
-        chain.sent.add_permits(1);
-        chain.gate.acquire().await.unwrap().forget();
-        match chain.now() {
-            Fault::Reverts => Err(SettleError::Rejected(Refusal::new(Reason::InvalidExactEvmTransactionFailed, "it reverted"))),
-            Fault::Unknown => Err(SettleError::Unknown(settlement.transaction)),
-            Fault::PanicsAfter => panic!("after sending"),
-            _ => Ok(settlement),
-        }
-    }
-
-    async fn outcome(&self, _: &Payment<Payload, Extra>, _: &TransactionId) -> Result<Outcome, VerifyError> {
-        self.0.outcomes.fetch_add(1, Ordering::SeqCst);
-        self.0.reach().await?;
-        Ok(self.0.outcome.lock().unwrap().clone().unwrap_or(Outcome::Unknown))
-    }
-
-    async fn ready(&self) -> Result<(), VerifyError> {
-        self.0.reach().await
-    }
-}
 
 /// A facilitator, its chain and its book.
 #[derive(Clone)]
 pub struct Facilitator {
     pub chain: Arc<Chain>,
-    pub book: Arc<dyn Settlements>,
+    /// This node of the book, as the relayer has it.
+    pub node: MemorySettlements,
     pub local: Arc<Local>,
+    pub scheme: Arc<Scheme>,
+    clock: Arc<TestClock>,
     router: Router,
 }
 
@@ -226,32 +51,83 @@ impl Answer {
 impl Facilitator {
     /// On a chain where everything works at once.
     pub fn new() -> Self {
-        let facilitator = Self::held(Arc::new(MemorySettlements::default()));
-        facilitator.chain.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+        let facilitator = Self::held();
+        facilitator.open();
         facilitator
     }
 
     /// On a chain where a sent transaction waits for a permit of the gate.
-    pub fn held(book: Arc<dyn Settlements>) -> Self {
-        let chain = Arc::new(Chain {
-            fault: Mutex::new(Fault::None),
-            outcome: Mutex::new(None),
-            node_calls: AtomicUsize::new(0),
-            settles: AtomicUsize::new(0),
-            broadcasts: AtomicUsize::new(0),
-            outcomes: AtomicUsize::new(0),
-            gate: Semaphore::new(0),
-            sent: Semaphore::new(0),
-        });
-        let builder = Local::builder().schemes([Arc::new(Scheme(Arc::clone(&chain))) as _]);
-        let local = Arc::new(builder.settlements(Arc::clone(&book)).build().unwrap());
-        Self { chain, book, router: router(Arc::clone(&local)), local }
+    pub fn held() -> Self {
+        let node = MemorySettlements::default();
+        Self::build(Chain::new(), node.clone(), Arc::new(node), TestClock::start(), None)
+    }
+
+    /// With a book of the test's own in front of the one in memory.
+    pub fn with_book(book: impl FnOnce(MemorySettlements) -> Arc<dyn Settlements>) -> Self {
+        let node = MemorySettlements::default();
+        let facilitator = Self::build(Chain::new(), node.clone(), book(node), TestClock::start(), None);
+        facilitator.open();
+        facilitator
+    }
+
+    pub fn with_callers(callers: Callers) -> Self {
+        let node = MemorySettlements::default();
+        let facilitator = Self::build(Chain::new(), node.clone(), Arc::new(node), TestClock::start(), Some(callers));
+        facilitator.open();
+        facilitator
     }
 
     pub fn with_fault(fault: Fault) -> Self {
         let facilitator = Self::new();
         facilitator.chain.fault(fault);
         facilitator
+    }
+
+    /// Another process on the same book and chain.
+    pub fn replica(&self) -> Self {
+        let node = self.node.join();
+        Self::build(Arc::clone(&self.chain), node.clone(), Arc::new(node), Arc::clone(&self.clock), None)
+    }
+
+    fn build(
+        chain: Arc<Chain>,
+        node: MemorySettlements,
+        book: Arc<dyn Settlements>,
+        clock: Arc<TestClock>,
+        callers: Option<Callers>,
+    ) -> Self {
+        let scheme = Arc::new(Scheme::new(Arc::clone(&chain), node.clone(), Arc::clone(&clock)));
+        let mut builder = Local::builder().schemes([Arc::clone(&scheme) as _]).settlements(book).clock(Arc::clone(&clock) as _);
+        if let Some(callers) = callers {
+            builder = builder.callers(callers);
+        }
+        let local = Arc::new(builder.build().unwrap());
+        Self { chain, node, router: router(Arc::clone(&local)), local, scheme, clock }
+    }
+
+    fn open(&self) {
+        self.chain.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// The payment's line in the book.
+    pub async fn entry(&self, nonce: u8) -> Option<SettlementEntry> {
+        self.node.find(key(nonce)).await.unwrap()
+    }
+
+    /// The state of the payment in the book.
+    pub async fn state(&self, nonce: u8) -> Option<SettlementState> {
+        self.entry(nonce).await.map(|entry| entry.state)
+    }
+
+    /// Waits, in the runtime's time, until the book says that the payment is settled.
+    pub async fn until_settled(&self, nonce: u8) -> TransactionId {
+        for _ in 0..1_000 {
+            if let Some(SettlementState::Settled(settlement)) = self.state(nonce).await {
+                return settlement.transaction;
+            }
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        panic!("{nonce} is not settled: {:?}", self.state(nonce).await)
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

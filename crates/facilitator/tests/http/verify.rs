@@ -1,6 +1,5 @@
 //! Checking payments.
 
-use farthing_core::scheme::PaymentKey;
 use farthing_facilitator::MAX_VERIFIES_IN_FLIGHT;
 use http::StatusCode;
 use serde_json::json;
@@ -105,13 +104,4 @@ async fn a_payment_whose_transaction_is_under_way_is_pending_and_the_node_is_not
     assert_eq!((&answer.json["isValid"], answer.reason()), (&json!(false), "settlement_pending"));
     assert!(answer.message().contains(&transaction(1)), "{}", answer.message());
     assert_eq!(Chain::count(&facilitator.chain.node_calls), calls);
-}
-
-#[tokio::test]
-async fn a_claim_alone_does_not_make_a_payment_invalid() {
-    // Anybody who saw the nonce can make the book hold a claim for a moment.
-    let facilitator = Facilitator::new();
-    let forger = farthing_core::books::Fingerprint("a forgery".to_owned());
-    facilitator.book.claim(PaymentKey([1; 32]), &forger).await.unwrap();
-    assert_eq!(facilitator.verify(&request(1)).await.json["isValid"], json!(true));
 }

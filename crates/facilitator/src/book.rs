@@ -1,0 +1,57 @@
+//! The settlements book, as the engine reads and writes it.
+//!
+//! A line that the book does not take changes no answer: what moved has moved. The entry stays `Sending`, and the
+//! reconciler finds its end out again.
+
+use std::sync::Arc;
+
+use farthing_core::books::{BookError, SettlementEntry, SettlementQuery, Settlements};
+use farthing_core::reason::Refusal;
+use farthing_core::scheme::{PaymentKey, Settlement};
+use farthing_core::time::{Clock, UnixSeconds};
+use tracing::{error, info};
+
+use crate::error::chain;
+
+/// The book, and the clock by which its lines are dated.
+#[derive(Clone)]
+pub(crate) struct Book {
+    pub(crate) settlements: Arc<dyn Settlements>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Book {
+    pub(crate) async fn find(&self, key: PaymentKey) -> Result<Option<SettlementEntry>, BookError> {
+        self.settlements.find(key).await
+    }
+
+    pub(crate) async fn list(&self, query: &SettlementQuery) -> Result<Vec<SettlementEntry>, BookError> {
+        self.settlements.list(query).await
+    }
+
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    /// The money moved. Says whether the book took the line.
+    pub(crate) async fn settled(&self, key: PaymentKey, settlement: &Settlement) -> bool {
+        info!(
+            payment = %key, transaction = %settlement.transaction, payer = %settlement.payer,
+            amount_atomic = %settlement.amount, "settled"
+        );
+        took(key, "settled", &self.settlements.settled(key, settlement, self.now()).await)
+    }
+
+    /// The transaction moved nothing and never will. Says whether the book took the line.
+    pub(crate) async fn dead(&self, key: PaymentKey, refusal: &Refusal) -> bool {
+        info!(payment = %key, reason = %refusal.reason, "the transaction moved nothing");
+        took(key, "dead", &self.settlements.dead(key, refusal, self.now()).await)
+    }
+}
+
+fn took(key: PaymentKey, line: &'static str, written: &Result<(), BookError>) -> bool {
+    if let Err(cause) = written {
+        error!(payment = %key, line, error = chain(cause), "the settlements book did not take a line");
+    }
+    written.is_ok()
+}
