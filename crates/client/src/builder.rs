@@ -6,7 +6,7 @@ use std::time::Duration;
 use farthing_core::books::{Ledger, MemoryLedger, SpendLimit};
 use farthing_core::erased::{AnyClientScheme, ClientSchemes};
 use farthing_core::network::{Network, NetworkError};
-use farthing_core::time::Clock;
+use farthing_core::time::{Clock, Entropy};
 
 use crate::controls::SpendControls;
 use crate::http::{Client, Inner};
@@ -28,6 +28,7 @@ const USER_AGENT: &str = concat!("farthing/", env!("CARGO_PKG_VERSION"));
 pub struct ClientBuilder {
     schemes: ClientSchemes,
     clock: Option<Arc<dyn Clock>>,
+    entropy: Option<Arc<dyn Entropy>>,
     ledger: Option<Arc<dyn Ledger>>,
     controls: SpendControls,
     preferred: Vec<Network>,
@@ -59,6 +60,7 @@ impl ClientBuilder {
         Self {
             schemes: Vec::new(),
             clock: None,
+            entropy: None,
             ledger: None,
             controls: SpendControls::default(),
             preferred: Vec::new(),
@@ -77,6 +79,13 @@ impl ClientBuilder {
     /// The clock that spending windows are measured by.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Where the names of traces come from: with it, every purchase has a trace, which the server and its facilitator are
+    /// told in the header `traceparent`. A request that brings that header stays in its own trace with or without this.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = Some(entropy);
         self
     }
 
@@ -113,7 +122,7 @@ impl ClientBuilder {
     }
 
     /// The HTTP client below: certificates, proxies, time-outs. Its redirects, referrers and retries are switched off,
-    /// since this client follows redirects itself and never repeats a payment. Credentials belong on the request: default
+    /// since this client follows redirects itself and decides itself when a payment is sent again. Credentials belong on the request: default
     /// headers would follow a redirect to another origin.
     pub fn http(mut self, builder: reqwest::ClientBuilder) -> Self {
         self.http = Some(builder);
@@ -143,6 +152,7 @@ impl ClientBuilder {
         Ok(Client::of(Inner {
             http: http.build().map_err(BuildError::Http)?,
             payer: Payer::new(self.schemes, ledger, clock).with_controls(self.controls).preferring(self.preferred),
+            entropy: self.entropy,
             probe_timeout: self.probe_timeout,
             paid_timeout: self.paid_timeout,
         }))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use farthing_core::header;
 use farthing_core::json;
+use farthing_core::trace::TRACEPARENT;
 use farthing_core::wire::{PaymentRequired, v1};
 use futures_util::StreamExt;
 use http::header::{
@@ -33,7 +34,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const NO_TERMS: &str =
     "the server asks for payment without saying how: no PAYMENT-REQUIRED header, and no terms of version 1 in the body";
 /// What belongs to one origin alone.
-const CREDENTIALS: [HeaderName; 4] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST];
+const OF_ONE_ORIGIN: [HeaderName; 5] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST, HeaderName::from_static(TRACEPARENT)];
 
 /// A request that can be sent any number of times.
 #[derive(Clone)]
@@ -107,7 +108,7 @@ impl Outgoing {
             }
         }
         if !origin::is_same_origin(&self.url, &target) {
-            for name in CREDENTIALS {
+            for name in OF_ONE_ORIGIN {
                 self.headers.remove(name);
             }
         }

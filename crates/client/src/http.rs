@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use farthing_core::time::Entropy;
 use http::Method;
 
 use crate::builder::ClientBuilder;
@@ -20,6 +21,8 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
     pub(crate) payer: Payer,
+    /// For the names of traces; without it none is begun here.
+    pub(crate) entropy: Option<Arc<dyn Entropy>>,
     pub(crate) probe_timeout: Duration,
     pub(crate) paid_timeout: Duration,
 }

@@ -33,6 +33,7 @@ mod request;
 mod response;
 pub mod settlement;
 pub mod terms;
+mod trace;
 
 pub use builder::{BuildError, ClientBuilder};
 pub use controls::SpendControls;

@@ -1,4 +1,4 @@
-//! The paid half of an exchange: one retry with the payment, and what its answer means.
+//! The paid half of an exchange: the request again with the payment, and what its answer means.
 //!
 //! | answer | settlement says | what follows |
 //! |---|---|---|
@@ -11,6 +11,12 @@
 //! | 5xx, or none | nothing | [`Error::Unknown`] |
 //!
 //! The connection could not be made: nothing was sent, the reservation is released.
+//!
+//! A server that says 503, that the settlement is pending, and when to come back, is sent the same request with the same
+//! payment exactly once more. After that only a settlement is news: whatever else comes, the outcome is as unknown as
+//! before, for the first copy may have settled behind the second's back.
+
+use std::time::Duration;
 
 use farthing_core::Source;
 use farthing_core::books::Usd;
@@ -18,6 +24,7 @@ use farthing_core::header::{self, MAX_PAYMENT_BYTES};
 use farthing_core::json;
 use farthing_core::reason::Reason;
 use farthing_core::wire::{PaymentRequired, SettleResponse, v1};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
@@ -29,6 +36,9 @@ use crate::payer::{Promised, Purchase};
 use crate::response::Response;
 use crate::settlement::{PaymentFacts, PaymentOutcome};
 use crate::terms::Terms;
+
+/// The longest that a server may ask to wait before its pending settlement is asked for again.
+pub const MAX_PENDING_WAIT: Duration = Duration::from_secs(30);
 
 /// Pays for what was asked and sends the request once more.
 pub(crate) async fn pay(
@@ -49,22 +59,75 @@ pub(crate) async fn pay(
             return Err(error);
         }
     };
+    let again = request.try_clone();
     tracing::debug!(origin, usd = %promised.facts.usd, network = %promised.facts.network, "sending a payment");
-    match tokio::time::timeout(inner.paid_timeout, inner.http.execute(request)).await {
-        Ok(Ok(response)) => answered(inner, promised, response).await,
-        Ok(Err(error)) if error.is_connect() || error.is_builder() => {
+    let response = match execute(inner, request, &origin).await {
+        Ok(response) => response,
+        Err(Failed { why, never_left: true, error: Some(error) }) => {
             inner.payer.withdraw(promised).await;
-            Err(Error::transport(format!("{origin} could not be reached again to be paid"), error))
+            return Err(Error::transport(why, error));
+        }
+        Err(Failed { why, error, .. }) => return Err(unknown(inner, promised, why, error).await),
+    };
+    let heard = Heard::of(response).await;
+    match (heard.asks_to_come_back(), again) {
+        (Some(wait), Some(again)) => {
+            tracing::info!(origin, wait_seconds = wait.as_secs(), "a settlement is pending; the payment is sent once more");
+            tokio::time::sleep(wait).await;
+            asked_again(inner, promised, heard, execute(inner, again, &origin).await).await
+        }
+        _ => answered(inner, promised, heard).await,
+    }
+}
+
+/// Why a paid request got no answer.
+struct Failed {
+    why: String,
+    never_left: bool,
+    error: Option<reqwest::Error>,
+}
+
+async fn execute(inner: &Inner, request: reqwest::Request, origin: &str) -> Result<reqwest::Response, Failed> {
+    match tokio::time::timeout(inner.paid_timeout, inner.http.execute(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) if error.is_connect() || error.is_builder() => {
+            let why = format!("{origin} could not be reached again to be paid");
+            Err(Failed { why, never_left: true, error: Some(error) })
         }
         Ok(Err(error)) => {
             let why = format!("the connection to {origin} failed after the payment was sent");
-            Err(unknown(inner, promised, why, Some(error)).await)
+            Err(Failed { why, never_left: false, error: Some(error) })
         }
         Err(_) => {
             let why = format!("{origin} did not answer within {} seconds after it was paid", inner.paid_timeout.as_secs());
-            Err(unknown(inner, promised, why, None).await)
+            Err(Failed { why, never_left: false, error: None })
         }
     }
+}
+
+/// Takes in what a server answered that had called the settlement pending before.
+async fn asked_again(
+    inner: &Inner,
+    promised: Promised,
+    pending: Heard,
+    second: Result<reqwest::Response, Failed>,
+) -> Result<Response, Error> {
+    let (now, source) = match second {
+        Ok(response) => {
+            let heard = Heard::of(response).await;
+            let has_settled = heard.said.settlement.as_ref().is_some_and(|settlement| settlement.success);
+            let is_error = heard.status.is_client_error() || heard.status.is_server_error();
+            if has_settled || !is_error {
+                return answered(inner, promised, heard).await;
+            }
+            (format!("status {} to the same payment again", heard.status.as_u16()), None)
+        }
+        Err(Failed { why, error, .. }) => (why, error.map(|error| Box::new(error.without_url()) as Source)),
+    };
+    let settlement = pending.said.settlement;
+    let payment = inner.payer.conclude(promised, settlement.as_ref()).await;
+    let why = format!("the server said that the settlement is pending, and then: {now}");
+    Err(Unknown { why, status: Some(pending.status.as_u16()), settlement, payment, source }.into())
 }
 
 /// What [`pay`] would do.
@@ -161,18 +224,43 @@ fn meaning(status: StatusCode, said: &Said, outcome: PaymentOutcome) -> Meaning 
     }
 }
 
-async fn answered(inner: &Inner, promised: Promised, response: reqwest::Response) -> Result<Response, Error> {
-    let status = response.status();
-    let mut said = said_in(response.headers());
-    let is_error = status.is_client_error() || status.is_server_error();
-    let answer = if is_error && said.settlement.is_none() {
-        exchange::peek(response).await.map(|peeked| {
-            said.search(&peeked.body);
-            peeked.response
-        })
-    } else {
-        Ok(response)
-    };
+/// An answer to a paid request, and what it says of the payment.
+struct Heard {
+    status: StatusCode,
+    said: Said,
+    answer: Result<reqwest::Response, reqwest::Error>,
+    retry_after: Option<Duration>,
+}
+
+impl Heard {
+    async fn of(response: reqwest::Response) -> Self {
+        let status = response.status();
+        let mut said = said_in(response.headers());
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = seconds.map(Duration::from_secs);
+        let is_error = status.is_client_error() || status.is_server_error();
+        let answer = if is_error && said.settlement.is_none() {
+            exchange::peek(response).await.map(|peeked| {
+                said.search(&peeked.body);
+                peeked.response
+            })
+        } else {
+            Ok(response)
+        };
+        Self { status, said, answer, retry_after }
+    }
+
+    /// In how long the same payment may be sent again, if the server says that its settlement is pending.
+    fn asks_to_come_back(&self) -> Option<Duration> {
+        let settlement = self.said.settlement.as_ref()?;
+        let is_pending = !settlement.success && settlement.error_reason == Some(Reason::SettlementPending);
+        let wait = self.retry_after.filter(|_| is_pending && self.status == StatusCode::SERVICE_UNAVAILABLE)?;
+        (wait <= MAX_PENDING_WAIT).then_some(wait)
+    }
+}
+
+async fn answered(inner: &Inner, promised: Promised, heard: Heard) -> Result<Response, Error> {
+    let Heard { status, said, answer, .. } = heard;
     let payment = inner.payer.conclude(promised, said.settlement.as_ref()).await;
     tracing::info!(network = %payment.network, usd = %payment.usd, outcome = ?payment.outcome, "a payment was answered");
     match (meaning(status, &said, payment.outcome), answer) {

@@ -22,6 +22,7 @@ use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PayError, PaymentFlow};
 use farthing_core::time::Clock;
 use farthing_core::wire::{Accepted, Payload, PaymentPayload, PaymentRequired, PaymentRequirements, SettleResponse, Verbatim};
+use metrics::counter;
 
 use crate::controls::SpendControls;
 use crate::error::{Declined, Rule};
@@ -201,11 +202,13 @@ impl Payer {
             // It stays reserved, and so counts as spent all the same.
             tracing::error!(reservation = reservation.0, "a settled payment could not be written down: {error}");
         }
+        count(facts.outcome);
         facts
     }
 
     /// Takes a payment back that was never sent: nothing can be taken, and nothing counts as spent.
     pub async fn withdraw(&self, promised: Promised) {
+        counter!("farthing_payments_total", "outcome" => "withdrawn").increment(1);
         self.release(promised.reservation).await;
     }
 
@@ -314,6 +317,16 @@ impl Payer {
         let own = purchase.at_most.map(|max| SpendLimit { max, window: SpendWindow::Payment });
         own.into_iter().chain(self.controls.limits().iter().copied()).collect()
     }
+}
+
+/// Counts a payment that was sent.
+fn count(outcome: PaymentOutcome) {
+    let counter = match outcome {
+        PaymentOutcome::Settled => counter!("farthing_payments_total", "outcome" => "settled"),
+        PaymentOutcome::Unconfirmed => counter!("farthing_payments_total", "outcome" => "unconfirmed"),
+        PaymentOutcome::Failed => counter!("farthing_payments_total", "outcome" => "failed"),
+    };
+    counter.increment(1);
 }
 
 /// Whether the wallet holds enough, as far as can be known.

@@ -6,6 +6,7 @@ use farthing_core::header;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
+use tracing::Instrument;
 use url::Url;
 
 use crate::error::Error;
@@ -15,6 +16,7 @@ use crate::origin::fit_to_show;
 use crate::paid;
 use crate::response::Response;
 use crate::terms::Terms;
+use crate::trace;
 
 /// A request that is paid for if the server asks. Mistakes made on the way are told when it is sent.
 #[must_use = "a request does nothing until it is sent"]
@@ -105,24 +107,34 @@ impl RequestBuilder {
     /// Sends the request, pays if asked, and sends it once more.
     pub async fn send(self) -> Result<Response, Error> {
         let inner = self.client.inner();
-        let (asked, demand) = exchange::ask(inner, checked(self.outgoing?)?).await?;
-        match demand {
-            Demand::Nothing(response) => Ok(response),
-            Demand::Payment(required) => paid::pay(inner, asked, &required, self.at_most).await,
-        }
+        let mut outgoing = checked(self.outgoing?)?;
+        let span = trace::open(inner, &mut outgoing);
+        let buying = async {
+            let (asked, demand) = exchange::ask(inner, outgoing).await?;
+            match demand {
+                Demand::Nothing(response) => Ok(response),
+                Demand::Payment(required) => paid::pay(inner, asked, &required, self.at_most).await,
+            }
+        };
+        buying.instrument(span).await
     }
 
     /// Sends the request unpaid, and says what would be paid.
     pub async fn dry_run(self) -> Result<Terms, Error> {
         let inner = self.client.inner();
-        let (asked, demand) = exchange::ask(inner, checked(self.outgoing?)?).await?;
-        match demand {
-            Demand::Payment(required) => paid::consider(inner, &asked, &required, self.at_most).await,
-            Demand::Nothing(response) => {
-                let note = response.note().unwrap_or("the server asks for no payment").to_owned();
-                Ok(Terms::none(fit_to_show(&asked.outgoing.url), response.status().as_u16(), note))
+        let mut outgoing = checked(self.outgoing?)?;
+        let span = trace::open(inner, &mut outgoing);
+        let asking = async {
+            let (asked, demand) = exchange::ask(inner, outgoing).await?;
+            match demand {
+                Demand::Payment(required) => paid::consider(inner, &asked, &required, self.at_most).await,
+                Demand::Nothing(response) => {
+                    let note = response.note().unwrap_or("the server asks for no payment").to_owned();
+                    Ok(Terms::none(fit_to_show(&asked.outgoing.url), response.status().as_u16(), note))
+                }
             }
-        }
+        };
+        asking.instrument(span).await
     }
 
     fn then(mut self, change: impl FnOnce(&mut Outgoing) -> Result<(), Error>) -> Self {

@@ -6,6 +6,9 @@ use farthing_core::books::{BookError, Deliveries, Delivery, DeliveryClaim, Finge
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use crate::count::Outcome;
 
 /// The right to use one payment for one request.
 ///
@@ -15,13 +18,15 @@ pub(crate) struct Claim {
     deliveries: Arc<dyn Deliveries>,
     runtime: Handle,
     key: PaymentKey,
+    /// Whether an earlier settlement of this payment has an outcome that is not known.
+    is_resumed: bool,
     otherwise: Otherwise,
 }
 
 /// What the book says in the end if nothing better is known by then.
 #[derive(Clone, Copy)]
 enum Otherwise {
-    /// Nothing was sent for this payment: it is free again.
+    /// Nobody was asked to settle: the payment is free again.
     Free,
     /// A settlement may have been sent: whatever happens, the payment is never free again by our word alone.
     Unsettled,
@@ -46,12 +51,12 @@ impl Claim {
         fingerprint: Fingerprint,
     ) -> Result<Taken, BookError> {
         let task = tokio::spawn(async move {
-            let otherwise = match deliveries.claim(key, &fingerprint).await? {
-                DeliveryClaim::New => Otherwise::Free,
-                DeliveryClaim::Resumed => Otherwise::Unsettled,
+            let (is_resumed, otherwise) = match deliveries.claim(key, &fingerprint).await? {
+                DeliveryClaim::New => (false, Otherwise::Free),
+                DeliveryClaim::Resumed => (true, Otherwise::Unsettled),
                 DeliveryClaim::Taken(delivery) => return Ok(Taken::Theirs(delivery)),
             };
-            Ok(Taken::Ours(Self { deliveries, runtime: Handle::current(), key, otherwise }))
+            Ok(Taken::Ours(Self { deliveries, runtime: Handle::current(), key, is_resumed, otherwise }))
         });
         task.await.unwrap_or_else(|error| Err(BookError(Box::new(error))))
     }
@@ -63,12 +68,17 @@ impl Claim {
 
     /// Whether an earlier settlement of this payment has an outcome that is not known.
     pub(crate) const fn is_resumed(&self) -> bool {
-        matches!(self.otherwise, Otherwise::Unsettled)
+        self.is_resumed
     }
 
-    /// From here on a settlement may have been sent.
-    pub(crate) const fn settling(&mut self) {
+    /// Writes that the payment may be charged from now on. Only after `Ok` may anybody be asked to settle; after an error
+    /// nobody was, and the payment is still to be given back.
+    pub(crate) async fn settling(&mut self) -> Result<(), BookError> {
+        // What is resumed is in that state since it was claimed. It is written all the same: a node that was taken for dead
+        // meanwhile learns so here, before two of them deliver.
+        self.deliveries.settling(self.key).await?;
         self.otherwise = Otherwise::Unsettled;
+        Ok(())
     }
 
     /// Ends without a settlement of this request, and waits until that is written.
@@ -88,7 +98,7 @@ impl Claim {
     /// The money moved.
     pub(crate) async fn served(mut self, transaction: &TransactionId) {
         self.otherwise = Otherwise::Written;
-        // If this fails the payment stays claimed: it can never buy anything again, which is what matters.
+        // If this fails the payment stays in use: it can buy nothing else, which is what matters.
         log_failure(self.key, "served", self.deliveries.served(self.key, transaction).await);
     }
 
@@ -98,10 +108,12 @@ impl Claim {
         match otherwise {
             Otherwise::Written => None,
             Otherwise::Free => {
-                Some(self.runtime.spawn(async move { log_failure(key, "cancelled", deliveries.cancel(key).await) }))
+                let writing = async move { log_failure(key, "cancelled", deliveries.cancel(key).await) };
+                Some(self.runtime.spawn(writing.in_current_span()))
             }
             Otherwise::Unsettled => {
-                Some(self.runtime.spawn(async move { log_failure(key, "unsettled", deliveries.unsettled(key).await) }))
+                let writing = async move { log_failure(key, "unsettled", deliveries.unsettled(key).await) };
+                Some(self.runtime.spawn(writing.in_current_span()))
             }
         }
     }
@@ -109,6 +121,9 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        if matches!(self.otherwise, Otherwise::Free) {
+            Outcome::FailedFree.count();
+        }
         // The task outlives this value on its own.
         drop(self.write_otherwise());
     }
@@ -117,6 +132,6 @@ impl Drop for Claim {
 fn log_failure(key: PaymentKey, state: &str, written: Result<(), BookError>) {
     if let Err(error) = written {
         let cause = &error as &dyn std::error::Error;
-        tracing::error!(payment_key = %key, state, cause, "the deliveries book could not be written; the payment stays claimed");
+        tracing::error!(payment_key = %key, state, cause, "the deliveries book could not be written; the payment stays in use");
     }
 }

@@ -3,8 +3,12 @@
 //! 1. [`Gate::admit`] finds the offer that a payment takes, claims the payment for this one request, and has it
 //!    verified. Nothing has been charged yet.
 //! 2. The caller does the work and holds the answer back.
-//! 3. [`Gate::settle`] moves the money; only [`Settled::Charged`] lets the answer go. Or [`Gate::cancel`]: nobody pays
-//!    for a failure. An [`Admitted`] that is dropped is cancelled, too.
+//! 3. [`Gate::settle`] writes down that the payment may be charged from now on, and then moves the money; only
+//!    [`Settled::Charged`] lets the answer go. Or [`Gate::cancel`]: nobody pays for a failure. An [`Admitted`] that is
+//!    dropped is cancelled, too.
+//!
+//! The claim comes before the verification and not beside it: a replay or a copy costs a look into the book, and never a
+//! question to the facilitator.
 
 use std::sync::Arc;
 
@@ -14,11 +18,16 @@ use farthing_core::books::{BookError, Deliveries, Delivery, Fingerprint};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
+use farthing_core::scheme::PaymentKey;
+use farthing_core::trace::TraceParent;
 use farthing_core::wire::{PaymentPayload, PaymentRequest, Version};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use crate::accepted;
 use crate::claim::{Claim, Taken};
+use crate::count::{self, Outcome};
 use crate::resource::{RequestFacts, is_same_resource};
 use crate::route::{Offer, Route};
 use crate::settle::{self, Settled};
@@ -84,6 +93,8 @@ pub struct Paid {
 pub struct Admitted {
     pub(crate) claim: Claim,
     pub(crate) order: Box<Order>,
+    /// In which all of it happens, the caller's work included.
+    pub(crate) span: Span,
 }
 
 /// What is to be settled.
@@ -101,12 +112,18 @@ impl Gate {
 
     /// Decides about one request. Must be called inside a tokio runtime.
     pub async fn admit(&self, route: &Route, payment: Option<PaymentPayload>, facts: &RequestFacts) -> Admission {
-        let Some(payment) = payment else { return Admission::Required(None) };
+        let Some(payment) = payment else {
+            Outcome::Required.count();
+            return Admission::Required(None);
+        };
         match self.check(route, payment, facts).await {
             Ok(admitted) => Admission::Paid(admitted),
-            Err(Stop::Refused(refusal)) => Admission::Required(Some(refusal)),
+            Err(Stop::Refused(refusal)) => {
+                Outcome::Refused.count();
+                Admission::Required(Some(refusal))
+            }
             Err(Stop::Denied(denied)) => {
-                log(&denied);
+                Outcome::Denied.count();
                 Admission::Denied(denied)
             }
         }
@@ -116,14 +133,19 @@ impl Gate {
     ///
     /// Runs in a task of its own: a caller who leaves neither stops the settlement nor keeps it out of the book.
     pub async fn settle(&self, admitted: Admitted) -> Settled {
+        let began = Instant::now();
         let network = admitted.order.paid.network.clone();
-        let task = tokio::spawn(settle::run(Arc::clone(&self.facilitator), admitted));
-        task.await.unwrap_or_else(|_| Settled::unknown(network))
+        let span = admitted.span.clone();
+        let task = tokio::spawn(settle::run(Arc::clone(&self.facilitator), admitted).instrument(span));
+        let settled = task.await.unwrap_or_else(|_| Settled::unknown(network));
+        count::settled(&settled, began.elapsed());
+        settled
     }
 
     /// Ends a request that was not served: nothing is charged and the payment is free again.
     pub async fn cancel(&self, admitted: Admitted) {
-        admitted.claim.give_back().await;
+        Outcome::FailedFree.count();
+        admitted.claim.give_back().instrument(admitted.span).await;
     }
 
     async fn check(&self, route: &Route, payment: PaymentPayload, facts: &RequestFacts) -> Result<Admitted, Stop> {
@@ -133,14 +155,26 @@ impl Gate {
             return Err(Refusal::mismatch(Reason::ResourceMismatch, "resource.url", &facts.resource_url, got).into());
         }
         let key = offer.scheme.key(&payment, &offer.requirements)?;
-        let order = Order::new(offer, payment);
+        let (trace, span) = open_span(key, facts.trace);
+        let admitting = async {
+            let taken = self.take(key, Order::new(offer, payment, trace), facts, span.clone()).await;
+            if let Err(Stop::Denied(denied)) = &taken {
+                log(denied);
+            }
+            taken
+        };
+        admitting.instrument(span.clone()).await
+    }
+
+    /// Claims the payment, and has it verified if it is new.
+    async fn take(&self, key: PaymentKey, order: Order, facts: &RequestFacts, span: Span) -> Result<Admitted, Stop> {
         let fingerprint = order.fingerprint(facts).map_err(Denied::Book)?;
         let taken = Claim::take(Arc::clone(&self.deliveries), key, fingerprint).await;
         let claim = match taken.map_err(Denied::Book)? {
             Taken::Ours(claim) => claim,
             Taken::Theirs(delivery) => return Err(taken_already(&delivery)),
         };
-        let mut admitted = Admitted { claim, order: Box::new(order) };
+        let mut admitted = Admitted { claim, order: Box::new(order), span };
         if !admitted.claim.is_resumed() {
             match self.verify(&admitted.order.request).await {
                 Ok(payer) => admitted.order.paid.payer = payer,
@@ -168,7 +202,7 @@ impl Gate {
 }
 
 impl Order {
-    fn new(offer: &Offer, payment: PaymentPayload) -> Self {
+    fn new(offer: &Offer, payment: PaymentPayload, trace: TraceParent) -> Self {
         let requirements = offer.requirements.clone();
         let paid = Paid {
             payer: None,
@@ -181,7 +215,7 @@ impl Order {
         let version = payment.version;
         // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
         let payment = payment.upgraded(&requirements, None);
-        let request = PaymentRequest { version: Version::V2, payment, requirements };
+        let request = PaymentRequest { version: Version::V2, payment, requirements, trace: Some(trace) };
         Self { request, paid, version }
     }
 
@@ -204,6 +238,11 @@ impl Admitted {
     pub const fn version(&self) -> Version {
         self.order.version
     }
+
+    /// The span of this request in its trace: the parent of whatever the work asks of others.
+    pub const fn trace(&self) -> Option<TraceParent> {
+        self.order.request.trace
+    }
 }
 
 /// Why a payment does not let its request in.
@@ -224,10 +263,23 @@ impl From<Denied> for Stop {
     }
 }
 
+/// The span of one paid request: below the caller's, or in a trace that is named for the payment.
+fn open_span(key: PaymentKey, parent: Option<TraceParent>) -> (TraceParent, Span) {
+    let trace = parent.unwrap_or_else(|| TraceParent::of_payment(key)).child("charge");
+    let span = tracing::info_span!(
+        "charge",
+        trace_id = %trace.trace_id(),
+        span_id = %trace.span_id(),
+        parent_id = parent.map(|parent| tracing::field::display(parent.span_id())),
+        payment_key = %key,
+    );
+    (trace, span)
+}
+
 fn taken_already(delivery: &Delivery) -> Stop {
     let used = |message: &str| Refusal::new(Reason::PaymentAlreadyUsed, message).into();
     match delivery {
-        Delivery::Claimed => Denied::InFlight.into(),
+        Delivery::Claimed | Delivery::Settling => Denied::InFlight.into(),
         Delivery::Served(_) => used("this payment has bought something already; sign a new one"),
         Delivery::Unsettled => {
             used("this payment was presented for another request and may have settled; present it there, or sign a new one")

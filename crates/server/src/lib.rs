@@ -25,6 +25,7 @@
 
 mod accepted;
 mod claim;
+mod count;
 pub mod gate;
 pub mod http;
 pub mod remote;

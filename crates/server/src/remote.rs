@@ -9,12 +9,14 @@ use bytes::{Bytes, BytesMut};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::json;
 use farthing_core::reason::Reason;
+use farthing_core::trace::{TRACEPARENT, TraceParent};
 use farthing_core::wire::{PaymentRequest, SettleResponse, SupportedResponse, VerifyResponse};
 use farthing_core::{BoxFuture, Source};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 /// How long a request to the facilitator may take, answer included, unless set otherwise; the official SDKs' number.
 pub const DEFAULT_TIMEOUT_SECONDS: u64 = 90;
@@ -50,12 +52,15 @@ pub enum RemoteError {
     /// Not a URL of the right kind. The text is not repeated: it may hold a password.
     #[error("expected a URL such as \"https://facilitator.example\", without user, query or fragment: {0}")]
     Url(&'static str),
-    /// A token cannot stand in a header.
-    #[error("the bearer token holds characters that cannot be sent in a header")]
-    Token,
-    /// A token would be sent so that anybody on the way can read it.
-    #[error("a bearer token is sent only over https, or to this machine itself")]
-    TokenInTheClear,
+    /// A key cannot stand in a header.
+    #[error("the bearer key holds characters that cannot be sent in a header")]
+    Key,
+    /// A key of nothing, as from a variable that was set to nothing.
+    #[error("the bearer key is empty")]
+    NoKey,
+    /// A key would be sent so that anybody on the way can read it.
+    #[error("a bearer key is sent only over https, or to this machine itself")]
+    KeyInTheClear,
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
@@ -69,14 +74,14 @@ impl RemoteFacilitator {
             return Err(RemoteError::Url("its scheme is neither http nor https"));
         }
         if !base.username().is_empty() || base.password().is_some() {
-            return Err(RemoteError::Url("it names a user; use a bearer token"));
+            return Err(RemoteError::Url("it names a user; use a bearer key"));
         }
         if base.query().is_some() || base.fragment().is_some() {
             return Err(RemoteError::Url("it has a query or a fragment"));
         }
         let path = base.path().trim_end_matches('/').to_owned();
         base.set_path(&path);
-        // A redirect would send payments, and the token, to somebody who was never named. The environment's proxy
+        // A redirect would send payments, and the key, to somebody who was never named. The environment's proxy
         // settings are left alone, as all of the environment is.
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
         Ok(Self {
@@ -88,8 +93,9 @@ impl RemoteFacilitator {
         })
     }
 
-    /// Sends `Authorization: Bearer …` with every request. The token is never logged or shown.
-    pub fn bearer_token(mut self, token: &str) -> Result<Self, RemoteError> {
+    /// Sends `Authorization: Bearer …` with every request, for facilitators that know their callers by a key. It goes to
+    /// this origin alone, over https or to this machine itself, and is never logged or shown.
+    pub fn bearer_key(mut self, key: &Zeroizing<String>) -> Result<Self, RemoteError> {
         let stays_here = match self.base.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -97,9 +103,13 @@ impl RemoteFacilitator {
             None => false,
         };
         if self.base.scheme() != "https" && !stays_here {
-            return Err(RemoteError::TokenInTheClear);
+            return Err(RemoteError::KeyInTheClear);
         }
-        let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| RemoteError::Token)?;
+        if key.trim().is_empty() {
+            return Err(RemoteError::NoKey);
+        }
+        let bearer = Zeroizing::new(["Bearer ", key.as_str()].concat());
+        let mut value = HeaderValue::from_str(&bearer).map_err(|_| RemoteError::Key)?;
         value.set_sensitive(true);
         self.authorization = Some(value);
         Ok(self)
@@ -119,21 +129,31 @@ impl RemoteFacilitator {
         self
     }
 
-    async fn send(&self, method: Method, endpoint: &str, body: Option<String>) -> Result<Answer, reqwest::Error> {
+    fn to(&self, method: Method, endpoint: &str) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{endpoint}", self.base.path().trim_end_matches('/')));
-        let mut request = self.client.request(method, url).timeout(self.timeout);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
+        let request = self.client.request(method, url).timeout(self.timeout);
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
         }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+    }
+
+    /// Sends a payment. The same request is the same bytes each time, as a settlement that is asked for again must be.
+    async fn post(&self, endpoint: &str, body: String, trace: Option<TraceParent>) -> Result<Answer, reqwest::Error> {
+        let mut request = self.to(Method::POST, endpoint).header(CONTENT_TYPE, "application/json").body(body);
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.to_string());
         }
         Answer::read(request.send().await?).await
     }
 
+    async fn ask_supported(&self) -> Result<Answer, reqwest::Error> {
+        Answer::read(self.to(Method::GET, "supported").send().await?).await
+    }
+
     async fn supported_once(&self) -> Result<SupportedResponse, Failure> {
-        let answer = match self.send(Method::GET, "supported", None).await {
+        let answer = match self.ask_supported().await {
             Ok(answer) => answer,
             Err(error) => return Err(Failure::busy(FacilitatorError::Unavailable(Box::new(error)), None)),
         };
@@ -175,7 +195,7 @@ impl Facilitator for RemoteFacilitator {
     fn verify<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>> {
         Box::pin(async move {
             let body = written(request)?;
-            let answer = self.send(Method::POST, "verify", Some(body)).await;
+            let answer = self.post("verify", body, request.trace).await;
             let answer = answer.map_err(|error| FacilitatorError::Unavailable(Box::new(error)))?;
             // Facilitators refuse with 4xx and answer with 5xx; what counts is whether the body says `isValid`.
             let verdict = answer.protocol().map_err(|message| {
@@ -192,13 +212,19 @@ impl Facilitator for RemoteFacilitator {
     fn settle<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
         Box::pin(async move {
             let body = written(request)?;
-            let answer = match self.send(Method::POST, "settle", Some(body)).await {
+            let answer = match self.post("settle", body, request.trace).await {
                 Ok(answer) => answer,
                 Err(error) if error.is_connect() => return Err(FacilitatorError::Unavailable(Box::new(error))),
                 Err(error) => return Err(FacilitatorError::Indeterminate(Box::new(error))),
             };
-            let settlement =
-                answer.protocol().map_err(|message| FacilitatorError::Indeterminate(format!("/settle: {message}").into()))?;
+            let settlement = answer.protocol().map_err(|message| {
+                let described = format!("/settle: {message}").into();
+                if answer.is_turned_away() {
+                    FacilitatorError::Unavailable(described)
+                } else {
+                    FacilitatorError::Indeterminate(described)
+                }
+            })?;
             answer.judge_settlement(settlement)
         })
     }
@@ -238,6 +264,8 @@ struct Answer {
     status: StatusCode,
     location: Option<String>,
     retry_after: Option<Duration>,
+    /// Whether it says when to come back, in whatever form.
+    names_a_time: bool,
     /// `None` if it was longer than [`MAX_ANSWER_BYTES`].
     body: Option<Bytes>,
 }
@@ -248,15 +276,16 @@ impl Answer {
         let location = text(LOCATION).map(|location| location.chars().take(MAX_SHOWN_CHARACTERS).collect());
         // The other form, an HTTP date, needs a clock; without it the usual pause is as good.
         let retry_after = text(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
+        let names_a_time = response.headers().contains_key(RETRY_AFTER);
         let status = response.status();
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await? {
             if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
-                return Ok(Self { status, location, retry_after, body: None });
+                return Ok(Self { status, location, retry_after, names_a_time, body: None });
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Self { status, location, retry_after, body: Some(body.freeze()) })
+        Ok(Self { status, location, retry_after, names_a_time, body: Some(body.freeze()) })
     }
 
     /// The protocol's message in the body, whatever the status, unless it points elsewhere.
@@ -282,15 +311,16 @@ impl Answer {
         Ok(VerifyResponse { invalid_reason, invalid_message, extra: None, extensions: None, ..verdict })
     }
 
-    /// The settlement, unless it is that there is none. With 503 nothing was done, as that status says; after any other
-    /// trouble of the facilitator's own a transaction may be on its way.
+    /// The settlement, unless it is that there is none. With 503 nothing was done, as that status says, and to a caller who
+    /// is turned away neither; after any other trouble of the facilitator's own a transaction may be on its way.
     fn judge_settlement(&self, settlement: SettleResponse) -> Result<SettleResponse, FacilitatorError> {
         let gave_up = self.is_busy() && settlement.error_reason == Some(Reason::UnexpectedSettleError);
         if gave_up && !settlement.success && settlement.transaction.is_empty() {
             let described = self.describe().into();
-            return Err(match self.status {
-                StatusCode::SERVICE_UNAVAILABLE => FacilitatorError::Unavailable(described),
-                _ => FacilitatorError::Indeterminate(described),
+            return Err(if self.status == StatusCode::SERVICE_UNAVAILABLE || self.is_turned_away() {
+                FacilitatorError::Unavailable(described)
+            } else {
+                FacilitatorError::Indeterminate(described)
             });
         }
         if settlement.transaction.len() > MAX_TRANSACTION_BYTES {
@@ -308,6 +338,11 @@ impl Answer {
     /// Whether the answer is too long to be passed on whole.
     fn is_long(&self) -> bool {
         self.body.as_ref().is_some_and(|body| body.len() > MAX_TOLD_BYTES)
+    }
+
+    /// Whether the request was one too many, and was told when to come back: it was not worked on.
+    fn is_turned_away(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS && self.names_a_time
     }
 
     /// Whether the same request may get an answer later.

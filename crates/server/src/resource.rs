@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use farthing_core::books::Fingerprint;
+use farthing_core::trace::TraceParent;
 
 /// What the gate must know of one request, whatever its transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct RequestFacts {
     pub resource_url: String,
     /// What the payment is bound to, so that it buys this request and no other.
     pub fingerprint: Fingerprint,
+    /// The caller's span, if it has a trace.
+    pub trace: Option<TraceParent>,
 }
 
 impl RequestFacts {
@@ -21,7 +24,13 @@ impl RequestFacts {
     pub fn http(method: &str, resource_url: String) -> Self {
         let (authority, target) = locate(&resource_url);
         let fingerprint = Fingerprint(format!("{method} {}{target}", authority.to_ascii_lowercase()));
-        Self { resource_url, fingerprint }
+        Self { resource_url, fingerprint, trace: None }
+    }
+
+    /// The same facts of a request that belongs to a trace.
+    #[must_use]
+    pub fn in_trace(self, trace: Option<TraceParent>) -> Self {
+        Self { trace, ..self }
     }
 }
 

@@ -1,10 +1,14 @@
 //! Moves the money of one admitted request and decides whether its answer may go.
 //!
+//! The book says that the payment may be charged before the facilitator is asked to: whoever finds that entry after a
+//! crash must not take the payment for free.
+//!
 //! An unknown outcome is never turned into failure: the money may have moved, so the payment stays bound to its request
 //! and may be presented for it again.
 
 use std::sync::Arc;
 
+use farthing_core::books::BookError;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
@@ -49,12 +53,16 @@ impl Settled {
 
 /// Settles, and writes into the book what became of it.
 pub(crate) async fn run(facilitator: Arc<dyn Facilitator>, admitted: Admitted) -> Settled {
-    let Admitted { mut claim, order } = admitted;
+    let Admitted { mut claim, order, .. } = admitted;
     let Order { request, paid, .. } = *order;
     let was_unknown = claim.is_resumed();
-    claim.settling();
     let network = Some(paid.network.clone());
     let key = claim.key();
+    if let Err(error) = claim.settling().await {
+        log_unrecorded(key, &error);
+        claim.give_back().await;
+        return Settled::NotSent(not_sent(network));
+    }
     match ask(&*facilitator, &request, key).await {
         Ok(response) if response.success => match contradiction(&response, &paid) {
             None => {
@@ -143,6 +151,11 @@ fn contradiction(response: &SettleResponse, paid: &Paid) -> Option<&'static str>
 fn log(key: PaymentKey, error: &FacilitatorError, what: &str) {
     let cause = error as &dyn std::error::Error;
     tracing::warn!(payment_key = %key, cause, "{what}");
+}
+
+fn log_unrecorded(key: PaymentKey, error: &BookError) {
+    let cause = error as &dyn std::error::Error;
+    tracing::error!(payment_key = %key, cause, "a settlement could not be recorded and was not asked for; its answer was withheld");
 }
 
 fn pending(network: Option<Network>, transaction: String) -> SettleResponse {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::extract::OriginalUri;
 use farthing_core::header;
 use farthing_core::reason::{Reason, Refusal};
+use farthing_core::trace::{TRACEPARENT, TraceParent};
 use farthing_core::wire::PaymentPayload;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -71,6 +72,13 @@ pub(super) fn payment_of(headers: &HeaderMap) -> Result<Option<PaymentPayload>, 
     header::decode_payment(value.as_bytes()).map(Some)
 }
 
+/// The trace that a request belongs to; one that cannot be read, or several, are none.
+pub(super) fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    value.to_str().ok()?.parse().ok()
+}
+
 /// Whether a browser asks if it may send a request, rather than sending it.
 pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
@@ -122,6 +130,20 @@ mod tests {
             assert_eq!(url("/", &[bad], None), Err(BAD_HOST), "{bad}");
         }
         assert_eq!(url("/", &["a", "a"], None), Err(BAD_HOST));
+    }
+
+    #[test]
+    fn one_readable_traceparent_names_the_trace() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(TRACEPARENT, value.parse().unwrap());
+            }
+            trace_of(&headers)
+        };
+        assert_eq!(trace(&[parent]), parent.parse().ok());
+        assert!(trace(&[]).is_none() && trace(&["00-0-0-01"]).is_none() && trace(&[parent, parent]).is_none());
     }
 
     #[test]

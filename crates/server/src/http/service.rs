@@ -10,12 +10,13 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Either;
 use tower_service::Service;
+use tracing::Instrument;
 
 use super::answer::problem;
 use super::body::{Held, PaymentBody};
 use super::future::PaymentFuture;
 use super::headers::{self, PAYER_ALONE};
-use super::request::is_preflight;
+use super::request::{is_preflight, trace_of};
 use super::toll::Toll;
 use super::work::{self, Work};
 use crate::resource::RequestFacts;
@@ -84,14 +85,15 @@ where
     B::Error: Into<Source>,
 {
     let gate = toll.server.gate();
-    let facts = RequestFacts::http(request.method().as_str(), url);
+    let facts = RequestFacts::http(request.method().as_str(), url).in_trace(trace_of(request.headers()));
     let admitted = match toll.admit(payment, &facts).await {
         Ok(admitted) => admitted,
         Err(answer) => return Ok(whole(answer)),
     };
     headers::strip(request.headers_mut());
     request.extensions_mut().insert(admitted.paid().clone());
-    match work::run(inner, request, toll.server.max_held_body_bytes()).await {
+    let work = work::run(inner, request, toll.server.max_held_body_bytes()).instrument(admitted.span.clone());
+    match work.await {
         Work::Done(answer) => {
             let version = admitted.version();
             let settled = gate.settle(admitted).await;

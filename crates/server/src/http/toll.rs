@@ -11,6 +11,7 @@ use super::body::Held;
 use super::headers::{self, PAYER_ALONE};
 use super::last::LastAnswer;
 use super::request::{payment_of, url_of};
+use crate::count::Outcome;
 use crate::gate::{Admission, Admitted, Denied};
 use crate::resource::RequestFacts;
 use crate::route::Route;
@@ -31,13 +32,23 @@ impl Toll {
     /// The resource's URL and the payment for it, or the answer to a request without one.
     #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
     pub(super) fn read<Q>(&self, request: &Request<Q>) -> Result<(String, PaymentPayload), Response<Bytes>> {
-        let url = url_of(request, self.server.public_url()).map_err(|bad| problem(bad.status, bad.error, bad.message))?;
+        let bad_request = |status, error, message| {
+            Outcome::Refused.count();
+            problem(status, error, message)
+        };
+        let url = url_of(request, self.server.public_url()).map_err(|bad| bad_request(bad.status, bad.error, bad.message))?;
         match payment_of(request.headers()) {
             Ok(Some(payment)) => Ok((url, payment)),
-            Ok(None) => Err(self.unpaid.of(&url, || first_challenge(&self.route, &url))),
+            Ok(None) => {
+                Outcome::Required.count();
+                Err(self.unpaid.of(&url, || first_challenge(&self.route, &url)))
+            }
             // The request is well formed and speaks of something that is not known here: it may choose again.
-            Err(refusal) if refusal.reason != Reason::InvalidPayload => Err(challenge(&self.route, &url, &refusal)),
-            Err(refusal) => Err(problem(StatusCode::BAD_REQUEST, refusal.reason.as_str(), &refusal.message)),
+            Err(refusal) if refusal.reason != Reason::InvalidPayload => {
+                Outcome::Refused.count();
+                Err(challenge(&self.route, &url, &refusal))
+            }
+            Err(refusal) => Err(bad_request(StatusCode::BAD_REQUEST, refusal.reason.as_str(), &refusal.message)),
         }
     }
 

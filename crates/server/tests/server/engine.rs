@@ -29,7 +29,7 @@ async fn admit_work_settle() {
     assert!(matches!(gate.settle(admitted).await, Settled::Charged(_)));
     let used = gate.admit(&route, Some(read(&terms, "1")), &facts()).await;
     assert!(matches!(used, Admission::Required(Some(_))));
-    assert_eq!(shop.written(), ["served"]);
+    assert_eq!(shop.written(), ["settling", "served"]);
 }
 
 #[tokio::test]

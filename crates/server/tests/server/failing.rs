@@ -81,7 +81,7 @@ async fn an_answer_too_large_to_hold_is_free() {
     let app = priced(&shop, || "eleven char".into_response());
     let answer = buy(&app, "/report", "2").await;
     assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::INTERNAL_SERVER_ERROR, &"body_too_large".into()));
-    assert_eq!((shop.facilitator.calls(), shop.written()), ((2, 1), vec!["served", "cancelled"]));
+    assert_eq!((shop.facilitator.calls(), shop.written()), ((2, 1), vec!["settling", "served", "cancelled"]));
 }
 
 #[tokio::test]
@@ -121,6 +121,7 @@ async fn a_client_that_leaves_while_its_payment_settles_stops_nothing() {
     request.abort();
     assert!(request.await.unwrap_err().is_cancelled());
     shop.facilitator.may_settle.add_permits(1);
+    assert_eq!(shop.book.recv().await, Some("settling"));
     assert_eq!(shop.book.recv().await, Some("served"));
     let answer = send(&app, with_payment("/report", &paid)).await;
     assert_eq!(answer.terms()["error"], "payment_already_used");

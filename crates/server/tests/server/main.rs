@@ -4,8 +4,11 @@
 mod bad_input;
 mod engine;
 mod failing;
+mod observing;
 mod paying;
+mod pending;
 mod remote;
+mod replicas;
 mod settling;
 mod startup;
 mod support;

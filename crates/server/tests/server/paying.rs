@@ -31,7 +31,7 @@ async fn a_paid_request_is_served_after_the_money_moved() {
     assert!(answer.header("access-control-expose-headers").contains("PAYMENT-RESPONSE"));
     assert_eq!(answer.header("content-length"), "10");
     assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)));
-    assert_eq!(shop.written(), ["served"]);
+    assert_eq!(shop.written(), ["settling", "served"]);
 }
 
 #[tokio::test]

@@ -8,41 +8,61 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::reason::Reason;
 use farthing_core::wire::{PaymentRequest, Version};
 use farthing_server::{RemoteError, RemoteFacilitator};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 use crate::support::{PAY_TO, PAYER, Shop, payment};
 
-/// What the facilitator was sent: method, path, authorization, body.
-type Seen = Arc<Mutex<Vec<(String, String, String, Value)>>>;
+/// What the facilitator was sent.
+pub struct Sent {
+    pub method: String,
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
 
-struct Peer {
-    url: String,
-    seen: Seen,
+impl Sent {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+pub struct Peer {
+    pub url: String,
+    pub seen: Arc<Mutex<Vec<Sent>>>,
 }
 
 /// A facilitator on loopback that answers what the function says for the n-th request.
-async fn peer(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Peer {
-    let seen = Seen::default();
+pub async fn peer(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Peer {
+    let seen = Arc::<Mutex<Vec<Sent>>>::default();
     let (count, log) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&seen));
     let handler = move |request: Request| async move {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let authorization = parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
-        let body = serde_json::from_slice(&body).unwrap_or_default();
-        log.lock().unwrap().push((parts.method.to_string(), parts.uri.path().to_owned(), authorization, body));
+        let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
+        log.lock().unwrap().push(Sent { method, path, headers: parts.headers, body });
         answer(count.fetch_add(1, Ordering::SeqCst))
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, Router::new().fallback(handler)).into_future());
     Peer { url, seen }
+}
+
+fn key(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.to_owned())
 }
 
 fn client(peer: &Peer) -> RemoteFacilitator {
@@ -58,11 +78,11 @@ async fn request() -> PaymentRequest {
     PaymentRequest::read(request.to_string().as_bytes()).unwrap()
 }
 
-fn kinds() -> Value {
+pub fn kinds() -> Value {
     json!({"kinds": [{"x402Version": 2, "scheme": "exact", "network": "eip155:84532"}], "extensions": [], "signers": {}})
 }
 
-fn settled() -> Value {
+pub fn settled() -> Value {
     json!({"success": true, "transaction": "0x1", "network": "eip155:84532", "payer": PAYER})
 }
 
@@ -77,18 +97,18 @@ async fn the_three_endpoints_are_asked_below_the_given_path() {
         axum::Json(answers[at].clone()).into_response()
     };
     let peer = peer(answers).await;
-    let remote = RemoteFacilitator::new(&format!("{}/x402/", peer.url)).unwrap().bearer_token("sesame").unwrap();
+    let remote = RemoteFacilitator::new(&format!("{}/x402/", peer.url)).unwrap().bearer_key(&key("sesame")).unwrap();
     let request = request().await;
     assert_eq!(remote.supported().await.unwrap().kinds.len(), 1);
     assert!(remote.verify(&request).await.unwrap().is_valid);
     assert!(remote.settle(&request).await.unwrap().success);
     let seen = peer.seen.lock().unwrap();
-    let calls: Vec<_> = seen.iter().map(|(method, path, token, _)| (&**method, &**path, &**token)).collect();
+    let calls: Vec<_> = seen.iter().map(|sent| (&*sent.method, &*sent.path, sent.header("authorization"))).collect();
     let token = "Bearer sesame";
     assert_eq!(calls, [("GET", "/x402/supported", token), ("POST", "/x402/verify", token), ("POST", "/x402/settle", token)]);
-    assert_eq!(seen[1].3["x402Version"], 2);
-    assert_eq!(seen[1].3["paymentRequirements"]["payTo"], PAY_TO);
-    assert_eq!(seen[1].3, seen[2].3);
+    assert_eq!(seen[1].json()["x402Version"], 2);
+    assert_eq!(seen[1].json()["paymentRequirements"]["payTo"], PAY_TO);
+    assert_eq!(seen[1].body, seen[2].body);
     let shown = format!("{remote:?}");
     assert!(!shown.contains("sesame"), "{shown}");
 }
@@ -176,6 +196,28 @@ async fn a_facilitator_that_gave_up_has_refused_nothing() {
 }
 
 #[tokio::test]
+async fn a_caller_who_is_turned_away_until_later_has_had_nothing_settled() {
+    let request = request().await;
+    let gave_up = json!({"success": false, "errorReason": "unexpected_settle_error", "transaction": "", "network": ""});
+    for body in ["too many requests".to_owned(), String::new(), gave_up.to_string()] {
+        for retry_after in ["1", "Fri, 20 Nov 2026 12:00:00 GMT"] {
+            let body = body.clone();
+            let answer = move |_| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", retry_after)], body.clone()).into_response();
+            let remote = client(&peer(answer).await);
+            assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Unavailable(_))), "{retry_after}");
+            assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Unavailable(_))), "{retry_after}");
+        }
+    }
+    // Whoever does not say when to come back may have been at work.
+    let remote = client(&peer(|_| (StatusCode::TOO_MANY_REQUESTS, "too many requests").into_response()).await);
+    assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Indeterminate(_))));
+    // And a transaction is a transaction.
+    let pending = json!({"success": false, "errorReason": "settlement_pending", "transaction": "0x2", "network": ""});
+    let answer = move |_| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")], pending.to_string()).into_response();
+    assert_eq!(client(&peer(answer).await).settle(&request).await.unwrap().transaction, "0x2");
+}
+
+#[tokio::test]
 async fn a_long_answer_is_cut_to_what_decides() {
     let long = "é".repeat(100_000);
     let invalid = json!({"isValid": false, "invalidReason": long, "invalidMessage": long, "extra": {"a": long}});
@@ -227,7 +269,7 @@ async fn what_is_no_protocol_answer_is_never_taken_for_one() {
 #[tokio::test]
 async fn an_answer_without_end_is_not_read_to_its_end() {
     let endless = |_| {
-        let chunk = || Ok::<_, std::convert::Infallible>(bytes::Bytes::from(vec![b' '; 65_536]));
+        let chunk = || Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; 65_536]));
         Body::from_stream(futures_util::stream::repeat_with(chunk)).into_response()
     };
     let remote = client(&peer(endless).await);
@@ -239,9 +281,8 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn silence_at_settlement_is_unknown_and_silence_before_it_is_not() {
-    let silent = |_| {
-        Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::convert::Infallible>>()).into_response()
-    };
+    let silent =
+        |_| Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>()).into_response();
     let remote = client(&peer(silent).await).timeout(Duration::from_millis(50));
     let request = request().await;
     assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Unavailable(_))));
@@ -268,8 +309,13 @@ fn an_address_that_leaks_or_misleads_is_refused() {
         assert!(matches!(error, RemoteError::Url(_)), "{bad}");
         assert!(!error.to_string().contains("secret"));
     }
-    let token = |url: &str, token: &str| RemoteFacilitator::new(url).unwrap().bearer_token(token);
-    assert!(matches!(token("http://a.example", "sesame"), Err(RemoteError::TokenInTheClear)));
-    assert!(matches!(token("https://a.example", "se\nsame"), Err(RemoteError::Token)));
-    assert!(token("http://localhost:4021", "sesame").is_ok() && token("http://127.0.0.1:4021", "sesame").is_ok());
+    let with_key = |url: &str, text: &str| RemoteFacilitator::new(url).unwrap().bearer_key(&key(text));
+    for exposed in ["http://a.example", "http://localhost.example.com", "http://10.0.0.1", "http://[::2]"] {
+        assert!(matches!(with_key(exposed, "sesame"), Err(RemoteError::KeyInTheClear)), "{exposed}");
+    }
+    assert!(matches!(with_key("https://a.example", "se\nsame"), Err(RemoteError::Key)));
+    assert!(matches!(with_key("https://a.example", " "), Err(RemoteError::NoKey)));
+    for sheltered in ["https://a.example", "http://localhost:4021", "http://127.0.0.1:4021", "http://[::1]:4021"] {
+        assert!(with_key(sheltered, "sesame").is_ok(), "{sheltered}");
+    }
 }

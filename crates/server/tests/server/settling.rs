@@ -25,7 +25,7 @@ async fn a_refused_settlement_is_402_with_its_reason_and_without_the_answer() {
     assert_eq!(answer.terms()["error"], "invalid_exact_evm_transaction_failed");
     assert_eq!(answer.settlement().error_reason, Some(Reason::InvalidExactEvmTransactionFailed));
     assert_eq!(answer.settlement().network, Some(NETWORK.parse().unwrap()));
-    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (1, (1, 1), vec!["cancelled"]));
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (1, (1, 1), vec!["settling", "cancelled"]));
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_pending_settlement_is_asked_for_once_more_with_the_same_payment() {
     shop.facilitator.will_settle(Ok(refused(Reason::SettlementPending, "0xabc")));
     let answer = buy(&shop.app(), "/report", "1").await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
-    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (1, (1, 2), vec!["served"]));
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (1, (1, 2), vec!["settling", "served"]));
     let asked = shop.facilitator.settled.lock().unwrap();
     assert_eq!(serde_json::to_string(&asked[0]).unwrap(), serde_json::to_string(&asked[1]).unwrap());
 }
@@ -65,7 +65,7 @@ async fn a_settlement_that_stays_pending_is_resumed_by_the_same_request_without_
     assert_withheld(&answer);
     assert_eq!(answer.settlement().error_reason, Some(Reason::SettlementPending));
     assert_eq!(answer.settlement().transaction, "0xabc");
-    assert_eq!((shop.facilitator.calls(), shop.written()), ((1, 2), vec!["unsettled"]));
+    assert_eq!((shop.facilitator.calls(), shop.written()), ((1, 2), vec!["settling", "unsettled"]));
 
     let mut elsewhere = paid.clone();
     elsewhere.as_object_mut().unwrap().remove("resource");
@@ -74,7 +74,7 @@ async fn a_settlement_that_stays_pending_is_resumed_by_the_same_request_without_
 
     let answer = send(&app, with_payment("/report", &paid)).await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
-    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (2, (1, 3), vec!["served"]));
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (2, (1, 3), vec!["settling", "served"]));
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn another_payment_with_the_same_nonce_does_not_take_up_a_pending_settleme
     shop.facilitator.will_settle(Err(FacilitatorError::Indeterminate("timed out".into())));
     let paid = payment(&fetch(&app, "/report").await.terms(), "1");
     assert_eq!(send(&app, with_payment("/report", &paid)).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!((shop.runs(), shop.written()), (1, vec!["unsettled"]));
+    assert_eq!((shop.runs(), shop.written()), (1, vec!["settling", "unsettled"]));
     let mut forged = paid.clone();
     forged["payload"]["signature"] = json!("of somebody else");
     let answer = send(&app, with_payment("/report", &forged)).await;
@@ -105,7 +105,7 @@ async fn a_settlement_without_an_answer_may_have_happened() {
     // Even a facilitator that cannot be reached now does not undo what may have been sent before.
     shop.facilitator.will_settle(Err(FacilitatorError::Unavailable("down".into())));
     assert_eq!(buy(&app, "/report", "1").await.settlement().error_reason, Some(Reason::SettlementPending));
-    assert_eq!(shop.written(), ["unsettled", "unsettled"]);
+    assert_eq!(shop.written(), ["settling", "unsettled", "settling", "unsettled"]);
     assert_eq!(buy(&app, "/report", "1").await.status, StatusCode::OK);
     assert_eq!(shop.facilitator.calls(), (1, 3));
 }
@@ -118,7 +118,7 @@ async fn a_resumed_payment_is_not_set_free_by_a_handler_that_fails() {
     let failing = axum::routing::get(|| async { StatusCode::INTERNAL_SERVER_ERROR });
     let failing = axum::Router::new().route("/report", failing.layer(shop.server.price("$0.01").unwrap()));
     assert_eq!(buy(&failing, "/report", "1").await.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(shop.written(), ["unsettled", "unsettled"]);
+    assert_eq!(shop.written(), ["settling", "unsettled", "unsettled"]);
     assert_eq!(buy(&shop.app(), "/report", "1").await.status, StatusCode::OK);
 }
 
@@ -131,7 +131,7 @@ async fn a_settlement_that_was_never_sent_leaves_the_payment_as_it_was() {
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "5"));
     assert_withheld(&answer);
     assert_eq!(answer.settlement().error_reason, Some(Reason::UnexpectedSettleError));
-    assert_eq!(shop.written(), ["cancelled"]);
+    assert_eq!(shop.written(), ["settling", "cancelled"]);
     assert_eq!(buy(&app, "/report", "1").await.status, StatusCode::OK);
     assert_eq!(shop.facilitator.calls(), (2, 2));
 }
@@ -152,7 +152,7 @@ async fn a_settlement_that_contradicts_the_payment_is_not_believed() {
         let answer = buy(&shop.app(), "/report", "1").await;
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{lie:?}");
         assert_withheld(&answer);
-        assert_eq!(shop.written(), ["unsettled"], "{lie:?}");
+        assert_eq!(shop.written(), ["settling", "unsettled"], "{lie:?}");
     }
     let truths = [
         SettleResponse { payer: None, ..honest.clone() },
@@ -175,5 +175,5 @@ async fn a_settlement_that_makes_no_sense_is_unknown() {
     let answer = buy(&shop.app(), "/report", "1").await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert_withheld(&answer);
-    assert_eq!(shop.written(), ["unsettled"]);
+    assert_eq!(shop.written(), ["settling", "unsettled"]);
 }

@@ -192,19 +192,22 @@ pub fn refused(reason: Reason, transaction: &str) -> SettleResponse {
 
 /// A book that tells what has been written into it, once it has been.
 pub struct WatchedBook {
-    inner: MemoryDeliveries,
+    pub inner: MemoryDeliveries,
+    pub breaks_before_settling: bool,
     entries: mpsc::UnboundedSender<&'static str>,
 }
 
 impl WatchedBook {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
         let (entries, reader) = mpsc::unbounded_channel();
-        (Self { inner: MemoryDeliveries::default(), entries }, reader)
+        (Self { inner: MemoryDeliveries::default(), breaks_before_settling: false, entries }, reader)
     }
 
     async fn write(&self, entry: &'static str, write: BoxFuture<'_, Result<(), BookError>>) -> Result<(), BookError> {
         let written = write.await;
-        self.entries.send(entry).ok();
+        if written.is_ok() {
+            self.entries.send(entry).ok();
+        }
         written
     }
 }
@@ -212,6 +215,13 @@ impl WatchedBook {
 impl Deliveries for WatchedBook {
     fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<DeliveryClaim, BookError>> {
         self.inner.claim(key, request)
+    }
+
+    fn settling(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
+        if self.breaks_before_settling {
+            return Box::pin(std::future::ready(Err(BookError("no space left".into()))));
+        }
+        Box::pin(self.write("settling", self.inner.settling(key)))
     }
 
     fn served<'a>(&'a self, key: PaymentKey, transaction: &'a TransactionId) -> BoxFuture<'a, Result<(), BookError>> {

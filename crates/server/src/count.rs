@@ -1,0 +1,51 @@
+//! What is counted, by the names that an operator's recorder shows; without a recorder, nothing.
+
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+
+use crate::settle::Settled;
+
+/// How a request to a priced route ended: the label `outcome` of `farthing_requests_total`.
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome {
+    /// It brought no payment and was told the terms.
+    Required,
+    /// It was paid for and answered.
+    Paid,
+    /// Its payment cannot be read, does not fit, was refused, or will not settle.
+    Refused,
+    /// The work failed or the client left; nobody pays.
+    FailedFree,
+    /// The settlement is not known; the answer was withheld.
+    Pending,
+    /// The payment may be good, and could not be taken now.
+    Denied,
+}
+
+impl Outcome {
+    pub(crate) fn count(self) {
+        // Keys of literals alone are made at compile time, and most requests are counted as `required`.
+        let counter = match self {
+            Self::Required => counter!("farthing_requests_total", "outcome" => "required"),
+            Self::Paid => counter!("farthing_requests_total", "outcome" => "paid"),
+            Self::Refused => counter!("farthing_requests_total", "outcome" => "refused"),
+            Self::FailedFree => counter!("farthing_requests_total", "outcome" => "failed_free"),
+            Self::Pending => counter!("farthing_requests_total", "outcome" => "pending"),
+            Self::Denied => counter!("farthing_requests_total", "outcome" => "denied"),
+        };
+        counter.increment(1);
+    }
+}
+
+/// Counts a request that came as far as its settlement, and how long its answer was held for that.
+pub(crate) fn settled(settled: &Settled, waited: Duration) {
+    histogram!("farthing_settle_wait_seconds").record(waited);
+    let outcome = match settled {
+        Settled::Charged(_) => Outcome::Paid,
+        Settled::Refused(_) => Outcome::Refused,
+        Settled::NotSent(_) => Outcome::Denied,
+        Settled::Pending(_) | Settled::Untrusted(_) => Outcome::Pending,
+    };
+    outcome.count();
+}
