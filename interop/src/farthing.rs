@@ -21,8 +21,8 @@ use crate::purchase::{PRICE, Service};
 /// A facilitator over HTTP on a free port, with [`FACILITATOR_KEY`], serving `exact` on [`NETWORK`] for versions 1 and 2.
 pub async fn facilitator(rpc_url: &str) -> Result<Service> {
     let config = ChainConfig::new(NETWORK.parse()?, RpcUrl::new(rpc_url));
-    let local = farthing::Facilitator::builder().chain(config, signer(FACILITATOR_KEY)?).build()?;
-    serve(farthing::facilitator::router(Arc::new(local))).await
+    let local = farthing::Facilitator::builder().chain(config, vec![signer(FACILITATOR_KEY)?]).start()?;
+    serve(farthing::facilitator::router(local)).await
 }
 
 /// An axum app on a free port that charges [`PRICE`] to [`PAYEE`] for `GET /report`, which answers as

@@ -1,5 +1,6 @@
 //! Development tasks. `cargo xtask help` lists them; `cargo xtask test` is all that CI runs.
 
+mod bench_peers;
 mod licences;
 mod matrix;
 mod peers;
@@ -20,7 +21,8 @@ const HELP: &str = "\
 Development tasks of Farthing: cargo xtask TASK
 
   test            everything that CI checks, in one run
-  bench [GROUP…]  build farthing and farthing-bench in release mode, and run the latter
+  bench [GROUP…]  build farthing, its peers and farthing-bench in release mode, and run the last
+  soak [CAMPAIGN…] build the long campaigns of proof/ in release mode and run them; `soak --help` lists them
   contracts       compile contracts/ into contracts/artifacts/
   peers           install the official SDKs and the other programs that the tests talk to
   help            this text
@@ -51,8 +53,17 @@ fn task() -> Result<ExitCode> {
         "bench" => {
             // The binary is measured as users build it, so it is built as they do.
             run(&mut workspace.cargo(&["build", "--release", "--package", "farthing-cli"]))?;
+            let peers = bench_peers::prepare(&workspace, rest)?;
             let mut bench = workspace.cargo(&["run", "--release", "--package", "farthing-bench", "--"]);
-            run(bench.args(rest))?;
+            run(bench.args(rest).envs(peers))?;
+        }
+        "soak" => {
+            // The campaigns start a process of their own to kill it, so all programs are built.
+            let proof = ["--release", "--package", "farthing-proof"];
+            let peers = peers::install(&workspace)?;
+            run(workspace.cargo(&["build", "--bins"]).args(proof))?;
+            let mut soak = workspace.cargo(&["run", "--bin", "farthing-soak"]);
+            run(soak.args(proof).arg("--").args(rest).env(peers::INDEX_VARIABLE, peers))?;
         }
         "contracts" => {
             tools::require()?;

@@ -12,6 +12,8 @@ const TOOLS: &[(&str, &[&str], &str)] = &[
     ("npm", &["--version"], "npm"),
     ("python3", &["-c", "import ensurepip, venv"], "python3-venv"),
     ("git", &["--version"], "git"),
+    // Debian keeps the server's programs out of the path.
+    ("sh", &["-c", "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb"], "postgresql"),
 ];
 
 /// Makes sure that the tools are here. Installs what is missing where that is possible without a question: as root, on
@@ -30,7 +32,7 @@ pub fn require() -> Result<()> {
     let packages = missing();
     if !packages.is_empty() {
         bail!(
-            "the tests need Node.js 20 with npm, Python 3.11 with venv, and git. Missing here: {}. \
+            "the tests need Node.js 20 with npm, Python 3.11 with venv, git, and PostgreSQL 13 or newer. Missing here: {}. \
              On Debian: apt-get install {}",
             packages.join(", "),
             packages.join(" "),

@@ -10,13 +10,18 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use farthing::core::network::Network as NetworkId;
 use farthing::core::wire::v1;
-use farthing::evm::config::{AssetConfig, ConfirmConfig, GasConfig};
+use farthing::evm::config::{AssetConfig, ConfirmConfig, GasConfig, RelayConfig};
+use farthing::facilitator::KeyDigest;
 use farthing::secret::{SecretError, SecretRef};
+use farthing::store::StoreUrl;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::logging::LogFormat;
+
+/// The book, unless another one is named: a file beside the configuration.
+const DEFAULT_STORE: &str = "sqlite:farthing.db";
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -34,6 +39,12 @@ pub struct Config {
     /// The `[[asset]]` tables: tokens besides the known ones.
     #[serde(default)]
     pub asset: Vec<AssetConfig>,
+    /// The `[[caller]]` tables: who may call. Everybody, if there is none.
+    #[serde(default)]
+    pub caller: Vec<Caller>,
+    /// The `[traces]` table.
+    #[serde(default)]
+    pub traces: Traces,
 }
 
 /// Where the facilitator listens.
@@ -45,6 +56,30 @@ pub struct Facilitator {
     pub listen: SocketAddr,
     /// Must be true to listen off loopback: whoever reaches a facilitator can spend its gas.
     pub public: bool,
+    /// Must be true, besides, to serve callers without a key off loopback.
+    pub anonymous: bool,
+    /// The book: `sqlite:PATH`, a `postgres://…` URL, or where that is kept. A relative path starts at the file's folder.
+    #[serde(deserialize_with = "parsed")]
+    pub store: StoreLocation,
+    /// Where `/metrics` is, if not on `listen`; off loopback it is nowhere unless it is named here.
+    #[serde(deserialize_with = "optional_socket_address")]
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// Where the book is. Never shown, since a URL may carry a password.
+pub enum StoreLocation {
+    /// The URL itself.
+    Given(Zeroizing<String>),
+    /// Where it is kept.
+    Kept(SecretRef),
+}
+
+/// Where traces go.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traces {
+    /// An OpenTelemetry collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318`; none, if unset.
+    pub otlp: Option<String>,
 }
 
 /// How it logs.
@@ -61,18 +96,41 @@ pub struct Log {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// The node.
-    #[serde(deserialize_with = "parsed")]
-    pub rpc: NodeUrl,
-    /// Where the key of the account that pays for gas is kept.
-    #[serde(deserialize_with = "parsed")]
-    pub signer: SecretRef,
+    /// The node, or several: the first that is well is asked.
+    #[serde(deserialize_with = "one_or_more")]
+    pub rpc: Vec<NodeUrl>,
+    /// Where the key of the account that pays for gas is kept, or of several: each sends by itself.
+    #[serde(deserialize_with = "one_or_more")]
+    pub signer: Vec<SecretRef>,
+    /// The tokens that are taken, by address; every known one, if there is none.
+    #[serde(default)]
+    pub assets: Vec<String>,
     /// How payments are confirmed.
     #[serde(default)]
     pub confirm: ConfirmConfig,
-    /// The most gas that a payment may cost.
+    /// The most gas that a payment may cost, and a day.
     #[serde(default)]
     pub gas: GasConfig,
+    /// How transactions are batched, replaced and limited.
+    #[serde(default)]
+    pub relay: RelayConfig,
+}
+
+/// Somebody who may call.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Caller {
+    /// The name under which it is counted, logged and booked.
+    pub name: String,
+    /// The SHA-256 digest of its key, which `farthing facilitator key` makes.
+    #[serde(deserialize_with = "parsed")]
+    pub key_sha256: KeyDigest,
+    /// The most `/verify` requests in a minute.
+    pub verifies_per_minute: Option<u32>,
+    /// The most `/settle` requests in a minute.
+    pub settles_per_minute: Option<u32>,
+    /// The most payments in a day.
+    pub settlements_per_day: Option<u32>,
 }
 
 /// A node's URL, or where it is kept. Never shown, since it may carry a key.
@@ -85,7 +143,13 @@ pub enum NodeUrl {
 
 impl Default for Facilitator {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 4021)), public: false }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4021)),
+            public: false,
+            anonymous: false,
+            store: StoreLocation::Given(Zeroizing::new(DEFAULT_STORE.to_owned())),
+            metrics_listen: None,
+        }
     }
 }
 
@@ -114,7 +178,44 @@ impl Config {
                  set public = true if you mean it, or listen on 127.0.0.1"
             );
         }
+        if !listen.ip().is_loopback() && config.caller.is_empty() && !config.facilitator.anonymous {
+            bail!(
+                "facilitator.listen is {listen}, and nobody needs a key; add a [[caller]] with name and key_sha256 \
+                 (`farthing facilitator key` makes one), or set anonymous = true if everybody may spend its gas"
+            );
+        }
         Ok(config)
+    }
+}
+
+impl StoreLocation {
+    /// The URL, with a relative path of SQLite taken from this folder.
+    pub fn resolve(&self, folder: &Path) -> anyhow::Result<StoreUrl> {
+        let text = match self {
+            Self::Given(url) => url.clone(),
+            Self::Kept(reference) => reference.resolve().context("facilitator.store")?,
+        };
+        let absolute = text.strip_prefix("sqlite:").map(|path| format!("sqlite:{}", folder.join(path).display()));
+        absolute.as_deref().unwrap_or(&text).parse().map_err(|error| anyhow!("facilitator.store: {error}"))
+    }
+}
+
+impl FromStr for StoreLocation {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Self::Given(Zeroizing::new(text.to_owned())));
+        }
+        text.parse()
+            .map(Self::Kept)
+            .map_err(|_| "expected a book, sqlite:PATH or postgres://…, or where its URL is kept, env:NAME or file:PATH")
+    }
+}
+
+impl fmt::Debug for StoreLocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("StoreLocation(…)")
     }
 }
 
@@ -175,6 +276,26 @@ fn parsed<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer
     Zeroizing::new(String::deserialize(deserializer)?).parse().map_err(D::Error::custom)
 }
 
+/// One text or a list of them.
+fn one_or_more<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "one text, or a list of texts")]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    let texts = match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) if texts.is_empty() => return Err(D::Error::custom("expected at least one")),
+        OneOrMore::More(texts) => texts,
+    };
+    texts.into_iter().map(|text| Zeroizing::new(text).parse().map_err(D::Error::custom)).collect()
+}
+
+fn optional_socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    socket_address(deserializer).map(Some)
+}
+
 fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| D::Error::custom("expected an IP address and a port, such as \"127.0.0.1:4021\""))
@@ -202,7 +323,7 @@ mod tests {
         let readme = include_str!("../../../README.md");
         let example = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let config = Config::parse(example).unwrap();
-        assert_eq!(config.network["eip155:84532"].signer, SecretRef::Env("FACILITATOR_KEY".to_owned()));
+        assert_eq!(config.network["eip155:84532"].signer, [SecretRef::Env("FACILITATOR_KEY".to_owned())]);
         assert_eq!(config.facilitator.listen.port(), 4021);
     }
 

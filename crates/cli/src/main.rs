@@ -1,13 +1,15 @@
-//! The `farthing` command: pay, inspect, facilitator, devnet, demo.
+//! The `farthing` command: pay, inspect, facilitator, ledger, devnet, demo.
 
 mod commands;
 mod config;
 mod exit;
 mod logging;
+mod metrics;
 mod open_files;
 mod serve;
 mod signals;
 mod terminal;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -15,7 +17,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::commands::{demo, devnet, facilitator, inspect, pay};
+use crate::commands::{demo, devnet, facilitator, inspect, ledger, pay};
 
 /// Charge and pay for anything over HTTP, in stablecoins (x402).
 #[derive(Parser)]
@@ -35,6 +37,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Verify and settle payments for servers
     Facilitator(facilitator::Arguments),
+    /// Show what a facilitator's book says, explain a payment, and compare all of it with the chain
+    Ledger(ledger::Arguments),
     /// Run an EVM inside the process, with USDC and funded accounts
     Devnet(devnet::Arguments),
 }
@@ -43,7 +47,7 @@ impl Command {
     /// One request needs one thread; what serves uses all cores.
     fn runtime(&self) -> anyhow::Result<Runtime> {
         let mut builder = match self {
-            Self::Pay(_) | Self::Inspect(_) => Builder::new_current_thread(),
+            Self::Pay(_) | Self::Inspect(_) | Self::Ledger(_) => Builder::new_current_thread(),
             Self::Demo(_) | Self::Facilitator(_) | Self::Devnet(_) => Builder::new_multi_thread(),
         };
         builder.enable_all().build().context("the runtime could not start")
@@ -55,6 +59,7 @@ impl Command {
             Self::Pay(arguments) => pay::run(arguments).await,
             Self::Inspect(arguments) => inspect::run(arguments).await,
             Self::Facilitator(arguments) => facilitator::run(arguments).await,
+            Self::Ledger(arguments) => ledger::run(arguments).await,
             Self::Devnet(arguments) => devnet::run(arguments).await,
         }
     }

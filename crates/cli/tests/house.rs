@@ -10,6 +10,7 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("farthing-core", &[]),
     ("farthing-evm", &["farthing-core"]),
+    ("farthing-store", &["farthing-core"]),
     ("farthing-client", &["farthing-core"]),
     ("farthing-server", &["farthing-core"]),
     ("farthing-facilitator", &["farthing-core"]),

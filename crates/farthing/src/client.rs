@@ -11,7 +11,7 @@ pub use farthing_client::*;
 
 use crate::chains::client::{Node, schemes};
 use crate::secret::{SecretError, SecretRef};
-use crate::system::SystemClock;
+use crate::system::{SystemClock, SystemEntropy};
 
 /// Builds a [`Client`] that knows every chain and asset of this release.
 #[must_use]
@@ -41,7 +41,12 @@ pub enum SetupError {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { inner: Client::builder().clock(Arc::new(SystemClock)), signer: None, nodes: Vec::new(), assets: Vec::new() }
+        Self {
+            inner: Client::builder().clock(Arc::new(SystemClock)).entropy(Arc::new(SystemEntropy)),
+            signer: None,
+            nodes: Vec::new(),
+            assets: Vec::new(),
+        }
     }
 
     /// Pays from the wallet whose key is kept there: `env:NAME` or `file:PATH`. Without a wallet the client inspects

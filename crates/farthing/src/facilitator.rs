@@ -1,24 +1,29 @@
-//! The facilitator with everything wired: every known chain, the machine's clock.
+//! The facilitator with everything wired: every known chain, the machine's clock, a durable book.
 
 use std::sync::Arc;
 
-use farthing_core::books::{MemorySettlements, Settlements};
-use farthing_core::network::NetworkError;
+use farthing_core::books::{MemorySettlements, Outbox, Settlements};
+use farthing_core::network::{Network, NetworkError};
 use farthing_evm::config::{AssetConfig, ChainConfig, ConfigError, RpcUrl};
 use farthing_evm::signer::{LocalSigner, Signer, SignerError};
+#[cfg(feature = "store")]
+use farthing_store::Store;
 
 pub use farthing_facilitator::*;
 
 use crate::chains::facilitator::schemes;
 use crate::secret::{SecretError, SecretRef};
+use crate::system::SystemClock;
 
 /// Builds a [`Local`] facilitator for the networks that it is given, and for no others.
 #[must_use]
 #[derive(Default)]
 pub struct Setup {
-    chains: Vec<(ChainConfig, Arc<dyn Signer>)>,
+    chains: Vec<(ChainConfig, Vec<Arc<dyn Signer>>)>,
     assets: Vec<AssetConfig>,
-    settlements: Option<Arc<dyn Settlements>>,
+    allowed: Vec<(Network, Vec<String>)>,
+    callers: Option<Callers>,
+    book: Option<(Arc<dyn Settlements>, Arc<dyn Outbox>)>,
 }
 
 /// Why no facilitator was built.
@@ -46,12 +51,13 @@ impl Setup {
     /// the default limits on gas and confirmation. [`Setup::chain`] sets others.
     pub fn network(self, network: &str, rpc_url: &str, signer: &str) -> Result<Self, SetupError> {
         let signer = LocalSigner::from_hex(signer.parse::<SecretRef>()?.resolve()?)?;
-        Ok(self.chain(ChainConfig::new(network.parse()?, RpcUrl::new(rpc_url)), Arc::new(signer)))
+        Ok(self.chain(ChainConfig::new(network.parse()?, RpcUrl::new(rpc_url)), vec![Arc::new(signer)]))
     }
 
-    /// Settles on a network, from this account.
-    pub fn chain(mut self, config: ChainConfig, signer: Arc<dyn Signer>) -> Self {
-        self.chains.push((config, signer));
+    /// Settles on a network, from these accounts. Each sends by itself, so that more of them settle more at once, and
+    /// replicas that share a store share them out.
+    pub fn chain(mut self, config: ChainConfig, signers: Vec<Arc<dyn Signer>>) -> Self {
+        self.chains.push((config, signers));
         self
     }
 
@@ -61,16 +67,50 @@ impl Setup {
         self
     }
 
-    /// The book of what was sent; in memory unless set, and then a crash forgets what was under way.
-    pub fn settlements(mut self, settlements: Arc<dyn Settlements>) -> Self {
-        self.settlements = Some(settlements);
+    /// Takes only these tokens on a network, by address; every known one unless set.
+    pub fn only(mut self, network: Network, addresses: Vec<String>) -> Self {
+        self.allowed.push((network, addresses));
         self
     }
 
-    /// The facilitator.
+    /// Serves only callers with a key, each within its quotas; everybody unless set.
+    pub fn callers(mut self, callers: Callers) -> Self {
+        self.callers = Some(callers);
+        self
+    }
+
+    /// Keeps the book of what was sent in this store. In memory unless set, and then a crash forgets what was under way.
+    #[cfg(feature = "store")]
+    pub fn store(self, store: &Store) -> Self {
+        self.book(store.settlements(), store.outbox())
+    }
+
+    /// Keeps the book of what was sent there; both sides must be of one book.
+    pub fn book(mut self, settlements: Arc<dyn Settlements>, outbox: Arc<dyn Outbox>) -> Self {
+        self.book = Some((settlements, outbox));
+        self
+    }
+
+    /// The facilitator. Nothing is sent, and nothing that was left under way is taken up, until [`Local::start`].
     pub fn build(self) -> Result<Local, SetupError> {
-        let schemes = schemes(self.chains, &self.assets)?;
-        let settlements = self.settlements.unwrap_or_else(|| Arc::new(MemorySettlements::default()));
-        Ok(Local::builder().schemes(schemes).settlements(settlements).build()?)
+        let (settlements, outbox) = self.book.unwrap_or_else(|| {
+            let book = MemorySettlements::default();
+            (Arc::new(book.clone()), Arc::new(book))
+        });
+        let mut builder = Local::builder()
+            .schemes(schemes(self.chains, &self.assets, &self.allowed, &outbox)?)
+            .settlements(settlements)
+            .clock(Arc::new(SystemClock));
+        if let Some(callers) = self.callers {
+            builder = builder.callers(callers);
+        }
+        Ok(builder.build()?)
+    }
+
+    /// [`Setup::build`] and [`Local::start`], inside a tokio runtime.
+    pub fn start(self) -> Result<Arc<Local>, SetupError> {
+        let local = Arc::new(self.build()?);
+        local.start();
+        Ok(local)
     }
 }

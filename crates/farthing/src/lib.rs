@@ -53,17 +53,15 @@
 //! A facilitator verifies and settles, on the networks it is given. A seller can have its own, without a hop.
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let stack = farthing_testkit::Stack::start().await?;
 //! # let (rpc_url, signer) = (&stack.devnet().rpc_url(), &stack.funded_wallet()?);
 //! let facilitator = farthing::Facilitator::builder()
 //!     .network("eip155:84532", rpc_url, signer)? // "https://node.example", "env:FACILITATOR_KEY"
-//!     .build()?;
+//!     .start()?;
 //! let toll = farthing::Server::builder()
-//!     .facilitator(Arc::new(facilitator))?
+//!     .facilitator(facilitator)?
 //!     .pay_to("eip155:84532", "0x209693Bc6afc0C5328bA36FaF03C514EF312287C")?
 //!     .build()
 //!     .await?;
@@ -91,6 +89,8 @@ pub mod system;
 
 pub use farthing_core as core;
 pub use farthing_evm as evm;
+#[cfg(feature = "store")]
+pub use farthing_store as store;
 
 /// Where paying begins: [`Client::builder`]. What it builds is a [`client::Client`].
 #[cfg(feature = "client")]

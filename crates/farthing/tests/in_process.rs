@@ -19,11 +19,10 @@ async fn a_server_settles_through_a_facilitator_in_its_own_process() {
     let local = farthing::Facilitator::builder()
         .chain(
             ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(devnet.rpc_url())),
-            Arc::new(LocalSigner::from_bytes(operator.secret.into()).unwrap()),
+            vec![Arc::new(LocalSigner::from_bytes(operator.secret.into()).unwrap())],
         )
-        .build()
+        .start()
         .unwrap();
-    let local = Arc::new(local);
     let versions: Vec<Version> = local.supported().await.unwrap().kinds.iter().map(|kind| kind.x402_version).collect();
     assert_eq!(versions, [Version::V2, Version::V1]);
 

@@ -4,6 +4,7 @@ pub mod demo;
 pub mod devnet;
 pub mod facilitator;
 pub mod inspect;
+pub mod ledger;
 pub mod pay;
 mod purse;
 mod refusal;

@@ -2,9 +2,16 @@
 
 use std::sync::Arc;
 
+use farthing_core::network::Network;
 use farthing_evm::asset::AssetTable;
 use farthing_evm::config::{AssetConfig, ConfigError};
 
 pub(super) fn table(own: &[AssetConfig]) -> Result<Arc<AssetTable>, ConfigError> {
-    own.iter().try_fold(AssetTable::known(), AssetTable::with).map(Arc::new)
+    narrowed(own, &[])
+}
+
+/// The same, with only the listed tokens on networks that have a list.
+pub(super) fn narrowed(own: &[AssetConfig], allowed: &[(Network, Vec<String>)]) -> Result<Arc<AssetTable>, ConfigError> {
+    let table = own.iter().try_fold(AssetTable::known(), AssetTable::with)?;
+    allowed.iter().try_fold(table, |table, (network, addresses)| table.only(network, addresses)).map(Arc::new)
 }

@@ -2,20 +2,26 @@
 
 use std::sync::Arc;
 
+use farthing_core::books::Outbox;
 use farthing_core::erased::FacilitatorSchemes;
+use farthing_core::network::Network;
 use farthing_evm::chain::Chain;
 use farthing_evm::config::{AssetConfig, ChainConfig, ConfigError};
 use farthing_evm::exact;
 use farthing_evm::signer::Signer;
 
-use super::assets::table;
+use super::assets::narrowed;
 use crate::system::SystemClock;
 
 /// Every scheme on these chains, and on no others.
 pub(crate) fn schemes(
-    chains: Vec<(ChainConfig, Arc<dyn Signer>)>,
+    chains: Vec<(ChainConfig, Vec<Arc<dyn Signer>>)>,
     assets: &[AssetConfig],
+    allowed: &[(Network, Vec<String>)],
+    outbox: &Arc<dyn Outbox>,
 ) -> Result<FacilitatorSchemes, ConfigError> {
-    let chains = chains.into_iter().map(|(config, signer)| Chain::connect(&config, signer)).collect::<Result<Vec<_>, _>>()?;
-    Ok(vec![Arc::new(exact::Facilitator::new(chains, table(assets)?, Arc::new(SystemClock)))])
+    let clock = Arc::new(SystemClock);
+    let connect = |(config, signers): (ChainConfig, _)| Chain::connect(&config, signers, outbox.clone(), clock.clone());
+    let chains = chains.into_iter().map(connect).collect::<Result<Vec<_>, _>>()?;
+    Ok(vec![Arc::new(exact::Facilitator::new(chains, narrowed(assets, allowed)?, clock.clone()))])
 }

@@ -2,19 +2,21 @@
 
 use alloy_primitives::{Address, Bytes, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
-use farthing::core::scheme::{SendLog, TransactionId};
-use farthing::core::{BoxFuture, Source};
+use farthing::core::amount::Amount;
+use farthing::core::books::{Fingerprint, MemorySettlements, PaymentRecord};
+use farthing::core::scheme::{PaymentKey, SendRight, TransactionId};
+use farthing::core::time::UnixSeconds;
 use farthing::evm::U256;
 use farthing::evm::chain::Chain;
 use farthing::evm::config::{ChainConfig, RpcUrl};
 use farthing::evm::relayer::Order;
 use farthing::evm::signature::WireSignature;
 use farthing::evm::transfer::eip3009::Authorization;
+use farthing::system::SystemClock;
 use farthing_devnet::DevAccount;
 use farthing_testkit::golden::{NETWORK, PAY_TO};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::market::{Market, PURSE_ATOMIC, asking, domain, sign, sign_again, signer, usdc};
 
@@ -27,21 +29,60 @@ sol! {
     }
 }
 
-struct NoLog;
+/// The right to send a call that is no payment, once.
+struct Anything(Fingerprint);
 
-impl SendLog for NoLog {
-    fn sending<'a>(&'a self, _: &'a TransactionId, _: &'a [u8]) -> BoxFuture<'a, Result<(), Source>> {
-        Box::pin(std::future::ready(Ok(())))
+impl SendRight for Anything {
+    fn request(&self) -> &Fingerprint {
+        &self.0
     }
+
+    fn caller(&self) -> Option<&str> {
+        None
+    }
+
+    fn alone(&self) -> bool {
+        true
+    }
+
+    fn enter(&self) -> bool {
+        true
+    }
+
+    fn written(&self, _: &TransactionId) {}
+
+    fn left(&self) {}
 }
 
 /// Calls the token from an account of its own.
 async fn call(market: &Market, from: &DevAccount, data: Vec<u8>) {
     let config = ChainConfig::new(NETWORK.parse().unwrap(), RpcUrl::new(market.stack.devnet().rpc_url()));
-    let chain = Chain::connect(&config, Arc::new(signer(from))).unwrap();
-    let order = Order { to: usdc(), data: data.into(), gas_units: 300_000 };
-    let sent = chain.relayer().send(&order, &NoLog).await.unwrap();
-    assert!(sent.receipt(Duration::from_secs(10)).await.unwrap().succeeded);
+    let book = Arc::new(MemorySettlements::default());
+    let chain = Chain::connect(&config, vec![Arc::new(signer(from))], book, Arc::new(SystemClock)).unwrap();
+    let expires_at = UnixSeconds(u64::MAX);
+    let payment = PaymentRecord {
+        key: PaymentKey([0; 32]),
+        scheme: "exact".to_owned(),
+        network: NETWORK.parse().unwrap(),
+        payer: PAY_TO.parse().unwrap(),
+        pay_to: PAY_TO.parse().unwrap(),
+        asset: usdc().to_string().parse().unwrap(),
+        amount: Amount::ZERO,
+        expires_at,
+        reference: String::new(),
+    };
+    let order = Order {
+        to: usdc(),
+        data: data.into(),
+        gas_units: 300_000,
+        payment,
+        right: Arc::new(Anything(Fingerprint(String::new()))),
+        budgets: Vec::new(),
+        batchable: false,
+        send_before: expires_at,
+        hold: Box::new(()),
+    };
+    assert!(chain.relayer().send(order).await.unwrap().receipt.succeeded);
 }
 
 async fn by_owner(market: &Market, data: Vec<u8>) {

@@ -1,6 +1,8 @@
 //! `farthing demo`: the whole story, offline. Everything that it shows happens: real HTTP, real signatures, a real EVM.
 
+mod crash;
 mod crowd;
+mod operator;
 mod sample;
 mod stack;
 mod story;
@@ -41,9 +43,9 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     logging::start(LogFormat::Text, "error")?;
     check_room_for(arguments.agents)?;
-    let stack = Stack::start().await?;
+    let mut stack = Stack::start().await?;
     let teller = Teller::new(arguments.json);
-    let facts = story::play(&stack, &teller, arguments.agents.into()).await?;
+    let facts = story::play(&mut stack, &teller, arguments.agents.into()).await?;
     let stop = Stop::listen()?;
     if arguments.json {
         say_json(&facts)?;

@@ -10,18 +10,18 @@ use axum::Router;
 use farthing::client::{Client, Error, Purchase};
 use farthing::core::amount::Amount;
 use farthing::core::header::{self, PAYMENT_REQUIRED, PAYMENT_SIGNATURE};
-use farthing::evm::config::{ChainConfig, RpcUrl};
 use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::evm::{Address, U256};
 use farthing_devnet::{Devnet, DevnetError};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use super::operator::Operator;
 use super::sample;
 use crate::commands::purse::throw_away_signer;
 use crate::serve;
 
-const NETWORK: &str = "eip155:84532";
+pub const NETWORK: &str = "eip155:84532";
 const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 const DECIMALS: u8 = 6;
 /// Where chain, facilitator and sample API listen if the port is free.
@@ -41,15 +41,16 @@ pub struct Stack {
     pub started: Instant,
     /// Where the chain answers JSON-RPC.
     pub rpc_url: String,
-    /// Where the facilitator listens.
-    pub facilitator_url: String,
+    /// The facilitator.
+    pub operator: Operator,
     /// Where the seller listens.
     pub api_url: String,
     /// The agent's key: a publicly known development key.
     pub agent_key: String,
     /// The facilitator's sending account.
     pub facilitator_account: String,
-    devnet: Devnet,
+    /// The chain.
+    pub devnet: Devnet,
     agent: Address,
     seller: Address,
     servers: Vec<JoinHandle<()>>,
@@ -81,22 +82,18 @@ impl Stack {
         let [operator, agent, ..] = devnet.accounts() else { bail!("the chain has too few accounts") };
         let mut servers = Vec::new();
 
-        let signer = Arc::new(LocalSigner::from_bytes(Zeroizing::new(operator.secret))?);
-        let facilitator_account = signer.address().to_string();
-        let facilitator = farthing::Facilitator::builder()
-            .chain(ChainConfig::new(NETWORK.parse()?, RpcUrl::new(devnet.rpc_url())), signer)
-            .build()?;
-        let facilitator_url =
-            start_server(&mut servers, facilitator_port, farthing::facilitator::router(Arc::new(facilitator)))?;
+        let facilitator_account = operator.address.to_string();
+        let key = alloy_primitives::hex::encode_prefixed(operator.secret);
+        let operator = Operator::start(facilitator_port, &devnet.rpc_url(), key).await?;
 
-        let toll = farthing::Server::builder().facilitator(&*facilitator_url)?.pay_to(NETWORK, SELLER)?.build().await?;
+        let toll = farthing::Server::builder().facilitator(&*operator.url)?.pay_to(NETWORK, SELLER)?.build().await?;
         let api_url = start_server(&mut servers, api_port, sample::router(&toll)?)?;
 
         devnet.give_usdc(agent.address, U256::from(AGENT_USDC_ATOMIC))?;
         Ok(Self {
             started,
             rpc_url: devnet.rpc_url(),
-            facilitator_url,
+            operator,
             api_url,
             agent_key: alloy_primitives::hex::encode_prefixed(agent.secret),
             facilitator_account,
@@ -149,16 +146,21 @@ impl Stack {
         self.devnet.block_number()
     }
 
-    /// Signs one payment for the URL and presents it twice, as somebody would who copied it from the wire.
-    pub async fn replay(&self, client: &Client, url: &str) -> anyhow::Result<Replay> {
-        let before = self.seller_balance();
-        let http = reqwest::Client::new();
-        let challenge = http.get(url).send().await?;
+    /// Signs one payment for the URL, as the header that carries it.
+    pub async fn sign(&self, client: &Client, url: &str) -> anyhow::Result<String> {
+        let challenge = reqwest::get(url).await?;
         let terms = challenge.headers().get(PAYMENT_REQUIRED).context("the answer asks for no payment")?;
         let terms = header::decode_required(terms.as_bytes())?;
         let purchase = Purchase { resource: url.to_owned(), ..Purchase::default() };
         let promised = client.payer().pay(&terms, &purchase).await.map_err(Error::from)?;
-        let payment = header::encode(&promised.payment)?;
+        Ok(header::encode(&promised.payment)?)
+    }
+
+    /// Signs one payment for the URL and presents it twice, as somebody would who copied it from the wire.
+    pub async fn replay(&self, client: &Client, url: &str) -> anyhow::Result<Replay> {
+        let before = self.seller_balance();
+        let http = reqwest::Client::new();
+        let payment = self.sign(client, url).await?;
         let first = http.get(url).header(PAYMENT_SIGNATURE, &payment).send().await?;
         ensure!(first.status().is_success(), "the first presentation was answered with {}", first.status());
         let second = http.get(url).header(PAYMENT_SIGNATURE, &payment).send().await?;
@@ -202,6 +204,7 @@ fn start_server(servers: &mut Vec<JoinHandle<()>>, port: u16, router: Router) ->
     Ok(url)
 }
 
-fn loopback(port: u16) -> SocketAddr {
+/// An address of this machine that nobody else reaches.
+pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }

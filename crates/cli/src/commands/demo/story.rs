@@ -8,6 +8,7 @@ use farthing::client::{Client, Error};
 use farthing::core::reason::Reason;
 use serde::Serialize;
 
+use super::crash::{self, Crash};
 use super::crowd::{self, Crowd};
 use super::stack::{AGENT_LIMITS, REPORT_UNITS, Stack, dollars};
 use super::teller::{Check, Teller};
@@ -25,6 +26,7 @@ pub struct Facts {
     purchase: Purchase,
     replay_refused_with: String,
     over_limit_refused_with: String,
+    crash: Crash,
     crowd: Crowd,
     checks: Vec<Check>,
 }
@@ -49,7 +51,7 @@ impl Facts {
 }
 
 /// Plays all acts.
-pub async fn play(stack: &Stack, teller: &Teller, agents: usize) -> anyhow::Result<Facts> {
+pub async fn play(stack: &mut Stack, teller: &Teller, agents: usize) -> anyhow::Result<Facts> {
     let mut checks = Vec::new();
     let client = stack.agent()?;
     let report = format!("{}/report", stack.api_url);
@@ -60,17 +62,19 @@ pub async fn play(stack: &Stack, teller: &Teller, agents: usize) -> anyhow::Resu
     let purchase = buy(stack, teller, &mut checks, &client, &report).await?;
     let replay_refused_with = replay(stack, teller, &mut checks, &client, &report).await?;
     let over_limit_refused_with = overreach(stack, teller, &mut checks, &client).await?;
+    let crash = interrupt(stack, teller, &mut checks, &client, &report).await?;
     let crowd = gather(stack, teller, &mut checks, agents).await?;
 
     Ok(Facts {
         chain: stack.rpc_url.clone(),
-        facilitator: stack.facilitator_url.clone(),
+        facilitator: stack.operator.url.clone(),
         api: stack.api_url.clone(),
         network: offer.network.unwrap_or_default(),
         price: offer.price.unwrap_or_default(),
         purchase,
         replay_refused_with,
         over_limit_refused_with,
+        crash,
         crowd,
         checks,
     })
@@ -162,8 +166,28 @@ async fn overreach(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, clie
     Ok(declined.to_string())
 }
 
+async fn interrupt(
+    stack: &mut Stack,
+    teller: &Teller,
+    checks: &mut Vec<Check>,
+    client: &Client,
+    report: &str,
+) -> anyhow::Result<Crash> {
+    teller.act(6, "The facilitator is killed between broadcast and confirmation");
+    let crash = crash::play(stack, client, report).await?;
+    teller
+        .say(format!("kill -9 with a transaction under way  →  {ACCENT}{}{PLAIN}, nothing is given away", crash.first_status));
+    teller.say(format!(
+        "started again after {} ms; the same payment once more  →  {GOOD}{}{PLAIN}",
+        crash.down_milliseconds, crash.second_status
+    ));
+    teller.say(format!("receipt  {}", crash.transaction));
+    teller.judge(checks, "one transfer on chain, one answer: nothing lost, nothing doubled", crash.is_exact);
+    Ok(crash)
+}
+
 async fn gather(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, agents: usize) -> anyhow::Result<Crowd> {
-    teller.act(6, &format!("{agents} agents at once, each with a wallet of its own"));
+    teller.act(7, &format!("{agents} agents at once, each with a wallet of its own"));
     let crowd = crowd::pay(stack, teller, agents).await?;
     if let Some(failure) = &crowd.first_failure {
         teller.say(format!("first failure: {failure}"));

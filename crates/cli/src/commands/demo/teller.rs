@@ -53,17 +53,17 @@ impl Teller {
     /// Who plays, and where.
     pub fn introduce(&self, stack: &Stack) {
         self.line("");
-        self.line(&format!("  {STRONG}farthing demo{PLAIN}   all in one process: no network, no keys, no money"));
+        self.line(&format!("  {STRONG}farthing demo{PLAIN}   all on this machine: no network, no keys, no money"));
         self.line("");
         let payer = short(&stack.facilitator_account);
         self.say(format!("chain        {ACCENT}{}{PLAIN}   Base Sepolia's chain id and USDC", stack.rpc_url));
-        self.say(format!("facilitator  {ACCENT}{}{PLAIN}   {payer} pays for gas", stack.facilitator_url));
+        self.say(format!("facilitator  {ACCENT}{}{PLAIN}   {payer} pays for gas", stack.operator.url));
         self.say(format!("sample API   {ACCENT}{}{PLAIN}   /report · /article · /archive", stack.api_url));
     }
 
     /// What to try next.
     pub fn invite(&self, stack: &Stack) {
-        let (api, facilitator) = (&stack.api_url, &stack.facilitator_url);
+        let (api, facilitator) = (&stack.api_url, &stack.operator.url);
         self.line("");
         self.line(&format!("  {STRONG}Still running. Try it from another terminal:{PLAIN}"));
         self.line("");

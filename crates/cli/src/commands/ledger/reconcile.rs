@@ -1,0 +1,215 @@
+//! `farthing ledger reconcile`: every payment of the book against the chain, to the atom.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use farthing::core::amount::Amount;
+use farthing::core::books::{SettlementEntry, SettlementQuery, SettlementState};
+use farthing::core::scheme::Outcome;
+use farthing::evm::asset::AssetTable;
+use farthing::facilitator::Local;
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+
+use super::list::{ago, seconds};
+use super::row::Row;
+use crate::commands::facilitator;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, Progress, STRONG, say, say_json};
+
+const ENTRIES_PER_PAGE: usize = 500;
+/// How many payments the chain is asked for at once.
+const CONCURRENT_QUESTIONS: usize = 16;
+
+/// What `farthing ledger reconcile` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// The facilitator's TOML file: where its book is, and its nodes
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Only what was first sent within this time, such as 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    since: Option<u64>,
+    /// Print the differences as JSON objects, one a line, and then the totals
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one payment is, held against the chain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Agrees,
+    /// The book does not know the end yet; the chain may.
+    Open,
+    Differs,
+    /// The chain could not be asked.
+    Unasked,
+}
+
+/// A payment that is not what the book says, or not known to be.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Difference {
+    #[serde(flatten)]
+    row: Row,
+    chain_says: String,
+    is_wrong: bool,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Totals {
+    payments: usize,
+    agreeing: usize,
+    open: usize,
+    different: usize,
+    not_asked: usize,
+    sums: Vec<Sum>,
+}
+
+/// What one payee got in one asset.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sum {
+    network: String,
+    asset: String,
+    pay_to: String,
+    book_atomic: String,
+    chain_atomic: String,
+}
+
+type Sums = BTreeMap<(String, String, String), (Amount, Amount)>;
+
+/// Compares.
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&arguments.config)?;
+    let store = super::open(&config, &arguments.config).await?;
+    let chains = facilitator::build(config, &store)?;
+    let assets = AssetTable::known();
+    let progress = Progress::on_stdout("");
+    let (mut totals, mut sums) = (Totals::default(), Sums::new());
+    let mut query = SettlementQuery { since: arguments.since.map(ago), limit: ENTRIES_PER_PAGE, ..SettlementQuery::default() };
+    loop {
+        let page = store.settlements().list(&query).await?;
+        let Some(last) = page.last() else { break };
+        query.after = Some((last.sent_at, last.record.key));
+        let mut asked = stream::iter(page).map(|entry| ask(&chains, entry)).buffer_unordered(CONCURRENT_QUESTIONS);
+        while let Some((entry, outcome)) = asked.next().await {
+            let (verdict, chain_says) = judge(&entry, &outcome);
+            totals.count(verdict);
+            add(&mut sums, &entry, &outcome);
+            if verdict != Verdict::Agrees {
+                report(
+                    Difference { row: Row::of(&entry, &assets), chain_says, is_wrong: verdict == Verdict::Differs },
+                    arguments.json,
+                )?;
+            }
+            if !arguments.json {
+                progress.draw(totals.payments, totals.payments, &format!("{} payments", totals.payments));
+            }
+        }
+    }
+    totals.sums = sums.into_iter().map(Sum::from).collect();
+    let is_exact = totals.different == 0 && totals.not_asked == 0 && totals.sums.iter().all(Sum::is_exact);
+    if arguments.json {
+        say_json(&totals)?;
+    } else {
+        tell(&totals, is_exact);
+    }
+    store.close().await;
+    Ok(if is_exact { Exit::Ok } else { Exit::Failed }.into())
+}
+
+async fn ask(chains: &Local, entry: SettlementEntry) -> (SettlementEntry, Result<Outcome, String>) {
+    let outcome = chains.outcome(&entry).await.map_err(|error| format!("it could not be asked: {error}"));
+    (entry, outcome)
+}
+
+fn judge(entry: &SettlementEntry, outcome: &Result<Outcome, String>) -> (Verdict, String) {
+    match (&entry.state, outcome) {
+        (_, Err(why)) => (Verdict::Unasked, why.clone()),
+        (SettlementState::Settled(ours), Ok(Outcome::Settled(theirs))) => {
+            let says = format!("{} moved in transaction {}", theirs.amount, theirs.transaction);
+            (if ours == theirs { Verdict::Agrees } else { Verdict::Differs }, says)
+        }
+        (SettlementState::Dead(_), Ok(Outcome::Failed(_))) => (Verdict::Agrees, "nothing moved".to_owned()),
+        (SettlementState::Sending(_), Ok(outcome)) => (Verdict::Open, says(outcome)),
+        // A payment that died in one transaction may still be carried by a later one until it expires.
+        (SettlementState::Dead(_), Ok(outcome @ Outcome::Unknown)) => (Verdict::Agrees, says(outcome)),
+        (_, Ok(outcome)) => (Verdict::Differs, says(outcome)),
+    }
+}
+
+fn says(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Settled(settlement) => format!("{} moved in transaction {}", settlement.amount, settlement.transaction),
+        Outcome::Failed(refusal) => format!("nothing moved: {}", refusal.message),
+        Outcome::Unknown => "nothing moved yet".to_owned(),
+    }
+}
+
+fn add(sums: &mut Sums, entry: &SettlementEntry, outcome: &Result<Outcome, String>) {
+    let record = &entry.record;
+    let place = (record.network.to_string(), record.asset.to_string(), record.pay_to.to_string());
+    let (book, chain) = sums.entry(place).or_insert((Amount::ZERO, Amount::ZERO));
+    if let SettlementState::Settled(settlement) = &entry.state {
+        *book = book.checked_add(settlement.amount).unwrap_or(Amount::MAX);
+    }
+    // What the book still has open is reported by itself, and counts for neither side.
+    let is_open = matches!(entry.state, SettlementState::Sending(_));
+    if let (Ok(Outcome::Settled(settlement)), false) = (outcome, is_open) {
+        *chain = chain.checked_add(settlement.amount).unwrap_or(Amount::MAX);
+    }
+}
+
+fn report(difference: Difference, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return say_json(&difference);
+    }
+    let Difference { row, chain_says, is_wrong } = difference;
+    let colour = if is_wrong { BAD } else { ACCENT };
+    say(format!("{colour}{}{PLAIN}  {}  {}", row.state, row.money(), row.id));
+    say(format!("  {FAINT}the book: {}, transaction {}{PLAIN}", row.state, row.transaction));
+    say(format!("  the chain: {chain_says}"));
+    Ok(())
+}
+
+fn tell(totals: &Totals, is_exact: bool) {
+    for Sum { network, asset, pay_to, book_atomic, chain_atomic } in &totals.sums {
+        let sign = if book_atomic == chain_atomic { "=" } else { "≠" };
+        say(format!("{network}  {asset}  → {pay_to}  book {book_atomic} {sign} chain {chain_atomic}"));
+    }
+    let Totals { payments, agreeing, open, different, not_asked, .. } = totals;
+    say(format!(
+        "{STRONG}{payments} payments{PLAIN}: {agreeing} agree, {open} open, {different} differ, {not_asked} not asked"
+    ));
+    say(if is_exact { format!("{GOOD}book = chain{PLAIN}") } else { format!("{BAD}book ≠ chain{PLAIN}") });
+}
+
+impl Totals {
+    fn count(&mut self, verdict: Verdict) {
+        let counter = match verdict {
+            Verdict::Agrees => &mut self.agreeing,
+            Verdict::Open => &mut self.open,
+            Verdict::Differs => &mut self.different,
+            Verdict::Unasked => &mut self.not_asked,
+        };
+        *counter = counter.saturating_add(1);
+        self.payments = self.payments.saturating_add(1);
+    }
+}
+
+impl Sum {
+    fn is_exact(&self) -> bool {
+        self.book_atomic == self.chain_atomic
+    }
+}
+
+impl From<((String, String, String), (Amount, Amount))> for Sum {
+    fn from(((network, asset, pay_to), (book, chain)): ((String, String, String), (Amount, Amount))) -> Self {
+        Self { network, asset, pay_to, book_atomic: book.to_string(), chain_atomic: chain.to_string() }
+    }
+}

@@ -1,0 +1,109 @@
+//! One payment of the book, as it is shown.
+
+use farthing::core::books::{SettlementEntry, SettlementState};
+use farthing::core::time::UnixSeconds;
+use farthing::evm::asset::AssetTable;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::terminal::plain;
+
+/// One payment, for `--json` and for the lines that people read.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The payment's id: its key.
+    pub id: String,
+    /// Its state.
+    pub state: &'static str,
+    /// When it was first sent, and when its state was written last (RFC 3339).
+    pub sent_at: String,
+    pub changed_at: String,
+    pub network: String,
+    pub scheme: String,
+    pub payer: String,
+    pub pay_to: String,
+    /// The asset's address, and what people call it where it is known.
+    pub asset: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// In atomic units.
+    pub amount_atomic: String,
+    /// As people write it, where the asset is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<String>,
+    /// The transaction that carries or carried it.
+    pub transaction: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Why it is dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    pub expires_at: String,
+    /// How the chain names the authorization.
+    pub reference: String,
+}
+
+impl Row {
+    /// The entry, with amounts as the table of assets writes them.
+    pub fn of(entry: &SettlementEntry, assets: &AssetTable) -> Self {
+        let record = &entry.record;
+        let known =
+            assets.on(&record.network).find(|asset| asset.address.to_string().eq_ignore_ascii_case(record.asset.as_str()));
+        let amount = match &entry.state {
+            SettlementState::Settled(settlement) => settlement.amount,
+            SettlementState::Sending(_) | SettlementState::Dead(_) => record.amount,
+        };
+        let refusal = match &entry.state {
+            SettlementState::Dead(refusal) => Some(refusal),
+            SettlementState::Sending(_) | SettlementState::Settled(_) => None,
+        };
+        Self {
+            id: record.key.to_string(),
+            state: entry.state.name().as_str(),
+            sent_at: moment(entry.sent_at),
+            changed_at: moment(entry.changed_at),
+            network: record.network.to_string(),
+            scheme: record.scheme.clone(),
+            payer: record.payer.to_string(),
+            pay_to: record.pay_to.to_string(),
+            asset: record.asset.to_string(),
+            symbol: known.map(|asset| asset.symbol.clone()),
+            amount_atomic: amount.to_string(),
+            amount: known.map(|asset| amount.to_decimal_string(asset.decimals)),
+            transaction: entry.transaction.to_string(),
+            caller: entry.caller.clone(),
+            reason: refusal.map(|refusal| refusal.reason.to_string()),
+            message: refusal.map(|refusal| plain(&refusal.message)),
+            expires_at: moment(record.expires_at),
+            reference: record.reference.clone(),
+        }
+    }
+
+    /// The amount with its unit.
+    pub fn money(&self) -> String {
+        match (&self.amount, &self.symbol) {
+            (Some(amount), Some(symbol)) => format!("{amount} {}", plain(symbol)),
+            _ => format!("{} units of {}", self.amount_atomic, self.asset),
+        }
+    }
+}
+
+/// A moment as people and programs read it; moments that no calendar has are shown as seconds.
+pub fn moment(at: UnixSeconds) -> String {
+    let second = i64::try_from(at.0).ok().and_then(|second| Timestamp::from_second(second).ok());
+    second.map_or_else(|| at.to_string(), |moment| moment.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_by_people_and_programs() {
+        assert_eq!(moment(UnixSeconds(1_795_280_541)), "2026-11-21T16:02:21Z");
+        assert_eq!(moment(UnixSeconds(u64::MAX)), u64::MAX.to_string());
+    }
+}
