@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -13,22 +14,15 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::Request;
 use axum::http::header::HOST;
 use axum::routing::{get, post};
-use farthing::evm::U256;
 use farthing::evm::config::{ChainConfig, RpcUrl};
-use farthing::evm::signer::Signer;
-use farthing_devnet::Devnet;
+use farthing_devnet::{Devnet, Mining};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::load::Load;
 use crate::measure::{count, cpu_microseconds_of, memory_kib_of};
-use crate::sample::{self, NETWORK, OPERATOR, PAY_TO, PAYERS, PRICE, RIVAL};
+use crate::sample::{self, NETWORK, OPERATOR, PAY_TO, PRICE};
 use crate::{rejects, resource};
-
-/// What every buyer has on the embedded chain: 1,000 USDC.
-const PAYER_USDC_ATOMIC: u64 = 1_000_000_000;
-/// What each sending account has: 10 ETH.
-const OPERATOR_WEI: u64 = 10_000_000_000_000_000_000;
 
 /// The longest answer of a route, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -64,6 +58,18 @@ impl Child {
         self.address
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
     /// Puts a load on it, and returns its CPU time for each request, in microseconds.
     pub async fn cpu_per_request(&self, load: &Load, connections: usize) -> anyhow::Result<f64> {
         let before = self.cpu_microseconds()?;
@@ -90,14 +96,14 @@ impl Drop for Child {
     }
 }
 
-/// The child's side: `facilitator RPC_URL`, `resource FACILITATOR_URL`, or `devnet`.
+/// The child's side: `facilitator RPC_URL`, `resource FACILITATOR_URL RPC_URL`, or `devnet SECONDS_PER_BLOCK`.
 pub async fn serve(arguments: &[String]) -> anyhow::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["facilitator", rpc_url] => serve_router(facilitator(rpc_url).await?).await,
-        ["resource", facilitator_url] => serve_router(priced(facilitator_url).await?).await,
-        ["devnet"] => serve_devnet().await,
-        _ => bail!("expected facilitator RPC_URL, resource FACILITATOR_URL, or devnet"),
+        ["resource", facilitator_url, rpc_url] => serve_router(priced(facilitator_url, rpc_url).await?).await,
+        ["devnet", seconds_per_block] => serve_devnet(seconds_per_block.parse()?).await,
+        _ => bail!("expected facilitator RPC_URL, resource FACILITATOR_URL RPC_URL, or devnet SECONDS_PER_BLOCK"),
     }
 }
 
@@ -110,14 +116,11 @@ async fn serve_router(app: Router) -> anyhow::Result<()> {
     }
 }
 
-async fn serve_devnet() -> anyhow::Result<()> {
-    let devnet = Devnet::builder().start().await?;
-    for number in 0..PAYERS {
-        devnet.give_usdc(sample::payer(number)?.address(), U256::from(PAYER_USDC_ATOMIC))?;
-    }
-    for operator in [OPERATOR, RIVAL] {
-        devnet.set_balance(sample::payer(operator)?.address(), U256::from(OPERATOR_WEI));
-    }
+/// A chain that makes a block so often, or one for each transaction if that is 0.
+async fn serve_devnet(seconds_per_block: u64) -> anyhow::Result<()> {
+    let interval = Mining::Interval(Duration::from_secs(seconds_per_block));
+    let mining = if seconds_per_block == 0 { Mining::Instant } else { interval };
+    let devnet = Devnet::builder().mining(mining).start().await?;
     println!("{}", devnet.address());
     parent_ended().await
 }
@@ -131,9 +134,10 @@ async fn parent_ended() -> anyhow::Result<()> {
 /// A facilitator as a user would wire it, whose book knows one settled payment.
 async fn facilitator(rpc_url: &str) -> anyhow::Result<Router> {
     let config = ChainConfig::new(NETWORK.parse()?, RpcUrl::new(rpc_url));
+    let book = rejects::book_with_one_payment().await?;
     let facilitator = farthing::Facilitator::builder()
-        .chain(config, Arc::new(sample::payer(OPERATOR)?))
-        .settlements(rejects::book_with_one_payment().await?)
+        .chain(config, vec![Arc::new(sample::payer(OPERATOR)?)])
+        .book(book.clone(), book)
         .build()?;
     // What HTTP alone costs: the body is read, and a refusal is answered.
     let bare = post(|_: Bytes| async { ([("content-type", "application/json")], REFUSAL) });
@@ -141,10 +145,10 @@ async fn facilitator(rpc_url: &str) -> anyhow::Result<Router> {
 }
 
 /// The same handler bare, priced with a facilitator elsewhere, and priced with one in this process.
-async fn priced(facilitator_url: &str) -> anyhow::Result<Router> {
+async fn priced(facilitator_url: &str, rpc_url: &str) -> anyhow::Result<Router> {
     let seller = |builder: farthing::server::ServerBuilder| builder.pay_to(NETWORK, PAY_TO);
     let remote = seller(farthing::Server::builder().facilitator(facilitator_url)?)?.build().await?;
-    let here = seller(farthing::Server::builder().facilitator(Arc::new(resource::InProcess::new()?))?)?.build().await?;
+    let here = seller(farthing::Server::builder().facilitator(Arc::new(resource::InProcess::new(rpc_url)?))?)?.build().await?;
     let handler = || get(|| async { "VIP content" });
     let app = Router::new()
         .route("/bare", handler())

@@ -95,7 +95,7 @@ impl Load {
 }
 
 /// Whether an answer with a `content-length` is there to its last byte.
-fn is_whole(answer: &[u8]) -> bool {
+pub fn is_whole(answer: &[u8]) -> bool {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(answer.get(..end).unwrap_or_default()).to_ascii_lowercase();
     let length = head.split("\r\n").find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());

@@ -6,35 +6,50 @@
 //!
 //! - [`micro`]: what one payment costs without any I/O, against the libraries that do the work.
 //! - [`rejects`]: payments that are refused without the chain (P2).
-//! - [`verify`]: verification with the chain's answers from memory (P1, P3).
+//! - [`verify`]: verification with the chain's answers from memory, and with a slow node (P1, P3, P4).
 //! - [`resource`]: a priced route, unpaid and paid, against the bare route (P9, P10).
-//! - [`settle`]: settlements against the chain's own ceiling (P6, P8).
+//! - [`settle`]: settlements against the chain's own ceiling, over slow blocks, and through a kill (P5 to P8).
+//! - [`durable`]: the book, against what the disk can do and against one that forgets (P12).
+//! - [`memory`]: what an open payment takes (P13).
+//! - [`peers`]: the same work done by x402-rs and the official TypeScript facilitator.
 //! - [`start`]: the facilitator's binary: start, memory, size (P14).
 //!
-//! What is measured over HTTP runs in a process of its own, which is this program again (see [`child`]).
+//! What is measured over HTTP runs in a process of its own: Farthing's own binary, a peer, or this program again (see
+//! [`child`]).
 
 #![expect(clippy::float_arithmetic, reason = "figures are measured, and none of them is money")]
 
+mod binary;
+mod ceiling;
+mod chain;
 mod child;
+mod contender;
+mod durable;
 mod limits;
 mod load;
 mod measure;
+mod memo;
+mod memory;
 mod micro;
 mod node;
+mod peers;
+mod proxy;
 mod rejects;
 mod report;
 mod resource;
 mod sample;
+mod scratch;
 mod settle;
 mod start;
 mod verify;
+mod volley;
 
 use anyhow::bail;
 use tokio::runtime::Runtime;
 
 use crate::report::Report;
 
-const GROUPS: [&str; 6] = ["micro", "rejects", "verify", "resource", "settle", "start"];
+const GROUPS: [&str; 9] = ["micro", "rejects", "verify", "resource", "settle", "durable", "memory", "peers", "start"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,9 +74,12 @@ fn measure_group(group: &str, runtime: &Runtime, report: &mut Report) -> anyhow:
     match group {
         "micro" => micro::run(report),
         "rejects" => rejects::run(runtime, report),
-        "verify" => verify::run(runtime, report),
+        "verify" => runtime.block_on(verify::run(report)),
         "resource" => runtime.block_on(resource::run(report)),
         "settle" => runtime.block_on(settle::run(report)),
+        "durable" => runtime.block_on(durable::run(report)),
+        "memory" => runtime.block_on(memory::run(report)),
+        "peers" => runtime.block_on(peers::run(report)),
         _ => runtime.block_on(start::run(report)),
     }
 }

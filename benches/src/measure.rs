@@ -98,16 +98,7 @@ pub fn count(number: usize) -> f64 {
 
 /// The CPU time that this thread has used, in microseconds.
 pub fn thread_cpu_microseconds() -> f64 {
-    cpu_microseconds(ClockId::ThreadCPUTime)
-}
-
-/// The CPU time that this process has used, in microseconds.
-pub fn process_cpu_microseconds() -> f64 {
-    cpu_microseconds(ClockId::ProcessCPUTime)
-}
-
-fn cpu_microseconds(clock: ClockId) -> f64 {
-    let time = clock_gettime(clock);
+    let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
     Duration::new(seconds, nanoseconds).as_secs_f64() * 1e6
@@ -123,6 +114,32 @@ pub fn cpu_microseconds_of(process: u32) -> anyhow::Result<f64> {
         sum += nanoseconds / 1e3;
     }
     Ok(sum)
+}
+
+/// The same of a process and its children.
+pub fn cpu_microseconds_of_all(process: u32) -> anyhow::Result<f64> {
+    let mut sum = cpu_microseconds_of(process)?;
+    for child in children_of(process)? {
+        // A child may end while it is looked for.
+        sum += cpu_microseconds_of(child).unwrap_or(0.0);
+    }
+    Ok(sum)
+}
+
+/// The children of a process.
+pub fn children_of(process: u32) -> anyhow::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // It may have ended by now.
+        let Ok(line) = std::fs::read_to_string(format!("/proc/{number}/stat")) else { continue };
+        // The name, in brackets, may hold anything; state and parent follow it.
+        let parent = line.rsplit(") ").next().and_then(|rest| rest.split_whitespace().nth(1));
+        if parent.and_then(|parent| parent.parse().ok()) == Some(process) {
+            children.push(number);
+        }
+    }
+    Ok(children)
 }
 
 /// The memory of a process in KiB, of a kind that `/proc/PID/status` knows.

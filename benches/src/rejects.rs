@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 use anyhow::ensure;
-use farthing::evm::asset::AssetTable;
 use farthing::evm::chain::Chain;
 use farthing::evm::config::{ChainConfig, RpcUrl};
-use farthing::evm::exact;
 use farthing::evm::rpc::Node;
+use farthing::evm::signer::Signer;
 use farthing::evm::transfer::eip3009::Authorization;
 use farthing::facilitator::Local;
 use farthing::system::SystemClock;
-use farthing_core::amount::Amount;
-use farthing_core::books::{Fingerprint, MemorySettlements, Settlements};
+use farthing_core::books::{MemorySettlements, Outbox, Outgoing, Settlements, Written};
 use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::facilitator::Facilitator;
 use farthing_core::reason::Reason;
-use farthing_core::scheme::{Settlement, TransactionId};
+use farthing_core::scheme::TransactionId;
 use farthing_core::wire::{Accepted, PaymentPayload, PaymentRequest};
 use tokio::runtime::Runtime;
 
+use crate::chain::{self, Blocks};
 use crate::child::Child;
 use crate::limits::Bare;
 use crate::load::{Load, post};
 use crate::measure::{beside, count, one_round_on_all_cores, quiet, repeat, repeat_async};
-use crate::node::{self, Counted, Memory};
+use crate::node::{self, Counted};
+use crate::proxy::{Options, Proxy};
 use crate::report::Bound::{AtLeast, AtMost};
 use crate::report::{Report, Row};
 use crate::sample::{self, AMOUNT_ATOMIC, NETWORK, OPERATOR, PAYERS, Sample};
@@ -52,12 +52,13 @@ struct Case {
 pub fn run(runtime: &Runtime, report: &mut Report) -> anyhow::Result<()> {
     let (sample, bare) = (Sample::new()?, Bare::new()?);
     let cases = cases(&sample)?;
-    in_process(&bare, runtime, &cases, report)?;
-    runtime.block_on(over_http(&bare, &cases, report))
+    let chain = runtime.block_on(chain::Chain::start(chain::Kind::Devnet, Blocks::Instant))?;
+    in_process(&bare, runtime, &cases, chain.rpc_url(), report)?;
+    runtime.block_on(over_http(&bare, &cases, &chain, report))
 }
 
-fn in_process(bare: &Bare, runtime: &Runtime, cases: &[Case], report: &mut Report) -> anyhow::Result<()> {
-    let node = Counted::new(Memory::new()?);
+fn in_process(bare: &Bare, runtime: &Runtime, cases: &[Case], rpc_url: &str, report: &mut Report) -> anyhow::Result<()> {
+    let node = Counted::new(node::http(rpc_url)?);
     let local = local(node.clone(), runtime.block_on(book_with_one_payment())?)?;
     for case in cases {
         let answer = runtime.block_on(local.verify(&case.request))?;
@@ -65,23 +66,24 @@ fn in_process(bare: &Bare, runtime: &Runtime, cases: &[Case], report: &mut Repor
         let costs = beside(repeat_async(runtime, || local.verify(&case.request)), repeat(|| bare.check()));
         report.add(rate(format!("{}, in process", case.what), costs));
     }
-    let (round_trips, _) = node.counter.take();
-    report.add(Row::new("P2", "node calls for all of these", count(round_trips), "").must(AtMost(0.0)));
+    tell_round_trips(node.counter.take().round_trips, report)
+}
+
+fn tell_round_trips(round_trips: usize, report: &mut Report) -> anyhow::Result<()> {
+    report.add(Row::new("P2", "node round trips for all of these", count(round_trips), "").must(AtMost(0.0)));
     ensure!(round_trips == 0, "payments that need no chain were asked about {round_trips} times");
     Ok(())
 }
 
-async fn over_http(bare: &Bare, cases: &[Case], report: &mut Report) -> anyhow::Result<()> {
-    let (rpc_url, counter) = node::serve_memory().await?;
-    let child = Child::serve(&["facilitator", &rpc_url])?;
+async fn over_http(bare: &Bare, cases: &[Case], chain: &chain::Chain, report: &mut Report) -> anyhow::Result<()> {
+    let proxy = Proxy::start(chain.rpc_url(), Options::default()).await?;
+    let child = Child::serve(&["facilitator", &proxy.url])?;
     for case in cases {
         let request = post("/verify", &serde_json::to_string(&case.request)?);
         let load = Load::repeated(request, REQUESTS, "HTTP/1.1 200", case.reason.as_str());
         report.add(rate(format!("{}, over HTTP", case.what), costs(&child, &load, bare).await?));
     }
-    let (round_trips, _) = counter.take();
-    report.add(Row::new("P2", "node calls for all of these", count(round_trips), "").must(AtMost(0.0)));
-    ensure!(round_trips == 0, "payments that need no chain were asked about {round_trips} times");
+    tell_round_trips(proxy.counter.take().round_trips, report)?;
     let body = cases.first().map(|case| serde_json::to_string(&case.request)).transpose()?.unwrap_or_default();
     let load = Load::repeated(post("/bare", &body), REQUESTS, "HTTP/1.1 200", "");
     let (http, limit) = costs(&child, &load, bare).await?;
@@ -127,32 +129,32 @@ fn cases(sample: &Sample) -> anyhow::Result<Vec<Case>> {
     ])
 }
 
-/// A facilitator on one chain behind that node.
-pub fn local(node: Arc<dyn Node>, book: Arc<dyn Settlements>) -> anyhow::Result<Local> {
+/// A facilitator on one chain behind that node, whose book is in memory.
+pub fn local(node: Arc<dyn Node>, book: Arc<MemorySettlements>) -> anyhow::Result<Local> {
     let config = ChainConfig::new(NETWORK.parse()?, RpcUrl::new("http://127.0.0.1:1"));
-    let chain = Chain::new(&config, node, Arc::new(sample::payer(OPERATOR)?))?;
-    let scheme: Arc<dyn AnyFacilitatorScheme> = Arc::new(scheme(vec![chain]));
-    Ok(Local::builder().schemes([scheme]).settlements(book).build()?)
+    let signers: Vec<Arc<dyn Signer>> = vec![Arc::new(sample::payer(OPERATOR)?)];
+    let chain = Chain::new(&config, node, signers, book.clone(), Arc::new(SystemClock))?;
+    let scheme: Arc<dyn AnyFacilitatorScheme> = Arc::new(sample::scheme(vec![chain]));
+    Ok(Local::builder().schemes([scheme]).settlements(book).clock(Arc::new(SystemClock)).build()?)
 }
 
 /// A book in which one payment has been settled.
 pub async fn book_with_one_payment() -> anyhow::Result<Arc<MemorySettlements>> {
     let sample = Sample::new()?;
     let book = Arc::new(MemorySettlements::default());
-    let payment = sample.good(SETTLED_SERIAL)?;
-    let request = sample.request(payment);
-    let key = AnyFacilitatorScheme::read(&scheme(Vec::new()), &request).map_err(|refusal| anyhow::anyhow!("{refusal}"))?.key;
-    let settlement = Settlement {
-        transaction: TransactionId(format!("{:#066x}", 1)),
-        network: NETWORK.parse()?,
-        payer: farthing::evm::account_id(sample.authorization(SETTLED_SERIAL)?.from),
-        amount: Amount::from(AMOUNT_ATOMIC),
+    let lease = sample::take_lane(&*book).await?;
+    let payment = sample.outgoing(SETTLED_SERIAL)?;
+    let transaction = TransactionId(format!("{:#066x}", 1));
+    let outgoing = Outgoing {
+        lease: &lease,
+        sequence: 0,
+        transaction: &transaction,
+        signed: &[],
+        height: 0,
+        payments: std::slice::from_ref(&payment),
+        now: sample::now(),
     };
-    book.claim(key, &Fingerprint("another request".to_owned())).await?;
-    book.settled(key, &settlement).await?;
+    ensure!(book.sending(&outgoing).await? == Written::Yes, "an empty book refused a payment");
+    book.settled(payment.record.key, &sample::settlement(&payment.record, transaction.clone()), sample::now()).await?;
     Ok(book)
-}
-
-fn scheme(chains: Vec<Arc<Chain>>) -> exact::Facilitator {
-    exact::Facilitator::new(chains, Arc::new(AssetTable::known()), Arc::new(SystemClock))
 }

@@ -16,10 +16,11 @@ use farthing_core::wire::{PaymentRequest, SettleResponse, SupportedResponse, Ver
 use serde::Serialize;
 use tokio::net::TcpListener;
 
+use crate::chain::{Blocks, Chain, Kind};
 use crate::child::Child;
 use crate::load::{self, Load};
 use crate::measure::quiet;
-use crate::node::{Counted, Memory};
+use crate::node::Remembering;
 use crate::rejects;
 use crate::report::Bound::AtMost;
 use crate::report::{Report, Row};
@@ -36,9 +37,10 @@ const CONNECTIONS: usize = 32;
 
 pub async fn run(report: &mut Report) -> anyhow::Result<()> {
     let stub_url = serve_stub().await?;
-    let child = Child::serve(&["resource", &stub_url])?;
+    let chain = Chain::start(Kind::Devnet, Blocks::Instant).await?;
+    let child = Child::serve(&["resource", &stub_url, chain.rpc_url()])?;
     unpaid(&child, report).await?;
-    paid(&child, report).await
+    paid(&child, chain.rpc_url(), report).await
 }
 
 async fn unpaid(child: &Child, report: &mut Report) -> anyhow::Result<()> {
@@ -63,8 +65,8 @@ async fn unpaid(child: &Child, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn paid(child: &Child, report: &mut Report) -> anyhow::Result<()> {
-    let sample = sample_of_the_route().await?;
+async fn paid(child: &Child, rpc_url: &str, report: &mut Report) -> anyhow::Result<()> {
+    let sample = sample_of_the_route(rpc_url).await?;
     let mut serial = 0_u32;
     for (path, what, must, aim) in [
         ("/paid", "paid request, stubbed facilitator over HTTP", 90.0, 70.0),
@@ -93,8 +95,8 @@ fn paying(sample: &Sample, path: &str, serial: u32) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Payments that take the very offer that the route makes.
-async fn sample_of_the_route() -> anyhow::Result<Sample> {
-    let seller = farthing::Server::builder().facilitator(Arc::new(InProcess::new()?))?;
+async fn sample_of_the_route(rpc_url: &str) -> anyhow::Result<Sample> {
+    let seller = farthing::Server::builder().facilitator(Arc::new(InProcess::new(rpc_url)?))?;
     let seller: Server = seller.pay_to(NETWORK, PAY_TO)?.build().await?;
     let route = seller.route(&PRICE.parse()?)?;
     let requirements = route.offers().next().context("the route offers nothing")?.clone();
@@ -141,8 +143,8 @@ fn settled() -> SettleResponse {
 pub struct InProcess(Local);
 
 impl InProcess {
-    pub fn new() -> anyhow::Result<Self> {
-        Ok(Self(rejects::local(Counted::new(Memory::new()?), Arc::new(MemorySettlements::default()))?))
+    pub fn new(rpc_url: &str) -> anyhow::Result<Self> {
+        Ok(Self(rejects::local(Arc::new(Remembering::new(rpc_url)?), Arc::new(MemorySettlements::default()))?))
     }
 }
 

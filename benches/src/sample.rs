@@ -6,17 +6,23 @@ use std::task::{Poll, Waker};
 use alloy_primitives::{B256, U256, keccak256};
 use anyhow::{Context, bail};
 use farthing::evm::asset::{AssetTable, KnownAsset};
-use farthing::evm::exact::SignedAuthorization;
-use farthing::evm::parse_address;
+use farthing::evm::chain::Chain;
+use farthing::evm::exact::{self, SignedAuthorization};
 use farthing::evm::signature::{Signature, WireSignature};
 use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::evm::transfer::eip3009::Authorization;
+use farthing::evm::{account_id, parse_address};
 use farthing::system::SystemClock;
+use farthing_core::books::{Fingerprint, LaneClaim, LaneId, LaneLease, Outbox, OutgoingPayment, PaymentRecord};
+use farthing_core::erased::AnyFacilitatorScheme;
+use farthing_core::scheme::{Settlement, TransactionId};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{
     Accepted, Payload, PaymentPayload, PaymentRequest, PaymentRequirements, ResourceInfo, Verbatim, Version,
 };
 use zeroize::Zeroizing;
+
+use crate::load;
 
 /// The network of everything here: Base Sepolia, which the embedded chain stands for.
 pub const NETWORK: &str = "eip155:84532";
@@ -95,9 +101,24 @@ impl Sample {
         self.payment(&self.sign(serial, self.authorization(serial)?)?)
     }
 
+    /// The requests that ask a facilitator about good payments, at this path over HTTP.
+    pub fn posts(&self, path: &str, serials: impl Iterator<Item = u32>) -> anyhow::Result<Vec<Vec<u8>>> {
+        let post = |serial| Ok(load::post(path, &serde_json::to_string(&self.request(self.good(serial)?))?));
+        serials.map(post).collect()
+    }
+
     /// What a server asks its facilitator about a payment.
     pub fn request(&self, payment: PaymentPayload) -> PaymentRequest {
-        PaymentRequest { version: Version::V2, payment, requirements: self.requirements.clone() }
+        PaymentRequest { version: Version::V2, payment, requirements: self.requirements.clone(), trace: None }
+    }
+
+    /// A payment as a book and its outbox get it.
+    pub fn outgoing(&self, serial: u32) -> anyhow::Result<OutgoingPayment> {
+        let request = self.request(self.good(serial)?);
+        let read = AnyFacilitatorScheme::read(&scheme(Vec::new()), &request);
+        let record = read.map_err(|refusal| anyhow::anyhow!("{refusal}"))?.record;
+        let request = Fingerprint(format!("request {serial}"));
+        Ok(OutgoingPayment { record, request, caller: None, fee_gwei: 1, budgets: Vec::new() })
     }
 
     fn payer(&self, serial: u32) -> anyhow::Result<&LocalSigner> {
@@ -117,8 +138,12 @@ pub fn offer(network: &str, asset: &KnownAsset) -> anyhow::Result<Verbatim<Payme
 
 /// The account of one buyer.
 pub fn payer(number: u32) -> anyhow::Result<LocalSigner> {
-    let key = keccak256(format!("farthing-bench-payer-{number}"));
-    Ok(LocalSigner::from_bytes(Zeroizing::new(key.0))?)
+    Ok(LocalSigner::from_bytes(Zeroizing::new(key(number).0))?)
+}
+
+/// Its key, for a process that gets it from its environment. It is worth nothing on any chain that is.
+pub fn key(number: u32) -> B256 {
+    keccak256(format!("farthing-bench-payer-{number}"))
 }
 
 /// Signs with a key in memory, which waits for nothing.
@@ -127,6 +152,25 @@ pub fn sign(signer: &LocalSigner, hash: B256) -> anyhow::Result<Signature> {
         Poll::Ready(signature) => Ok(signature?),
         Poll::Pending => bail!("a key in memory did not sign at once"),
     }
+}
+
+/// The scheme of all payments, on these chains.
+pub fn scheme(chains: Vec<Arc<Chain>>) -> exact::Facilitator {
+    exact::Facilitator::new(chains, Arc::new(AssetTable::known()), Arc::new(SystemClock))
+}
+
+/// The lane of the account that settles.
+pub async fn take_lane(outbox: &dyn Outbox) -> anyhow::Result<LaneLease> {
+    let lane = LaneId { network: NETWORK.parse()?, account: account_id(payer(OPERATOR)?.address()) };
+    match outbox.take(&lane).await? {
+        LaneClaim::Ours(lease) => Ok(lease),
+        LaneClaim::Theirs => bail!("another node has the lane of a book that is new"),
+    }
+}
+
+/// The end of a payment that this transaction carried.
+pub fn settlement(record: &PaymentRecord, transaction: TransactionId) -> Settlement {
+    Settlement { transaction, network: record.network.clone(), payer: record.payer.clone(), amount: record.amount }
 }
 
 /// The machine's time.

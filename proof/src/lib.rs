@@ -1,0 +1,30 @@
+//! Farthing's invariants, held against crashes, faults and races.
+//!
+//! What goes wrong:
+//! - [`chance`]: randomness that a seed repeats.
+//! - [`chaos`]: a proxy in front of any node, through which everything goes wrong that goes wrong on the way to one.
+//! - [`watched`]: books and nodes with somebody who looks on, and may fail, freeze or end the process around each call.
+//! - [`crash`]: one who looks on and kills: every point of a scenario, one after the other.
+//!
+//! What must hold:
+//! - [`invariants`]: the book against the chain, to the atom.
+//! - [`chain`], [`rpc`]: what the chain itself shows of payments, asked as anybody would ask.
+//!
+//! What is done:
+//! - [`replica`], [`payments`], [`store`], [`stores`]: facilitators, what they settle, and where their books are.
+//! - [`simulation`]: a whole world in one thread and in its own time.
+//! - [`campaign`]: crash at every point, chaos, races; small as tests, large as `cargo xtask soak`.
+
+pub mod campaign;
+pub mod chain;
+pub mod chance;
+pub mod chaos;
+pub mod crash;
+pub mod invariants;
+pub mod payments;
+pub mod replica;
+pub mod rpc;
+pub mod simulation;
+pub mod store;
+pub mod stores;
+pub mod watched;

@@ -1,0 +1,104 @@
+//! The books of the facilitator and the server, watched.
+
+use farthing_core::BoxFuture;
+use farthing_core::books::{
+    BookError, Deliveries, DeliveryClaim, Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing,
+    SettlementEntry, SettlementQuery, Settlements, UnderWay, Written,
+};
+use farthing_core::reason::Refusal;
+use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
+use farthing_core::time::UnixSeconds;
+
+use super::Watched;
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, BookError>>;
+
+fn broken() -> BookError {
+    BookError("the store fails, because the test says so".into())
+}
+
+impl<T: Settlements + ?Sized> Settlements for Watched<T> {
+    fn find(&self, key: PaymentKey) -> Answer<'_, Option<SettlementEntry>> {
+        self.call("settlements.find", move || self.inner.find(key), broken)
+    }
+
+    fn settled<'a>(&'a self, key: PaymentKey, settlement: &'a Settlement, now: UnixSeconds) -> Answer<'a, ()> {
+        self.call("settlements.settled", move || self.inner.settled(key, settlement, now), broken)
+    }
+
+    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> Answer<'a, ()> {
+        self.call("settlements.dead", move || self.inner.dead(key, refusal, now), broken)
+    }
+
+    fn list<'a>(&'a self, query: &'a SettlementQuery) -> Answer<'a, Vec<SettlementEntry>> {
+        self.call("settlements.list", move || self.inner.list(query), broken)
+    }
+}
+
+impl<T: Outbox + ?Sized> Outbox for Watched<T> {
+    fn take<'a>(&'a self, lane: &'a LaneId) -> Answer<'a, LaneClaim> {
+        self.call("outbox.take", move || self.inner.take(lane), broken)
+    }
+
+    fn give_back<'a>(&'a self, lease: &'a LaneLease) -> Answer<'a, ()> {
+        self.call("outbox.give_back", move || self.inner.give_back(lease), broken)
+    }
+
+    fn nodes(&self) -> Answer<'_, usize> {
+        self.call("outbox.nodes", move || self.inner.nodes(), broken)
+    }
+
+    fn sending<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> Answer<'a, Written> {
+        self.call("outbox.sending", move || self.inner.sending(outgoing), broken)
+    }
+
+    fn replacing<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> Answer<'a, Written> {
+        self.call("outbox.replacing", move || self.inner.replacing(outgoing), broken)
+    }
+
+    fn refused<'a>(&'a self, lease: &'a LaneLease, sequence: u64, refusal: &'a Refusal, now: UnixSeconds) -> Answer<'a, ()> {
+        self.call("outbox.refused", move || self.inner.refused(lease, sequence, refusal, now), broken)
+    }
+
+    fn landed<'a>(&'a self, lease: &'a LaneLease, sequence: u64, landing: &'a Landing) -> Answer<'a, ()> {
+        self.call("outbox.landed", move || self.inner.landed(lease, sequence, landing), broken)
+    }
+
+    fn reopened<'a>(&'a self, lease: &'a LaneLease, sequence: u64, now: UnixSeconds) -> Answer<'a, ()> {
+        self.call("outbox.reopened", move || self.inner.reopened(lease, sequence, now), broken)
+    }
+
+    fn closed<'a>(&'a self, lease: &'a LaneLease, sequence: u64) -> Answer<'a, ()> {
+        self.call("outbox.closed", move || self.inner.closed(lease, sequence), broken)
+    }
+
+    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> Answer<'a, Vec<UnderWay>> {
+        self.call("outbox.under_way", move || self.inner.under_way(lease), broken)
+    }
+
+    fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {
+        self.call("outbox.landing", move || self.inner.landing(key), broken)
+    }
+}
+
+impl<T: Deliveries + ?Sized> Deliveries for Watched<T> {
+    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> Answer<'a, DeliveryClaim> {
+        self.call("deliveries.claim", move || self.inner.claim(key, request), broken)
+    }
+
+    fn settling(&self, key: PaymentKey) -> Answer<'_, ()> {
+        self.call("deliveries.settling", move || self.inner.settling(key), broken)
+    }
+
+    fn served<'a>(&'a self, key: PaymentKey, transaction: &'a TransactionId) -> Answer<'a, ()> {
+        self.call("deliveries.served", move || self.inner.served(key, transaction), broken)
+    }
+
+    fn unsettled(&self, key: PaymentKey) -> Answer<'_, ()> {
+        self.call("deliveries.unsettled", move || self.inner.unsettled(key), broken)
+    }
+
+    fn cancel(&self, key: PaymentKey) -> Answer<'_, ()> {
+        self.call("deliveries.cancel", move || self.inner.cancel(key), broken)
+    }
+}

@@ -1,0 +1,42 @@
+//! The campaigns in their small form.
+
+use std::time::Duration;
+
+use farthing_interop::chain::ChainKind;
+use farthing_proof::campaign::{chaos, races};
+use farthing_proof::simulation;
+use farthing_proof::stores::Stores;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_exchange_in_five_goes_wrong_and_no_payment_is_lost_or_doubled() {
+    let config = chaos::Config {
+        stores: Stores::Sqlite,
+        chain: ChainKind::Devnet,
+        payments: 150,
+        at_once: 16,
+        senders: 2,
+        faults_per_thousand: 200,
+        seed: 11,
+        storm_patience: Duration::from_secs(20),
+        calm_patience: Duration::from_secs(30),
+    };
+    let summary = chaos::run(&config).await.unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{summary}");
+    assert!(summary.faults > 20, "too little went wrong to prove anything: {summary}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_copies_at_two_replicas_are_one_transaction() {
+    let stores = Stores::Postgres;
+    let config = races::Config { stores, chain: ChainKind::Devnet, replicas: 2, copies: 100 };
+    let summary = races::copies(&config).await.unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!((summary.copies, summary.transactions), (200, 1));
+}
+
+#[test]
+fn simulated_worlds_never_double_or_forget_a_payment() {
+    let config = simulation::Config { heals: false, ..simulation::Config::default() };
+    let summary = simulation::run_all(0..3, config).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{summary}");
+    assert!(summary.payments > 40, "too little was paid to prove anything: {summary}");
+}
