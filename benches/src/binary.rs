@@ -32,7 +32,12 @@ pub struct Farthing {
 impl Farthing {
     /// A facilitator on that node, with an empty book.
     pub fn new(name: &str, rpc_url: &str) -> anyhow::Result<Self> {
-        Ok(Self { folder: Scratch::new(name)?, binary: program()?, rpc_url: rpc_url.to_owned() })
+        Self::within(Scratch::new(name)?, rpc_url)
+    }
+
+    /// The same with everything in that folder.
+    pub fn within(folder: Scratch, rpc_url: &str) -> anyhow::Result<Self> {
+        Ok(Self { folder, binary: program()?, rpc_url: rpc_url.to_owned() })
     }
 
     /// Where its book is.

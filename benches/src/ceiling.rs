@@ -17,8 +17,8 @@ use crate::node;
 use crate::sample::{self, CHAIN_ID, RIVAL, Sample};
 
 /// How many settlements it is measured with, and in how many rounds.
-pub const SETTLEMENTS: u32 = 200;
-pub const ROUNDS: usize = 3;
+const SETTLEMENTS: u32 = 400;
+const ROUNDS: usize = 3;
 /// How many transactions go out in one JSON-RPC batch, and receipts are asked for.
 const BATCH: usize = 100;
 const GAS_UNITS: u64 = 200_000;

@@ -2,7 +2,8 @@
 //! that forgets everything the other end of the scale.
 //!
 //! - [`raw`]: what the disk and SQLite can do with rows of a payment's size.
-//! - [`engine`]: the facilitator's whole settle path, on a chain that costs nothing.
+//! - [`engine`]: the facilitator's own settle path, on a chain that costs nothing.
+//! - [`path`]: the real binary's, on the embedded chain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +23,7 @@ use crate::scratch::Scratch;
 use crate::volley::percentile;
 
 mod engine;
+mod path;
 mod raw;
 
 /// How many payments wait at once, and how many there are in all.
@@ -61,7 +63,8 @@ pub async fn run(report: &mut Report) -> anyhow::Result<()> {
     let book = Arc::new(MemorySettlements::default());
     let forgetful = lives(book.clone(), book).await?;
     report.add(Row::new("-", "the same in a book that forgets", forgetful.rate, "/s"));
-    engine::run(&folder, report).await
+    engine::run(&folder, report).await?;
+    path::run(report).await
 }
 
 /// How fast something is written.

@@ -11,8 +11,18 @@ impl Scratch {
     /// Makes an empty folder.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
-        let folder = program.parent().context("this program lies in no folder")?;
-        let folder = folder.join(format!("bench-{}-{name}", std::process::id()));
+        Self::at(program.parent().context("this program lies in no folder")?, name)
+    }
+
+    /// Makes one whose files are lost when the machine stops, and where a sync costs nothing; none where there is no such
+    /// place.
+    pub fn forgetful(name: &str) -> anyhow::Result<Option<Self>> {
+        let shared_memory = Path::new("/dev/shm");
+        if shared_memory.is_dir() { Self::at(shared_memory, name).map(Some) } else { Ok(None) }
+    }
+
+    fn at(folder: &Path, name: &str) -> anyhow::Result<Self> {
+        let folder = folder.join(format!("farthing-bench-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         Ok(Self(folder))
     }

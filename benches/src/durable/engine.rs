@@ -1,4 +1,4 @@
-//! The facilitator's whole settle path, with recovery of the signature and a book, on a chain that costs nothing: its
+//! The facilitator's own settle path, with recovery of the signature and a book, on a chain that costs nothing: its
 //! scheme writes the transaction and says at once that it landed.
 
 use std::sync::Arc;
@@ -23,7 +23,6 @@ use farthing_core::wire::{PaymentRequest, SupportedKind};
 
 use super::SIGNED_BYTES;
 use crate::measure::{count, median};
-use crate::report::Bound::AtLeast;
 use crate::report::{Report, Row};
 use crate::sample::{self, NETWORK, Sample};
 use crate::scratch::Scratch;
@@ -47,9 +46,13 @@ pub async fn run(folder: &Scratch, report: &mut Report) -> anyhow::Result<()> {
         forgetful_rates.push(settle_all(&forgetful, requests()?).await?);
     }
     store.close().await;
-    let row =
-        Row::new("P12", "whole settle path, book in SQLite, chain that costs nothing, 64 at once", median(durable_rates), "/s");
-    report.add(row.against(median(forgetful_rates)).aim(AtLeast(0.85)));
+    let row = Row::new(
+        "-",
+        "engine alone on a chain that costs nothing, 64 at once: SQLite against a book that forgets",
+        median(durable_rates),
+        "/s",
+    );
+    report.add(row.against(median(forgetful_rates)));
     Ok(())
 }
 

@@ -44,7 +44,10 @@ pub async fn run(sample: &Sample, report: &mut Report) -> anyhow::Result<()> {
         let bound = BLOCK_MILLISECONDS + 300.0;
         report.add(Row::new("P5", format!("{what}: p99"), outcome.percentile(99), "ms").must(AtMost(bound)));
         report.add(Row::new("P5", format!("{what}: failures"), count(outcome.failed()), "").must(AtMost(0.0)));
-        tell_calls(&proxy, buyers, &what, report);
+        let counts = proxy.counter.take();
+        let each = count(counts.calls) / count(buyers);
+        report.add(Row::new("-", format!("{what}: node calls for each settlement"), each, ""));
+        eprintln!("  {what}: {}", counts.by_method(buyers));
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The facilitator's TOML file, as plain data. A key that is not known is an error, so that no setting is ever
 //! silently without effect; and no error repeats a value, since it may be a secret in the wrong place.
 
+mod place;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,16 +14,17 @@ use farthing::core::network::Network as NetworkId;
 use farthing::core::wire::v1;
 use farthing::evm::config::{AssetConfig, ConfirmConfig, GasConfig, RelayConfig};
 use farthing::facilitator::KeyDigest;
-use farthing::secret::{SecretError, SecretRef};
+use farthing::secret::SecretRef;
 use farthing::store::StoreUrl;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+pub use self::place::{NodeUrl, StoreLocation};
 use crate::logging::LogFormat;
 
 /// The book, unless another one is named: a file beside the configuration.
-const DEFAULT_STORE: &str = "sqlite:farthing.db";
+const DEFAULT_STORE: &str = "farthing.db";
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -64,14 +67,6 @@ pub struct Facilitator {
     /// Where `/metrics` is, if not on `listen`; off loopback it is nowhere unless it is named here.
     #[serde(deserialize_with = "optional_socket_address")]
     pub metrics_listen: Option<SocketAddr>,
-}
-
-/// Where the book is. Never shown, since a URL may carry a password.
-pub enum StoreLocation {
-    /// The URL itself.
-    Given(Zeroizing<String>),
-    /// Where it is kept.
-    Kept(SecretRef),
 }
 
 /// Where traces go.
@@ -133,21 +128,13 @@ pub struct Caller {
     pub settlements_per_day: Option<u32>,
 }
 
-/// A node's URL, or where it is kept. Never shown, since it may carry a key.
-pub enum NodeUrl {
-    /// The URL itself.
-    Given(Zeroizing<String>),
-    /// Where it is kept.
-    Kept(SecretRef),
-}
-
 impl Default for Facilitator {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4021)),
             public: false,
             anonymous: false,
-            store: StoreLocation::Given(Zeroizing::new(DEFAULT_STORE.to_owned())),
+            store: StoreLocation::sqlite(DEFAULT_STORE),
             metrics_listen: None,
         }
     }
@@ -164,6 +151,12 @@ impl Config {
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Where the book is that this file, at this path, names.
+    pub fn store(&self, path: &Path) -> anyhow::Result<StoreUrl> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        self.facilitator.store.resolve(folder).with_context(|| format!("{}: facilitator.store", path.display()))
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -185,66 +178,6 @@ impl Config {
             );
         }
         Ok(config)
-    }
-}
-
-impl StoreLocation {
-    /// The URL, with a relative path of SQLite taken from this folder.
-    pub fn resolve(&self, folder: &Path) -> anyhow::Result<StoreUrl> {
-        let text = match self {
-            Self::Given(url) => url.clone(),
-            Self::Kept(reference) => reference.resolve().context("facilitator.store")?,
-        };
-        let absolute = text.strip_prefix("sqlite:").map(|path| format!("sqlite:{}", folder.join(path).display()));
-        absolute.as_deref().unwrap_or(&text).parse().map_err(|error| anyhow!("facilitator.store: {error}"))
-    }
-}
-
-impl FromStr for StoreLocation {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
-            return Ok(Self::Given(Zeroizing::new(text.to_owned())));
-        }
-        text.parse()
-            .map(Self::Kept)
-            .map_err(|_| "expected a book, sqlite:PATH or postgres://…, or where its URL is kept, env:NAME or file:PATH")
-    }
-}
-
-impl fmt::Debug for StoreLocation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("StoreLocation(…)")
-    }
-}
-
-impl NodeUrl {
-    /// Fetches the URL.
-    pub fn resolve(&self) -> Result<Zeroizing<String>, SecretError> {
-        match self {
-            Self::Given(url) => Ok(url.clone()),
-            Self::Kept(reference) => reference.resolve(),
-        }
-    }
-}
-
-impl FromStr for NodeUrl {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.starts_with("http://") || text.starts_with("https://") {
-            return Ok(Self::Given(Zeroizing::new(text.to_owned())));
-        }
-        text.parse()
-            .map(Self::Kept)
-            .map_err(|_| "expected a node's URL, http://… or https://…, or where it is kept, env:NAME or file:PATH")
-    }
-}
-
-impl fmt::Debug for NodeUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("NodeUrl(…)")
     }
 }
 
@@ -328,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_operators_page_are_read() {
+        let page = include_str!("../../../docs/operations.md");
+        let examples: Vec<&str> = page.split("```toml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(examples.len() >= 3);
+        for example in examples {
+            // Parts of a file; what they leave out is what every file has.
+            let rest = if example.contains("[network.") {
+                ""
+            } else {
+                "\n[network.\"eip155:8453\"]\nrpc = \"env:A\"\nsigner = \"env:B\""
+            };
+            Config::parse(&format!("{example}{rest}")).unwrap();
+        }
+    }
+
+    #[test]
     fn an_unknown_key_anywhere_is_an_error_that_names_it() {
         for (bad, named) in
             [("[extra]\nx = 1", "`extra`"), ("[log]\nloudness = \"info\"", "line 9, loudness: unknown field `loudness`")]
@@ -358,14 +307,17 @@ mod tests {
             assert!(error.contains(taught), "{taught:?} is not in {error:?}");
             assert!(!error.contains("ac0974"), "{error}");
         }
-        assert!(!format!("{:?}", NodeUrl::from_str("https://node.example/secret")).contains("secret"));
     }
 
     #[test]
     fn off_loopback_needs_a_word() {
         let public = GOOD.replace("127.0.0.1:0", "0.0.0.0:4021");
         assert!(error_of(&public).contains("public = true"));
-        assert!(Config::parse(&public.replace("[network", "public = true\n[network")).is_ok());
+        let public = public.replace("[network", "public = true\n[network");
+        assert!(error_of(&public).contains("add a [[caller]]"));
+        assert!(Config::parse(&public.replace("public = true", "public = true\nanonymous = true")).is_ok());
+        let digest = "a".repeat(64);
+        assert!(Config::parse(&format!("{public}\n[[caller]]\nname = \"shop\"\nkey_sha256 = \"{digest}\"")).is_ok());
         assert!(error_of(&GOOD.replace("127.0.0.1:0", "localhost")).contains("such as \"127.0.0.1:4021\""));
     }
 

@@ -37,7 +37,7 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Verify and settle payments for servers
     Facilitator(facilitator::Arguments),
-    /// Show what a facilitator's book says, explain a payment, and compare all of it with the chain
+    /// Read a facilitator's book, explain a payment, compare all of it with the chain
     Ledger(ledger::Arguments),
     /// Run an EVM inside the process, with USDC and funded accounts
     Devnet(devnet::Arguments),

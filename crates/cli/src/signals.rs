@@ -1,34 +1,52 @@
 //! How a command that serves is told to end: Ctrl-C, or SIGTERM from whoever runs it.
 
+use std::io;
+
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 /// Waits for the first signal. Listening begins when this is made, so that no signal is lost between the line that says
 /// "ready" and the wait.
-pub struct Stop(oneshot::Receiver<()>);
+pub struct Stop {
+    told: mpsc::Receiver<()>,
+    tell: mpsc::Sender<()>,
+}
 
 impl Stop {
     /// Begins to listen.
     pub fn listen() -> anyhow::Result<Self> {
-        let (told, stop) = oneshot::channel();
+        let (tell, told) = mpsc::channel(1);
         let signal = signal().context("signals cannot be listened for")?;
+        let teller = tell.clone();
         tokio::spawn(async move {
             signal.await;
-            // Whoever does not wait any more is ending already.
-            let _ending = told.send(());
+            // Full or closed: it is ending already.
+            let _ending = teller.try_send(()).is_err();
         });
-        Ok(Self(stop))
+        Ok(Self { told, tell })
+    }
+
+    /// Ends with stdin, too: when the process that holds the other end of it is gone, however it went.
+    pub fn or_with_stdin(self) -> anyhow::Result<Self> {
+        let tell = self.tell.clone();
+        // Not a task: the runtime would wait for the read when it ends.
+        let watch = move || {
+            let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink()).is_err();
+            let _ending = tell.try_send(()).is_err();
+        };
+        std::thread::Builder::new().spawn(watch).context("stdin cannot be watched")?;
+        Ok(self)
     }
 
     /// Resolves with the first signal since [`Stop::listen`].
-    pub async fn wait(self) {
-        // The task that tells never ends without telling.
-        let _told = self.0.await;
+    pub async fn wait(mut self) {
+        // A sender lives as long as this, so it ends only by being told.
+        let _told = self.told.recv().await;
     }
 }
 
 #[cfg(unix)]
-fn signal() -> std::io::Result<impl Future<Output = ()> + Send> {
+fn signal() -> io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -41,7 +59,7 @@ fn signal() -> std::io::Result<impl Future<Output = ()> + Send> {
 }
 
 #[cfg(windows)]
-fn signal() -> std::io::Result<impl Future<Output = ()> + Send> {
+fn signal() -> io::Result<impl Future<Output = ()> + Send> {
     let mut interrupt = tokio::signal::windows::ctrl_c()?;
     Ok(async move {
         interrupt.recv().await;

@@ -10,7 +10,8 @@ use anyhow::{Context as _, anyhow};
 use farthing::core::time::Entropy;
 use farthing::system::SystemEntropy;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -31,7 +32,16 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where ended spans go.
 pub struct Traces {
     ended: mpsc::Sender<Value>,
-    exporter: tokio::task::JoinHandle<()>,
+    last_call: oneshot::Sender<()>,
+    exporter: JoinHandle<()>,
+}
+
+/// Sends them.
+struct Exporter {
+    client: reqwest::Client,
+    url: reqwest::Url,
+    /// So that the log says once that the collector fails, and not with every request.
+    is_failing: bool,
 }
 
 /// The subscriber's side of [`Traces`].
@@ -64,8 +74,9 @@ impl Traces {
         }
         let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build().context("traces.otlp")?;
         let (ended, waiting) = mpsc::channel(MAX_WAITING_SPANS);
-        let exporter = tokio::spawn(export(client, url, waiting));
-        Ok(Some(Self { ended, exporter }))
+        let (last_call, called) = oneshot::channel();
+        let exporter = tokio::spawn(Exporter { client, url, is_failing: false }.run(waiting, called));
+        Ok(Some(Self { ended, last_call, exporter }))
     }
 
     /// The layer that collects spans for it.
@@ -73,46 +84,61 @@ impl Traces {
         TraceLayer(self.ended.clone())
     }
 
-    /// Sends what waits, for a moment. The layer lives as long as the process, so the queue never closes by itself.
+    /// Sends what waits, within a moment.
     pub async fn end(self) {
-        let flushed = async {
-            while self.ended.capacity() < self.ended.max_capacity() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            // What was taken from the queue last may still be on its way.
-            tokio::time::sleep(GATHER_TIME).await;
-        };
-        let _late = tokio::time::timeout(END_TIMEOUT, flushed).await.is_err();
-        self.exporter.abort();
+        let Self { last_call, mut exporter, .. } = self;
+        // An exporter that has ended has nothing to send.
+        let _ended = last_call.send(()).is_err();
+        if tokio::time::timeout(END_TIMEOUT, &mut exporter).await.is_err() {
+            exporter.abort();
+        }
     }
 }
 
-async fn export(client: reqwest::Client, url: reqwest::Url, mut waiting: mpsc::Receiver<Value>) {
-    let mut spans = Vec::new();
-    let mut is_failing = false;
-    while waiting.recv_many(&mut spans, SPANS_PER_REQUEST).await > 0 {
-        if spans.len() < SPANS_PER_REQUEST {
-            tokio::time::sleep(GATHER_TIME).await;
-            while spans.len() < SPANS_PER_REQUEST
-                && let Ok(span) = waiting.try_recv()
-            {
-                spans.push(span);
+impl Exporter {
+    /// Sends until the last call, and then what is left. The layer that hands spans in lives as long as the process, so the
+    /// queue never closes by itself.
+    async fn run(mut self, mut waiting: mpsc::Receiver<Value>, mut last_call: oneshot::Receiver<()>) {
+        let mut spans = Vec::new();
+        let mut is_last = false;
+        while !is_last {
+            is_last = tokio::select! {
+                _ = &mut last_call => true,
+                _ = waiting.recv_many(&mut spans, SPANS_PER_REQUEST) => false,
+            };
+            // A full request leaves at once; another one waits a moment for more spans to share it.
+            if !is_last && spans.len() < SPANS_PER_REQUEST {
+                is_last = tokio::time::timeout(GATHER_TIME, &mut last_call).await.is_ok();
+            }
+            if is_last {
+                waiting.close();
+            }
+            loop {
+                while spans.len() < SPANS_PER_REQUEST
+                    && let Ok(span) = waiting.try_recv()
+                {
+                    spans.push(span);
+                }
+                if spans.is_empty() {
+                    break;
+                }
+                self.send(std::mem::take(&mut spans)).await;
             }
         }
-        let sent = client.post(url.clone()).json(&request(std::mem::take(&mut spans))).send().await;
-        let failure = match sent.and_then(reqwest::Response::error_for_status) {
-            Ok(_) => None,
-            Err(error) => Some(error.without_url().to_string()),
-        };
-        if let (Some(error), false) = (&failure, is_failing) {
+    }
+
+    async fn send(&mut self, spans: Vec<Value>) {
+        let sent = self.client.post(self.url.clone()).json(&request(&spans)).send().await;
+        let failure = sent.and_then(reqwest::Response::error_for_status).err().map(|error| error.without_url().to_string());
+        if let (Some(error), false) = (&failure, self.is_failing) {
             tracing::warn!(error, "the collector takes no traces; they are dropped until it does");
         }
-        is_failing = failure.is_some();
+        self.is_failing = failure.is_some();
     }
 }
 
 /// An `ExportTraceServiceRequest`.
-fn request(spans: Vec<Value>) -> Value {
+fn request(spans: &[Value]) -> Value {
     let service = json!({"key": "service.name", "value": {"stringValue": "farthing"}});
     json!({"resourceSpans": [{
         "resource": {"attributes": [service]},
@@ -184,12 +210,9 @@ impl Recorded {
             "endTimeUnixNano": nanoseconds(SystemTime::now()),
             "attributes": attributes,
         });
-        if let Some(parent) = parent {
-            ended["parentSpanId"] = parent.into();
-        }
-        if self.has_failed {
-            ended["status"] = json!({"code": ERROR});
-        }
+        let fields = ended.as_object_mut()?;
+        fields.extend(parent.map(|parent| ("parentSpanId".to_owned(), json!(parent))));
+        fields.extend(self.has_failed.then(|| ("status".to_owned(), json!({"code": ERROR}))));
         Some(ended)
     }
 }

@@ -15,7 +15,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("farthing-server", &["farthing-core"]),
     ("farthing-facilitator", &["farthing-core"]),
     ("farthing-devnet", &["farthing-core"]),
-    ("farthing", &["farthing-core", "farthing-evm", "farthing-client", "farthing-server", "farthing-facilitator"]),
+    (
+        "farthing",
+        &["farthing-core", "farthing-evm", "farthing-client", "farthing-server", "farthing-facilitator", "farthing-store"],
+    ),
     (
         "farthing-cli",
         &[
@@ -25,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "farthing-client",
             "farthing-server",
             "farthing-facilitator",
+            "farthing-store",
             "farthing-devnet",
         ],
     ),

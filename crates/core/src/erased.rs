@@ -16,8 +16,8 @@ use crate::json;
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
 use crate::scheme::{
-    ClientScheme, FacilitatorScheme, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, SendRight, ServerScheme,
-    SettleError, Settlement, VerifiedPayment, VerifyError,
+    ClientScheme, FacilitatorScheme, Found, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, SendRight,
+    ServerScheme, SettleError, Settlement, VerifiedPayment, VerifyError,
 };
 use crate::wire::{Payload, PaymentPayload, PaymentRequest, PaymentRequirements, SupportedKind};
 
@@ -75,6 +75,12 @@ pub trait AnyFacilitatorScheme: Send + Sync {
     ) -> BoxFuture<'a, Result<Settlement, SettleError>>;
     /// What became of a payment that was sent.
     fn outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>>;
+    /// Whether somebody else carried out a payment that was good; see [`FacilitatorScheme::moved_already`].
+    fn moved_already<'a>(
+        &'a self,
+        record: &'a PaymentRecord,
+        refusal: &'a Refusal,
+    ) -> BoxFuture<'a, Result<Option<Found>, VerifyError>>;
     /// Takes up what was left under way; see [`FacilitatorScheme::start`].
     fn start(&self);
     /// Gives the sending accounts back; see [`FacilitatorScheme::stop`].
@@ -186,12 +192,21 @@ where
     ) -> BoxFuture<'a, Result<Settlement, SettleError>> {
         Box::pin(async move {
             let verified = FacilitatorScheme::verify(self, own::<S>(payment)?).await?;
+            right.verified();
             FacilitatorScheme::settle(self, verified, right).await
         })
     }
 
     fn outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>> {
         Box::pin(FacilitatorScheme::outcome(self, entry))
+    }
+
+    fn moved_already<'a>(
+        &'a self,
+        record: &'a PaymentRecord,
+        refusal: &'a Refusal,
+    ) -> BoxFuture<'a, Result<Option<Found>, VerifyError>> {
+        Box::pin(FacilitatorScheme::moved_already(self, record, refusal))
     }
 
     fn start(&self) {

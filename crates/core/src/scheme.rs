@@ -65,6 +65,15 @@ pub struct Settlement {
     pub amount: Amount,
 }
 
+/// A payment that the chain shows as carried out, though nobody here sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What moved.
+    pub settlement: Settlement,
+    /// The height of its block, or a lower one.
+    pub height: u64,
+}
+
 /// When money moves, relative to the work (x402 v2 payment flows).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaymentFlow {
@@ -142,6 +151,9 @@ pub trait SendRight: Send + Sync {
 
     /// Whether it must be carried by itself, after it was carried beside others and failed.
     fn alone(&self) -> bool;
+
+    /// Says that the payment was verified, by this very attempt: whatever makes it look used later came after that.
+    fn verified(&self) {}
 
     /// Says that the payment is about to be written and sent. `false` if it was given up meanwhile: it must not be sent.
     fn enter(&self) -> bool;
@@ -249,6 +261,19 @@ pub trait FacilitatorScheme: Send + Sync {
     /// What became of a payment that was sent: settled only if exactly what it authorises has moved, by whichever
     /// transaction; failed only if it never can any more. Sends nothing.
     fn outcome(&self, entry: &SettlementEntry) -> impl Future<Output = Result<Outcome, VerifyError>> + Send;
+
+    /// Whether a payment that was found good here, was sent by nobody here, and is refused now with this refusal, was
+    /// carried out by somebody else meanwhile: exactly what it authorises has moved, by whichever transaction. `None` if
+    /// not, so that the refusal stands; unavailable while that is not certain. Sends nothing. A scheme in which nobody
+    /// else can carry a payment out need not look.
+    fn moved_already(
+        &self,
+        record: &PaymentRecord,
+        refusal: &Refusal,
+    ) -> impl Future<Output = Result<Option<Found>, VerifyError>> + Send {
+        let _ = (record, refusal);
+        std::future::ready(Ok(None))
+    }
 
     /// Takes up what an earlier process, or another node that died, left under way. Called once, inside the runtime,
     /// before the first payment; the work goes on in the background.

@@ -11,6 +11,7 @@ use alloy_primitives::Address;
 use farthing_core::books::Outbox;
 use farthing_core::network::Network;
 use farthing_core::time::Clock;
+use tracing::{Instrument, debug_span};
 
 use self::exchange::Exchange;
 pub use self::gas::GasAboveCap;
@@ -103,7 +104,7 @@ impl Chain {
     /// Carries a question's probes out on the latest state, and forgets what they did. Questions that are asked at the same
     /// time share one round trip and don't see each other. What the chain needs for itself travels along.
     pub async fn observe(&self, question: Question) -> Result<Observed, NodeError> {
-        self.reads.ask(question).await
+        self.reads.ask(question).instrument(debug_span!("observe", network = %self.network)).await
     }
 
     /// Takes over an estimate. A failed one says nothing: the simulation beside it tells why.

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{BookError, SettlementEntry, SettlementQuery, Settlements};
+use farthing_core::books::{BookError, Finding, SettlementEntry, SettlementQuery, Settlements};
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, Settlement};
 use farthing_core::time::{Clock, UnixSeconds};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::error::chain;
 
@@ -40,6 +40,19 @@ impl Book {
             amount_atomic = %settlement.amount, "settled"
         );
         took(key, "settled", &self.settlements.settled(key, settlement, self.now()).await)
+    }
+
+    /// Somebody else moved the money. `None` if the payment belongs to this request now, or else what the book has.
+    pub(crate) async fn found(&self, finding: &Finding<'_>) -> Result<Option<SettlementEntry>, BookError> {
+        let existing = self.settlements.found(finding).await?;
+        if existing.is_none() {
+            let Settlement { transaction, payer, amount, .. } = finding.settlement;
+            warn!(
+                payment = %finding.record.key, %transaction, %payer, amount_atomic = %amount,
+                "settled by a transaction of somebody else, before it was sent from here"
+            );
+        }
+        Ok(existing)
     }
 
     /// The transaction moved nothing and never will. Says whether the book took the line.

@@ -300,7 +300,8 @@ mod tests {
         drop(first);
         let second = reserve().unwrap();
         assert!(second.is_some());
-        let right = progress.attempt(&farthing_core::books::Fingerprint(String::new()), None, false);
+        let request = farthing_core::books::Fingerprint(String::new());
+        let right = progress.attempt(&request, None, false, &crate::proven::tests::some_proof());
         farthing_core::scheme::SendRight::written(&*right, &farthing_core::scheme::TransactionId("0x1".to_owned()));
         drop(second);
         assert!(reserve().is_err());

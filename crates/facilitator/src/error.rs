@@ -28,6 +28,11 @@ pub(crate) struct Overloaded {
     pub(crate) max: usize,
 }
 
+/// The facilitator ends and takes nothing new.
+#[derive(Debug, thiserror::Error)]
+#[error("this facilitator is stopping; another one, or this one after its restart, takes the payment")]
+pub(crate) struct Stopping;
+
 /// The caller has used up what it is allowed for now.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{caller} may make {limit} {what} and has made them; there are more in {retry_after_seconds} s")]

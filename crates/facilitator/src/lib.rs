@@ -9,6 +9,10 @@
 //! 4. Nothing durable is written before the scheme has verified, so forgeries cost a look into the book and no more.
 //! 5. Nothing is broadcast that is not in the book. What was broadcast and is not known to have landed is pending:
 //!    asking again reconciles, the reconciler does so unasked, and neither ever sends another transaction.
+//! 6. A payment that was found good here for a request, and that somebody else broadcast before it was sent, is settled for
+//!    that request by the transaction that moved the money. An authorization that was used before this process verified it
+//!    buys nothing. What was verified is remembered in memory only: after a restart, or at another replica, such a payment
+//!    is refused as used.
 //!
 //! - [`Local`]: the facilitator in this process. It knows no chain: schemes, book and clock are handed in.
 //! - [`router`]: the same over HTTP (x402 v2 §7), for everybody or for [`Callers`] with keys and quotas.
@@ -28,9 +32,11 @@ mod kinds;
 mod local;
 mod metrics;
 mod progress;
+mod proven;
 mod ready;
 mod recover;
 mod settle;
+mod slots;
 
 pub use builder::{BuildError, Builder};
 pub use callers::{Caller, CallerLimits, Callers, CallersError, KeyDigest};

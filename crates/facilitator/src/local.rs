@@ -12,7 +12,7 @@ use farthing_core::scheme::{Outcome, PaymentKey, TransactionId, VerifyError};
 use farthing_core::trace::TraceParent;
 use farthing_core::wire::{PaymentRequest, SettleResponse, SupportedResponse, VerifyResponse};
 use farthing_core::{BoxFuture, Source};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::field::{Empty, display};
@@ -27,9 +27,11 @@ use crate::flight::{Flights, Turn, Wait};
 use crate::fly::fly;
 use crate::kinds::{Kinds, short};
 use crate::progress::Progress;
+use crate::proven::Proven;
 use crate::ready::{NotReady, Readiness};
 use crate::recover::Reconciler;
 use crate::settle::Job;
+use crate::slots::{NoSlot, Slot, Slots};
 
 /// The most payments that are verified at once; more are answered 503.
 pub const MAX_VERIFIES_IN_FLIGHT: usize = 4_096;
@@ -64,8 +66,9 @@ pub struct Local {
     book: Book,
     callers: Option<Arc<Callers>>,
     flights: Flights,
+    proven: Proven,
     verifies: Arc<Semaphore>,
-    settles: Arc<Semaphore>,
+    settles: Arc<Slots>,
     readiness: Readiness,
     reconciling: Mutex<Option<JoinSet<()>>>,
 }
@@ -82,8 +85,9 @@ impl Local {
             book,
             callers: callers.map(Arc::new),
             flights: Flights::default(),
+            proven: Proven::default(),
             verifies: Arc::new(Semaphore::new(MAX_VERIFIES_IN_FLIGHT)),
-            settles: Arc::new(Semaphore::new(MAX_SETTLES_IN_FLIGHT)),
+            settles: Slots::new(),
             readiness: Readiness::default(),
             reconciling: Mutex::default(),
         }
@@ -103,14 +107,14 @@ impl Local {
         *reconciling = Some(Reconciler { kinds, book, flights }.spawn());
     }
 
-    /// Waits for the settlements that are under way, as long as their callers do, takes no others, and gives the sending
-    /// accounts back to other nodes. What has no end by then is in the book.
+    /// Takes no more settlements, and says so at once; waits for those that are under way, as long as their callers do; and
+    /// gives the sending accounts back to other nodes. What has no end by then is in the book.
     pub async fn stop(&self) {
+        self.settles.close();
         let limit = Duration::from_secs(STOP_TIMEOUT_SECONDS);
         if tokio::time::timeout(limit, self.drained()).await.is_err() {
             warn!(limit_seconds = STOP_TIMEOUT_SECONDS, "settlements are still under way; they are in the book");
         }
-        self.settles.close();
         let reconciling = self.reconciling().take();
         if let Some(mut reconciling) = reconciling {
             reconciling.shutdown().await;
@@ -123,27 +127,26 @@ impl Local {
     /// Whether everything that is served could be settled now, and if not, why. Book and nodes are asked at most once a
     /// second.
     pub async fn ready(&self) -> Result<(), Vec<NotReady>> {
+        if self.settles.is_closed() {
+            return Err(vec![NotReady::Stopping]);
+        }
         let causes = self.readiness.check(&self.kinds, &self.book).await;
         if causes.is_empty() { Ok(()) } else { Err(causes) }
     }
 
-    /// Returns when no settlement is under way. For shutdown, after the last request was taken: a settlement goes on when
-    /// its caller has left, and the end of the runtime would cut it off.
+    /// Returns when no settlement is under way. A settlement goes on when its caller has left, and the end of the runtime
+    /// would cut it off.
     pub async fn drained(&self) {
-        let all = u32::try_from(MAX_SETTLES_IN_FLIGHT).unwrap_or(u32::MAX);
-        // Closed only after it was drained, so that there is nothing to tell.
-        drop(self.settles.acquire_many(all).await);
+        self.settles.emptied().await;
     }
 
     /// What the chain says of a payment in the book, whatever the book says; for accounts. Writes and sends nothing.
     pub async fn outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
-        match self.kinds.scheme_of(&entry.record) {
-            Some(scheme) => scheme.outcome(entry).await,
-            None => {
-                let what = format!("{} on {} is not served here", entry.record.scheme, entry.record.network);
-                Err(VerifyError::Unavailable(what.into()))
-            }
-        }
+        let Some(scheme) = self.kinds.scheme_of(&entry.record) else {
+            let what = format!("{} on {} is not served here", entry.record.scheme, entry.record.network);
+            return Err(VerifyError::Unavailable(what.into()));
+        };
+        scheme.outcome(entry).await
     }
 
     /// Settles for a caller of that name, which goes into the book, and whose quota of settlements a day it counts against
@@ -195,7 +198,7 @@ impl Local {
             parent_id = Empty,
         );
         let (since, labels) = (Instant::now(), self.kinds.labels(request));
-        let answer = self.verify_now(request).instrument(span.clone()).await;
+        let answer = self.verify_now(caller, request).instrument(span.clone()).await;
         if let Err(cause) = &answer {
             span.in_scope(|| warn!(error = chain(cause), "could not verify"));
         }
@@ -217,7 +220,7 @@ impl Local {
         self.book.list(&query).await.map_err(NoAnswer::unclear)
     }
 
-    async fn verify_now(&self, request: &PaymentRequest) -> Result<VerifyResponse, FacilitatorError> {
+    async fn verify_now(&self, caller: Option<&str>, request: &PaymentRequest) -> Result<VerifyResponse, FacilitatorError> {
         let invalid = |refusal: Refusal| {
             info!(reason = %refusal.reason, "not valid");
             Ok(VerifyResponse::invalid(refusal, None))
@@ -234,7 +237,10 @@ impl Local {
         let overloaded = |_| unavailable(Overloaded { what: "verifications", max: MAX_VERIFIES_IN_FLIGHT });
         let _slot = self.verifies.try_acquire().map_err(overloaded)?;
         match tokio::time::timeout(Duration::from_secs(VERIFY_TIMEOUT_SECONDS), scheme.verify(&payment)).await {
-            Ok(Ok(payer)) => Ok(VerifyResponse::valid(payer)),
+            Ok(Ok(payer)) => {
+                self.proven.of(&payment.record, &fingerprint(request).map_err(unavailable)?, caller).remember();
+                Ok(VerifyResponse::valid(payer))
+            }
             Ok(Err(VerifyError::Invalid(refusal))) => invalid(refusal),
             Ok(Err(VerifyError::Unavailable(source))) => Err(FacilitatorError::Unavailable(source)),
             Err(_elapsed) => Err(unavailable(TooSlow { what: "the verification", seconds: VERIFY_TIMEOUT_SECONDS })),
@@ -251,9 +257,11 @@ impl Local {
             }
         };
         let request = fingerprint(request).map_err(unavailable)?;
-        let Ok(slot) = Arc::clone(&self.settles).try_acquire_owned() else {
-            return Err(self.overloaded(payment.record.key, &request).await);
+        let slot = match self.settles.take() {
+            Ok(slot) => slot,
+            Err(cause) => return Err(self.turned_away(payment.record.key, &request, cause).await),
         };
+        let proof = self.proven.of(&payment.record, &request, caller);
         let job = Job {
             scheme: Arc::clone(scheme),
             book: self.book.clone(),
@@ -263,6 +271,7 @@ impl Local {
             caller: caller.map(str::to_owned),
             network: network.clone(),
             progress: Progress::new(),
+            proof,
         };
         // Held by whoever waits and by the work itself, which may go on when nobody waits any more.
         match self.take_turn(job, &Arc::new(slot)).await {
@@ -272,7 +281,7 @@ impl Local {
     }
 
     /// Settles when it is this request's turn, or finds the copy that does; `None` if the turn does not come.
-    async fn take_turn(&self, job: Job, slot: &Arc<OwnedSemaphorePermit>) -> Option<Wait> {
+    async fn take_turn(&self, job: Job, slot: &Arc<Slot>) -> Option<Wait> {
         let deadline = Instant::now() + Duration::from_secs(TURN_TIMEOUT_SECONDS);
         loop {
             match self.flights.turn(job.payment.record.key, &job.request) {
@@ -291,9 +300,8 @@ impl Local {
         }
     }
 
-    /// The answer where there is no place left. That nothing was sent is said only where it is so.
-    async fn overloaded(&self, key: PaymentKey, request: &Fingerprint) -> FacilitatorError {
-        let cause = Overloaded { what: "settlements", max: MAX_SETTLES_IN_FLIGHT };
+    /// The answer where there is no place. That nothing was sent is said only where it is so.
+    async fn turned_away(&self, key: PaymentKey, request: &Fingerprint, cause: NoSlot) -> FacilitatorError {
         warn!(error = chain(&cause), "could not settle");
         if self.may_be_sent(key, request).await { FacilitatorError::Indeterminate(Box::new(cause)) } else { unavailable(cause) }
     }

@@ -9,6 +9,8 @@ use farthing_core::books::Fingerprint;
 use farthing_core::scheme::{SendRight, TransactionId};
 use tokio::sync::watch;
 
+use crate::proven::Proof;
+
 /// What has happened so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -42,6 +44,7 @@ pub(crate) struct Right {
     request: Fingerprint,
     caller: Option<String>,
     alone: bool,
+    proof: Proof,
 }
 
 impl Progress {
@@ -50,7 +53,13 @@ impl Progress {
     }
 
     /// The right for a new attempt, after the book was found to have nothing under way.
-    pub(crate) fn attempt(self: &Arc<Self>, request: &Fingerprint, caller: Option<&str>, alone: bool) -> Arc<Right> {
+    pub(crate) fn attempt(
+        self: &Arc<Self>,
+        request: &Fingerprint,
+        caller: Option<&str>,
+        alone: bool,
+        proof: &Proof,
+    ) -> Arc<Right> {
         let mut attempt = 0;
         self.0.send_modify(|state| {
             state.attempt = state.attempt.saturating_add(1);
@@ -58,7 +67,7 @@ impl Progress {
             attempt = state.attempt;
         });
         let (request, caller) = (request.clone(), caller.map(str::to_owned));
-        Arc::new(Right { progress: Arc::clone(self), attempt, request, caller, alone })
+        Arc::new(Right { progress: Arc::clone(self), attempt, request, caller, alone, proof: proof.clone() })
     }
 
     /// The book says that this transaction is under way, whoever sent it.
@@ -114,6 +123,10 @@ impl SendRight for Right {
         self.alone
     }
 
+    fn verified(&self) {
+        self.proof.remember();
+    }
+
     fn enter(&self) -> bool {
         let mut may = false;
         self.update(|state| {
@@ -145,9 +158,10 @@ impl SendRight for Right {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proven::tests::some_proof;
 
     fn right(progress: &Arc<Progress>) -> Arc<Right> {
-        progress.attempt(&Fingerprint("one".to_owned()), Some("shop"), false)
+        progress.attempt(&Fingerprint("one".to_owned()), Some("shop"), false, &some_proof())
     }
 
     #[test]

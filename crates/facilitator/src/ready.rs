@@ -26,6 +26,9 @@ const READY_FRESH_SECONDS: u64 = 1;
 /// own accord, so that a probe may show it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
+    /// It ends: what is under way is finished, and nothing new is taken.
+    #[error("this facilitator is stopping")]
+    Stopping,
     /// The settlements book cannot be read, so nothing can be settled.
     #[error("the settlements book cannot be read")]
     Book,
@@ -49,9 +52,10 @@ pub enum NotReady {
 pub(crate) struct Readiness(Mutex<Option<(Instant, Vec<NotReady>)>>);
 
 impl NotReady {
-    /// The class of the cause, as a word: `book`, `unreachable`, or the scheme's own.
+    /// The class of the cause, as a word: `stopping`, `book`, `unreachable`, or the scheme's own.
     pub fn cause(&self) -> &str {
         match self {
+            Self::Stopping => "stopping",
             Self::Book => "book",
             Self::Unreachable(_) => "unreachable",
             Self::Scheme { cause, .. } => cause,
@@ -61,7 +65,7 @@ impl NotReady {
     /// The networks that may be concerned; none if all are.
     pub fn networks(&self) -> &[Network] {
         match self {
-            Self::Book => &[],
+            Self::Stopping | Self::Book => &[],
             Self::Unreachable(networks) | Self::Scheme { networks, .. } => networks,
         }
     }

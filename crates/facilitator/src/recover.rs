@@ -53,6 +53,13 @@ struct Pause {
     length: Duration,
 }
 
+/// The entries that have no end yet, page by page.
+struct Pages {
+    query: SettlementQuery,
+    read: usize,
+    is_last: bool,
+}
+
 /// What one task remembers from round to round.
 #[derive(Default)]
 struct Memory {
@@ -90,16 +97,29 @@ impl Reconciler {
         }
     }
 
+    /// Goes through the book page by page, so that however many payments are open, few are in memory.
     async fn round(self: &Arc<Self>, network: &Network, memory: &mut Memory) {
-        let read = self.unfinished(Some(network)).await;
-        if let (Err(cause), false) = (&read, memory.book_fails) {
-            warn!(error = chain(cause), "the book cannot be read; payments without an end are left for later");
+        let mut pages = Pages::of(Some(network.clone()));
+        let (mut count, mut failure) = (0_usize, None);
+        loop {
+            let page = match pages.next(&self.book).await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(cause) => {
+                    if !memory.book_fails {
+                        warn!(error = chain(&cause), "the book cannot be read; payments without an end are left for later");
+                    }
+                    memory.book_fails = true;
+                    return;
+                }
+            };
+            count = count.saturating_add(page.len());
+            let due = self.due(page, memory);
+            failure = self.ask_all(due, memory).await.or(failure);
         }
-        memory.book_fails = read.is_err();
-        let Ok(entries) = read else { return };
-        metrics::unfinished(network, entries.len());
-        let due = self.due(entries, memory);
-        let failure = self.ask_all(due, memory).await;
+        memory.book_fails = false;
+        memory.forget();
+        metrics::unfinished(network, count);
         if let (Some(cause), false) = (&failure, memory.node_fails) {
             warn!(error = cause, "the network does not say what became of a payment; it is asked again later");
         }
@@ -107,25 +127,15 @@ impl Reconciler {
     }
 
     /// Which entries are to be asked about now.
-    fn due(&self, entries: Vec<SettlementEntry>, memory: &mut Memory) -> Vec<SettlementEntry> {
+    fn due(&self, mut entries: Vec<SettlementEntry>, memory: &Memory) -> Vec<SettlementEntry> {
         let sent_before = self.book.now().minus(RECONCILE_GRACE_SECONDS);
         let now = Instant::now();
-        let mut pauses = HashMap::new();
-        let mut due = Vec::new();
-        for entry in entries {
+        entries.retain(|entry| {
             let key = entry.record.key;
-            let pause = memory.pauses.remove(&key);
-            let is_paused = pause.as_ref().is_some_and(|pause| pause.until > now);
-            if let Some(pause) = pause {
-                pauses.insert(key, pause);
-            }
-            if !is_paused && entry.sent_at <= sent_before && !self.flights.has(key) {
-                due.push(entry);
-            }
-        }
-        // What is finished by now is forgotten here, too.
-        memory.pauses = pauses;
-        due
+            let is_paused = memory.pauses.get(&key).is_some_and(|pause| pause.until > now);
+            !is_paused && entry.sent_at <= sent_before && !self.flights.has(key)
+        });
+        entries
     }
 
     /// Asks about all of them, so many at once. Returns the last reason why one could not be asked about.
@@ -168,34 +178,15 @@ impl Reconciler {
         Found::End
     }
 
-    /// All entries that have no end yet.
-    async fn unfinished(&self, network: Option<&Network>) -> Result<Vec<SettlementEntry>, BookError> {
-        let mut query = SettlementQuery {
-            network: network.cloned(),
-            state: Some(SettlementStateName::Sending),
-            limit: MAX_PAGE_ENTRIES,
-            ..SettlementQuery::default()
-        };
-        let mut all: Vec<SettlementEntry> = Vec::new();
-        while all.len() < MAX_UNFINISHED_ENTRIES {
-            let page = self.book.list(&query).await?;
-            query.after = page.last().map(|entry| (entry.sent_at, entry.record.key));
-            let is_last = page.len() < MAX_PAGE_ENTRIES;
-            all.extend(page);
-            if is_last {
-                break;
-            }
-        }
-        Ok(all)
-    }
-
     /// Tells of payments that nothing here can find the end of; once, because somebody has to configure it.
     async fn log_unserved(&self) {
-        let Ok(entries) = self.unfinished(None).await else { return };
+        let mut pages = Pages::of(None);
         let mut counts: HashMap<(String, Network), usize> = HashMap::new();
-        for entry in entries.iter().filter(|entry| self.kinds.scheme_of(&entry.record).is_none()) {
-            let count = counts.entry((entry.record.scheme.clone(), entry.record.network.clone())).or_default();
-            *count = count.saturating_add(1);
+        while let Ok(Some(page)) = pages.next(&self.book).await {
+            for entry in page.iter().filter(|entry| self.kinds.scheme_of(&entry.record).is_none()) {
+                let count = counts.entry((entry.record.scheme.clone(), entry.record.network.clone())).or_default();
+                *count = count.saturating_add(1);
+            }
         }
         for ((scheme, network), payments) in counts {
             warn!(
@@ -208,7 +199,36 @@ impl Reconciler {
     }
 }
 
+impl Pages {
+    fn of(network: Option<Network>) -> Self {
+        let query = SettlementQuery {
+            network,
+            state: Some(SettlementStateName::Sending),
+            limit: MAX_PAGE_ENTRIES,
+            ..SettlementQuery::default()
+        };
+        Self { query, read: 0, is_last: false }
+    }
+
+    async fn next(&mut self, book: &Book) -> Result<Option<Vec<SettlementEntry>>, BookError> {
+        if self.is_last || self.read >= MAX_UNFINISHED_ENTRIES {
+            return Ok(None);
+        }
+        let page = book.list(&self.query).await?;
+        self.is_last = page.len() < MAX_PAGE_ENTRIES;
+        self.read = self.read.saturating_add(page.len());
+        self.query.after = page.last().map(|entry| (entry.sent_at, entry.record.key));
+        Ok(Some(page))
+    }
+}
+
 impl Memory {
+    /// What was not asked about for longer than any pause has found its end elsewhere.
+    fn forget(&mut self) {
+        let long_ago = Duration::from_secs(MAX_PAUSE_SECONDS);
+        self.pauses.retain(|_, pause| pause.until.elapsed() < long_ago);
+    }
+
     fn pause(&mut self, key: PaymentKey) {
         let length = self.pauses.get(&key).map_or(Duration::from_secs(FIRST_PAUSE_SECONDS), |pause| {
             pause.length.saturating_mul(2).min(Duration::from_secs(MAX_PAUSE_SECONDS))

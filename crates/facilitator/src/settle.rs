@@ -4,16 +4,19 @@
 //! 2. Only then the scheme verifies and sends, once more at most where a neighbour in its transaction spoilt it.
 //! 3. Where the scheme refuses and nothing was written here, the book is read again before the refusal is passed on:
 //!    another process may have sent the payment meanwhile, and that is why it can't be sent any more.
-//! 4. What is under way is waited for, then pending. It is never sent again.
+//! 4. Where it is refused although this request's payment was found good here before (`proven`), the chain is asked
+//!    whether somebody else has carried it out meanwhile. If exactly this payment moved, it enters the book as settled, for
+//!    whichever request finds it first, and is answered with the transaction that moved it.
+//! 5. What is under way is waited for, then pending. It is never sent again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use farthing_core::books::{BookError, Fingerprint, SettlementEntry, SettlementState};
+use farthing_core::books::{BookError, Finding, Fingerprint, SettlementEntry, SettlementState};
 use farthing_core::erased::{AnyFacilitatorScheme, TypedPayment};
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
-use farthing_core::scheme::{Outcome, PaymentKey, SettleError, Settlement, TransactionId, VerifyError};
+use farthing_core::scheme::{Found, Outcome, PaymentKey, SettleError, Settlement, TransactionId, VerifyError};
 use farthing_core::wire::SettleResponse;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -21,9 +24,10 @@ use tracing::{error, info, warn};
 use crate::answers::{already_used, in_flight, pending_response, success};
 use crate::book::Book;
 use crate::callers::{Callers, Reserved};
-use crate::error::{NoAnswer, chain};
+use crate::error::{NoAnswer, TooSlow, chain};
 use crate::flight::Answer;
 use crate::progress::{Progress, Stage};
+use crate::proven::Proof;
 use crate::recover::OUTCOME_TIMEOUT_SECONDS;
 
 /// How long a request waits for a settlement that is under way elsewhere, in seconds.
@@ -45,6 +49,7 @@ pub(crate) struct Job {
     pub(crate) caller: Option<String>,
     pub(crate) network: Network,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) proof: Proof,
 }
 
 /// What one attempt to send came to.
@@ -78,7 +83,10 @@ impl Job {
                 }
             }
             if let Some(nothing) = nothing.take() {
-                return self.nothing(nothing, entry).await;
+                match self.nothing(nothing, entry).await {
+                    Some(answer) => return answer,
+                    None => continue,
+                }
             }
             if reserved.is_none() {
                 reserved = self.reserve()?;
@@ -181,7 +189,7 @@ impl Job {
     }
 
     async fn attempt(&self, alone: bool) -> Attempt {
-        let right = self.progress.attempt(&self.request, self.caller.as_deref(), alone);
+        let right = self.progress.attempt(&self.request, self.caller.as_deref(), alone, &self.proof);
         let result = self.scheme.settle(&self.payment, right).await;
         let written = match self.progress.stage() {
             Stage::Written(transaction) => Some((transaction, true)),
@@ -232,22 +240,71 @@ impl Job {
         }
     }
 
-    /// The answer where nothing was sent. A payment that this request had sent before may have been carried out by
-    /// somebody else since then, which makes it look like a bad one now.
-    async fn nothing(&self, nothing: Nothing, dead: Option<SettlementEntry>) -> Answer {
+    /// The answer where nothing was sent; none if the book has the payment by now. A payment that this request had sent
+    /// before, or that was found good for it, may have been carried out by somebody else since then, which makes it look
+    /// like a bad one now.
+    async fn nothing(&self, nothing: Nothing, dead: Option<SettlementEntry>) -> Option<Answer> {
         let refusal = match nothing {
-            Nothing::NotSent(cause) => return Err(cause),
+            Nothing::NotSent(cause) => return Some(Err(cause)),
             Nothing::Refused(refusal) => refusal,
         };
         if let Some(entry) = dead.filter(|entry| entry.request == self.request) {
             match self.outcome(&entry).await {
-                Some(Outcome::Settled(settlement)) => return Ok(self.settled(&settlement).await),
+                Some(Outcome::Settled(settlement)) => return self.found(Found { settlement, height: entry.height }).await,
                 Some(Outcome::Failed(_) | Outcome::Unknown) => {}
-                None => return Ok(self.pending(&entry.transaction)),
+                None => return Some(Ok(self.pending(&entry.transaction))),
+            }
+        }
+        if self.proof.holds(self.book.now()) {
+            match self.moved_already(&refusal).await {
+                Ok(Some(found)) => return self.found(found).await,
+                Ok(None) => {}
+                Err(cause) => return Some(Err(cause)),
             }
         }
         info!(reason = %refusal.reason, "not settled");
-        Ok(self.failure(refusal))
+        Some(Ok(self.failure(refusal)))
+    }
+
+    /// Whether somebody else has carried the payment out since it was found good here. Asked until the chain is certain,
+    /// for a while: a refusal would make the buyer pay twice.
+    async fn moved_already(&self, refusal: &Refusal) -> Result<Option<Found>, NoAnswer> {
+        let deadline = Instant::now() + Duration::from_secs(JOIN_TIMEOUT_SECONDS);
+        let mut pause = Duration::from_millis(FIRST_PAUSE_MILLISECONDS);
+        loop {
+            let asked = self.scheme.moved_already(&self.payment.record, refusal);
+            let cause = match tokio::time::timeout(Duration::from_secs(OUTCOME_TIMEOUT_SECONDS), asked).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(cause)) => NoAnswer::unclear(cause),
+                Err(_elapsed) => {
+                    let what = "the question whether somebody else carried the payment out";
+                    NoAnswer::unclear(TooSlow { what, seconds: OUTCOME_TIMEOUT_SECONDS })
+                }
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(cause);
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(Duration::from_millis(MAX_PAUSE_MILLISECONDS));
+        }
+    }
+
+    /// Writes down that somebody else moved the money, for this request if it is the first; none if the book has the
+    /// payment already. What can't be written is no success: another request could have it, too.
+    async fn found(&self, found: Found) -> Option<Answer> {
+        let finding = Finding {
+            record: &self.payment.record,
+            request: &self.request,
+            caller: self.caller.as_deref(),
+            settlement: &found.settlement,
+            height: found.height,
+            now: self.book.now(),
+        };
+        match self.book.found(&finding).await {
+            Ok(None) => Some(Ok(success(&found.settlement))),
+            Ok(Some(_)) => None,
+            Err(cause) => Some(Err(NoAnswer::unclear(cause))),
+        }
     }
 
     /// The money moved. That is so even if the book cannot be told.

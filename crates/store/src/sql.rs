@@ -61,6 +61,8 @@ pub enum Verdict<T> {
 pub trait Operation: Send + Sync + 'static {
     /// Whether it is one statement, which needs no transaction around it to be consistent, and changes nothing.
     const IS_ONE_STATEMENT: bool = false;
+    /// Whether it finds at most a row or two by their key, so that it takes no longer than a hand-over to another thread.
+    const IS_LOOK_UP: bool = false;
     /// What it answers.
     type Answer: Send + 'static;
 

@@ -2,9 +2,10 @@
 
 use farthing_core::BoxFuture;
 use farthing_core::books::{
-    BookError, Deliveries, DeliveryClaim, Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing,
+    BookError, Deliveries, DeliveryClaim, Finding, Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing,
     SettlementEntry, SettlementQuery, Settlements, UnderWay, Written,
 };
+use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
 use farthing_core::time::UnixSeconds;
@@ -26,6 +27,10 @@ impl<T: Settlements + ?Sized> Settlements for Watched<T> {
         self.call("settlements.settled", move || self.inner.settled(key, settlement, now), broken)
     }
 
+    fn found<'a>(&'a self, finding: &'a Finding<'a>) -> Answer<'a, Option<SettlementEntry>> {
+        self.call("settlements.found", move || self.inner.found(finding), broken)
+    }
+
     fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> Answer<'a, ()> {
         self.call("settlements.dead", move || self.inner.dead(key, refusal, now), broken)
     }
@@ -44,8 +49,8 @@ impl<T: Outbox + ?Sized> Outbox for Watched<T> {
         self.call("outbox.give_back", move || self.inner.give_back(lease), broken)
     }
 
-    fn nodes(&self) -> Answer<'_, usize> {
-        self.call("outbox.nodes", move || self.inner.nodes(), broken)
+    fn nodes<'a>(&'a self, network: &'a Network) -> Answer<'a, usize> {
+        self.call("outbox.nodes", move || self.inner.nodes(network), broken)
     }
 
     fn sending<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> Answer<'a, Written> {

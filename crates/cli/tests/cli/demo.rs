@@ -1,13 +1,17 @@
 //! `farthing demo`: the story comes true, fits a terminal, and can be tried on.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::run::{KEY, farthing, farthing_with_open_files, get};
+use crate::run::{Folder, KEY, farthing, farthing_with_open_files, get};
 
 const WIDEST_LINE_CHARS: usize = 80;
 const MOST_LINES: usize = 50;
+/// After this long something does not happen, and the test has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn the_story_comes_true() {
@@ -15,10 +19,11 @@ fn the_story_comes_true() {
     for part in [
         "402 Payment Required",
         "200 OK",
-        "agent    $100 → $99.99",
-        "seller   $0 → $0.01",
+        "agent $100 → $99.99   seller $0 → $0.01",
         "this payment has bought its answer already",
         "over the limit of $1 per payment",
+        "kill -9 with a transaction under way  →  503, nothing is given away",
+        "nothing lost, nothing doubled",
         "8/8 served",
     ] {
         assert!(ended.stdout.contains(part), "{part} is not in {}", ended.stdout);
@@ -33,9 +38,14 @@ fn the_story_comes_true() {
 fn the_facts_are_one_object_in_which_every_check_holds() {
     let facts = farthing(["demo", "--once", "--json", "--agents", "8"]).run().with_code(0).stdout_json();
     let checks = facts["checks"].as_array().unwrap();
-    assert!(checks.len() >= 6 && checks.iter().all(|check| check["holds"] == true), "{checks:?}");
+    assert!(checks.len() >= 7 && checks.iter().all(|check| check["holds"] == true), "{checks:?}");
     assert_eq!(facts["replayRefusedWith"], "payment_already_used");
     assert_eq!((&facts["purchase"]["agentBefore"], &facts["purchase"]["agentAfter"]), (&json!("$100"), &json!("$99.99")));
+    let crash = &facts["crash"];
+    assert_eq!((&crash["firstStatus"], &crash["secondStatus"], &crash["exact"]), (&json!(503), &json!(200), &json!(true)));
+    assert!(
+        crash["transaction"].as_str().unwrap().starts_with("0x") && crash["transaction"] != facts["purchase"]["transaction"]
+    );
     assert_eq!((&facts["crowd"]["served"], &facts["crowd"]["exact"]), (&json!(8), &json!(true)));
 }
 
@@ -59,6 +69,22 @@ fn it_stays_up_with_lines_that_work_until_ctrl_c() {
     assert!(ended.stdout.contains("ships_in"), "{}", ended.stdout);
     let ended = demo.end("INT").with_code(0);
     assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_no_facilitator_behind() {
+    // What it cannot clean up any more is in a folder of the test's own.
+    let folder = Folder::new("killed-demo");
+    let demo = farthing(["demo", "--json", "--agents", "1"]).env("TMPDIR", folder.at("").to_str().unwrap());
+    let mut demo = demo.start();
+    let facilitator = demo.facts()["facilitator"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    assert!(TcpStream::connect(&facilitator).is_ok());
+    demo.end("KILL");
+    let begun = Instant::now();
+    while TcpStream::connect(&facilitator).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "{facilitator} is still there");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -1,48 +1,42 @@
 //! `farthing facilitator`: what it needs to start, what it says, and how it ends.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::market::{Market, NETWORK};
-use crate::peer::{Peer, answer};
-use crate::run::{Farthing, OPERATOR_KEY, Service, farthing, file, get};
+use crate::operator::{Operator, Running, config, network};
+use crate::run::{OPERATOR_KEY, farthing, get};
 
-/// A file for one network.
-fn config(name: &str, rpc: &str) -> String {
-    format!("[facilitator]\nlisten = \"127.0.0.1:0\"\n{}", network(name, rpc))
-}
-
-fn network(name: &str, rpc: &str) -> String {
-    format!("[network.\"{name}\"]\nrpc = \"{rpc}\"\nsigner = \"env:FACILITATOR_KEY\"\n")
-}
-
-/// The command with such a configuration; `test` keeps the file apart from other tests'.
-fn facilitator(test: &str, config: &str) -> Farthing {
-    let path = file(&format!("{test}.toml"), config);
-    farthing(["facilitator", "--json", "--config", path.to_str().unwrap()]).env("FACILITATOR_KEY", OPERATOR_KEY)
-}
-
-/// Started, and where it listens.
-fn started(test: &str, config: &str) -> (Service, String) {
-    let mut service = facilitator(test, config).start();
-    let url = service.facts()["listening"].as_str().unwrap().to_owned();
-    (service, url)
-}
+/// After this long something does not happen, and the test has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn json_of(body: &str) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
+/// Waits until it says that it is ready: it listens before the sending accounts are its own.
+fn ready(url: &str) {
+    let begun = Instant::now();
+    loop {
+        let answer = get(&format!("{url}/readyz"));
+        if answer == (200, "ready\n".to_owned()) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{answer:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn it_serves_what_it_was_configured_for_and_ends_with_sigterm() {
     let market = Market::open();
-    let (service, url) = started("serves", &config(NETWORK, &market.rpc_url()));
+    let operator = Operator::new("serves", &config(NETWORK, &market.rpc_url()));
+    let Running { service, url, .. } = operator.start();
     assert_eq!(get(&format!("{url}/healthz")), (200, "alive\n".to_owned()));
-    assert_eq!(get(&format!("{url}/readyz")), (200, "ready\n".to_owned()));
+    ready(&url);
     let (status, body) = get(&format!("{url}/supported"));
     let supported = json_of(&body);
     assert_eq!(status, 200);
@@ -60,13 +54,12 @@ fn it_serves_what_it_was_configured_for_and_ends_with_sigterm() {
 #[test]
 fn it_announces_itself_to_people_too() {
     let market = Market::open();
-    let path = file("people.toml", &config("base-sepolia", &market.rpc_url()));
-    let command = farthing(["facilitator", "--config", path.to_str().unwrap()]).env("FACILITATOR_KEY", OPERATOR_KEY);
-    let mut service = command.start();
+    let operator = Operator::new("people", &config("base-sepolia", &market.rpc_url()));
+    let mut service = operator.farthing(&["facilitator"]).env("FACILITATOR_KEY", OPERATOR_KEY).start();
     let line = service.line();
     assert!(line.starts_with("farthing facilitator  http://127.0.0.1:"), "{line}");
     let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-    assert_eq!(get(&format!("{url}/readyz")).0, 200);
+    ready(url);
     let ended = service.end("INT").with_code(0);
     assert!(ended.stdout.contains("POST /verify") && !ended.stdout.contains('\x1b'), "{}", ended.stdout);
 }
@@ -90,6 +83,32 @@ fn a_configuration_that_makes_no_sense_is_a_start_up_error_that_says_where_and_w
             "network.\"eip155:84532\": rpc: the environment variable NO_NODE is not set",
         ),
         ("127.0.0.1:0", "0.0.0.0:0", "facilitator.listen is 0.0.0.0:0, which others can reach"),
+        (
+            "127.0.0.1:0\"",
+            "0.0.0.0:0\"\npublic = true",
+            "nobody needs a key; add a [[caller]] with name and key_sha256 (`farthing facilitator key` makes one), or set anonymous = true",
+        ),
+        ("[network", "store = \"mysql://db/SECRET\"\n[network", "line 3, store: expected a book, sqlite:PATH or postgres://…"),
+        ("[network", "store = \"sqlite::memory:\"\n[network", "facilitator.store: sqlite::memory:: a book in memory forgets"),
+        ("[network", "store = \"env:NO_BOOK\"\n[network", "facilitator.store: the environment variable NO_BOOK is not set"),
+        ("[network", "metrics_listen = \"here\"\n[network", "line 3, metrics_listen: expected an IP address and a port"),
+        ("[network", "[traces]\notlp = \"collector:4318\"\n[network", "traces.otlp: expected a collector's address"),
+        (
+            "signer =",
+            "assets = [\"0x036CbD53842c5426634e7929541eC2318f3dCF7f\"]\nsigner =",
+            "expected addresses of tokens known on eip155:84532",
+        ),
+        (
+            "env:FACILITATOR_KEY\"",
+            "env:FACILITATOR_KEY\"\n[[caller]]\nname = \"shop\"\nkey_sha256 = \"SECRET\"",
+            "line 8, key_sha256: expected the SHA-256 digest",
+        ),
+        (
+            "signer = \"env:FACILITATOR_KEY\"",
+            "signer = [\"env:FACILITATOR_KEY\", \"env:FACILITATOR_KEY\"]",
+            "is there twice; every account sends by itself",
+        ),
+        ("signer = \"env:FACILITATOR_KEY\"", "signer = []", "line 5, signer: expected at least one"),
         ("127.0.0.1:0", "localhost", "line 2, listen: expected an IP address and a port"),
         ("127.0.0.1:0", &taken, "cannot be listened on"),
         (NETWORK, "bass", "network.\"bass\": no such network: expected a CAIP-2 network such as \"eip155:8453\""),
@@ -99,11 +118,11 @@ fn a_configuration_that_makes_no_sense_is_a_start_up_error_that_says_where_and_w
         ("signer =", "signer = \"env:A\"\nsigner =", "duplicate key"),
         ("[network", "[log]\nlevel = \"loud=very\"\n[network", "log.level: expected a log filter"),
     ] {
-        let ended = facilitator("senseless", &good.replace(from, to)).run().with_code(1);
+        let ended = Operator::new("senseless", &good.replace(from, to)).facilitator().run().with_code(1);
         assert!(ended.stderr.contains(taught), "{taught:?} is not in {:?}", ended.stderr);
         assert!(!ended.stderr.contains("SECRET") && ended.stdout.is_empty(), "{ended:?}");
     }
-    let ended = facilitator("empty", "").run().with_code(1);
+    let ended = Operator::new("empty", "").facilitator().run().with_code(1);
     assert!(ended.stderr.contains("add a table such as [network.\"eip155:84532\"]"), "{}", ended.stderr);
     let ended = farthing(["facilitator", "--config", "/nowhere/x.toml"]).run().with_code(1);
     assert!(ended.stderr.contains("/nowhere/x.toml cannot be read"), "{}", ended.stderr);
@@ -112,18 +131,19 @@ fn a_configuration_that_makes_no_sense_is_a_start_up_error_that_says_where_and_w
 
 #[test]
 fn the_same_network_twice_is_a_start_up_error() {
-    let twice = network(NETWORK, "http://127.0.0.1:1") + &network("base-sepolia", "http://127.0.0.1:2");
-    let ended = facilitator("twice", &twice).run().with_code(1);
+    let twice = config(NETWORK, "http://127.0.0.1:1") + &network("base-sepolia", "\"http://127.0.0.1:2\"");
+    let ended = Operator::new("twice", &twice).facilitator().run().with_code(1);
     assert!(ended.stderr.contains("configure each kind once"), "{}", ended.stderr);
 }
 
 #[test]
 fn a_node_that_is_down_is_no_reason_not_to_start_and_its_address_is_not_told() {
-    let (service, url) = started("down", &config(NETWORK, "http://127.0.0.1:1/SECRET"));
+    let operator = Operator::new("down", &config(NETWORK, "http://127.0.0.1:1/SECRET"));
+    let Running { service, url, .. } = operator.start();
     assert_eq!(get(&format!("{url}/healthz")).0, 200);
     let (status, body) = get(&format!("{url}/readyz"));
     assert_eq!(status, 503);
-    assert!(json_of(&body)["error"].as_str().unwrap().contains("cannot be reached"), "{body}");
+    assert!(json_of(&body)["causes"][0]["message"] == "cannot be reached: eip155:84532", "{body}");
     let ended = service.end("TERM").with_code(0);
     assert!(ended.stderr.contains("the node cannot be reached") && ended.stderr.contains(NETWORK), "{}", ended.stderr);
     assert!(!ended.stderr.contains("SECRET") && !body.contains("SECRET"), "{}", ended.stderr);
@@ -132,7 +152,8 @@ fn a_node_that_is_down_is_no_reason_not_to_start_and_its_address_is_not_told() {
 #[test]
 fn a_node_of_another_chain_makes_it_unready_and_is_told_at_once() {
     let market = Market::open();
-    let (service, url) = started("other", &config("eip155:8453", &market.rpc_url()));
+    let operator = Operator::new("other", &config("eip155:8453", &market.rpc_url()));
+    let Running { service, url, .. } = operator.start();
     assert_eq!(get(&format!("{url}/readyz")).0, 503);
     assert_eq!(get(&format!("{url}/supported")).0, 200);
     let ended = service.end("TERM").with_code(0);
@@ -143,7 +164,8 @@ fn a_node_of_another_chain_makes_it_unready_and_is_told_at_once() {
 fn the_log_is_lines_of_json_where_that_is_configured() {
     let config =
         config(NETWORK, "http://127.0.0.1:1").replace("[network", "[log]\nformat = \"json\"\nlevel = \"warn\"\n[network");
-    let (service, url) = started("log", &config);
+    let operator = Operator::new("log", &config);
+    let Running { service, url, .. } = operator.start();
     get(&format!("{url}/readyz"));
     let ended = service.end("TERM").with_code(0);
     assert!(!ended.stderr.is_empty());
@@ -153,41 +175,9 @@ fn the_log_is_lines_of_json_where_that_is_configured() {
 }
 
 #[test]
-fn what_is_under_way_is_finished_before_it_ends() {
-    let (asked, was_asked) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    let chain_id = json!([{"jsonrpc": "2.0", "id": 0, "result": "0x14a34"}]).to_string();
-    let node = Peer::new(move |_| {
-        asked.send(()).unwrap();
-        released.recv().unwrap();
-        Some(answer("200 OK", "content-type: application/json\r\n", &chain_id))
-    });
-    let (service, url) = started("finish", &config(NETWORK, &node.url));
-    was_asked.recv().unwrap();
-    release.send(()).unwrap();
-    // The question at start-up is answered. Probes share that answer for a while; the first one that asks anew is held,
-    // and is under way for certain once its question has arrived.
-    let (ready, ends) = (format!("{url}/readyz"), Arc::new(AtomicBool::new(false)));
-    let waiting = thread::spawn({
-        let ends = Arc::clone(&ends);
-        move || std::iter::repeat_with(|| get(&ready)).find(|_| ends.load(Ordering::SeqCst)).unwrap()
-    });
-    was_asked.recv().unwrap();
-    ends.store(true, Ordering::SeqCst);
-    service.signal("TERM");
-    let host = url.strip_prefix("http://").unwrap();
-    while TcpStream::connect(host).is_ok() {
-        thread::yield_now();
-    }
-    release.send(()).unwrap();
-    let (status, body) = waiting.join().unwrap();
-    assert_eq!(status, 200, "{body}");
-    service.ended().with_code(0);
-}
-
-#[test]
 fn a_connection_that_never_asks_does_not_keep_it_from_ending() {
-    let (service, url) = started("idle", &config(NETWORK, "http://127.0.0.1:1"));
+    let operator = Operator::new("idle", &config(NETWORK, "http://127.0.0.1:1"));
+    let Running { service, url, .. } = operator.start();
     let host = url.strip_prefix("http://").unwrap();
     let silent = TcpStream::connect(host).unwrap();
     let mut half = TcpStream::connect(host).unwrap();

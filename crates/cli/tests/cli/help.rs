@@ -11,8 +11,13 @@ fn help_of(command: &[&str]) -> String {
 #[test]
 fn every_command_explains_itself() {
     insta::assert_snapshot!("farthing", help_of(&[]));
-    for command in ["demo", "pay", "inspect", "facilitator", "devnet"] {
+    for command in ["demo", "pay", "inspect", "facilitator", "ledger", "devnet"] {
         insta::assert_snapshot!(command, help_of(&[command]));
+    }
+    for (command, action) in
+        [("facilitator", "check"), ("facilitator", "key"), ("ledger", "list"), ("ledger", "show"), ("ledger", "reconcile")]
+    {
+        insta::assert_snapshot!(format!("{command}-{action}"), help_of(&[command, action]));
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::market::{Market, NETWORK, SELLER};
 use crate::peer::{Peer, answer};
-use crate::run::{farthing, file};
+use crate::run::{Folder, farthing};
 
 const CENT: u64 = 10_000;
 
@@ -54,7 +54,8 @@ fn what_is_free_is_not_paid_for_and_not_talked_about() {
 fn a_request_with_method_headers_and_body_is_paid_for_as_it_is() {
     let market = Market::open();
     let order = market.at("/order");
-    let from_file = format!("@{}", file("order", "three fish").display());
+    let folder = Folder::new("order");
+    let from_file = format!("@{}", folder.file("order", "three fish").display());
     for (data, input, expected) in
         [("two fish", "", "two fish"), (&from_file, "", "three fish"), ("@-", "four fish", "four fish")]
     {
@@ -80,7 +81,8 @@ fn a_request_goes_out_as_it_was_asked_for() {
 #[test]
 fn the_body_goes_to_a_file_if_one_is_named() {
     let market = Market::open();
-    let path = file("body", "an older and much longer body");
+    let folder = Folder::new("body");
+    let path = folder.file("body", "an older and much longer body");
     let output = path.to_str().unwrap();
     let ended = farthing(["pay", "-o", output, &market.at("/report")]).with_wallet().run().with_code(0);
     assert_eq!(ended.stdout, "");
@@ -92,7 +94,8 @@ fn the_body_goes_to_a_file_if_one_is_named() {
 #[test]
 fn a_file_stays_as_it_was_where_nothing_is_paid() {
     let market = Market::open();
-    let kept = file("kept", "yesterday's report");
+    let folder = Folder::new("kept");
+    let kept = folder.file("kept", "yesterday's report");
     let absent = kept.with_extension("absent");
     for path in [&kept, &absent] {
         let output = path.to_str().unwrap();
@@ -145,7 +148,8 @@ fn a_higher_limit_pays_more() {
 #[test]
 fn a_wallet_in_a_file_pays_too() {
     let market = Market::open();
-    let wallet = format!("file:{}", file("wallet", crate::run::KEY).display());
+    let folder = Folder::new("wallet");
+    let wallet = format!("file:{}", folder.file("wallet", crate::run::KEY).display());
     farthing(["pay", "--wallet", &wallet, &market.at("/report")]).run().with_code(0);
     farthing(["pay", "--wallet", "env:PURSE", &market.at("/report")]).env("PURSE", crate::run::KEY).run().with_code(0);
     assert_eq!(market.earned(), U256::from(2 * CENT));

@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::market::{NETWORK, SELLER};
-use crate::run::{farthing, file};
+use crate::operator::{Operator, config};
+use crate::run::farthing;
 
 #[test]
 fn three_commands_and_one_line_in_a_server_make_a_payment() {
@@ -14,13 +15,8 @@ fn three_commands_and_one_line_in_a_server_make_a_payment() {
     let chain = devnet.facts();
     let key = |number: usize| chain["accounts"][number]["key"].as_str().unwrap();
 
-    let config = format!(
-        "[facilitator]\nlisten = \"127.0.0.1:0\"\n[network.\"{NETWORK}\"]\nrpc = {}\nsigner = \"env:FACILITATOR_KEY\"\n",
-        chain["rpcUrl"]
-    );
-    let config = file("readme.toml", &config);
-    let command = farthing(["facilitator", "--json", "--config", config.to_str().unwrap()]);
-    let mut facilitator = command.env("FACILITATOR_KEY", key(0)).start();
+    let operator = Operator::new("readme", &config(NETWORK, chain["rpcUrl"].as_str().unwrap()));
+    let mut facilitator = operator.facilitator().env("FACILITATOR_KEY", key(0)).start();
     let facilitator_url = facilitator.facts()["listening"].as_str().unwrap().to_owned();
 
     let runtime = Runtime::new().unwrap();

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::outbox::{Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, SponsorBudget, UnderWay, Unsendable, Written};
-use super::settlements::{SettlementEntry, SettlementQuery, SettlementState, Settlements};
+use super::settlements::{Finding, SettlementEntry, SettlementQuery, SettlementState, Settlements};
 use super::{BookError, locked};
 use crate::BoxFuture;
+use crate::network::Network;
 use crate::reason::Refusal;
 use crate::scheme::{PaymentKey, Settlement, TransactionId};
 use crate::time::UnixSeconds;
@@ -25,16 +26,23 @@ pub struct MemorySettlements {
 struct Book {
     entries: HashMap<PaymentKey, SettlementEntry>,
     lanes: BTreeMap<LaneId, Lane>,
-    sponsored: HashMap<(u64, String), u64>,
+    sponsored: HashMap<Account, u64>,
     nodes: u64,
     dead_nodes: BTreeSet<u64>,
+    /// Which node serves which network.
+    serving: BTreeSet<(Network, u64)>,
 }
+
+/// A UTC day and whom something was spent for on it.
+type Account = (u64, String);
 
 #[derive(Debug, Default)]
 struct Lane {
     node: Option<u64>,
     token: u64,
     open: BTreeMap<u64, UnderWay>,
+    /// What was booked for what is open, in gwei.
+    charged: BTreeMap<u64, HashMap<Account, u64>>,
     /// What need not be followed any more, for explanations.
     closed: Vec<UnderWay>,
 }
@@ -82,6 +90,27 @@ impl Settlements for MemorySettlements {
         ready(())
     }
 
+    fn found<'a>(&'a self, finding: &'a Finding<'a>) -> BoxFuture<'a, Result<Option<SettlementEntry>, BookError>> {
+        let mut book = self.book();
+        let key = finding.record.key;
+        let existing = book.entries.get(&key).filter(|entry| !matches!(entry.state, SettlementState::Dead(_)));
+        if let Some(existing) = existing {
+            return ready(Some(existing.clone()));
+        }
+        let entry = SettlementEntry {
+            record: finding.record.clone(),
+            request: finding.request.clone(),
+            caller: finding.caller.map(str::to_owned),
+            state: SettlementState::Settled(finding.settlement.clone()),
+            transaction: finding.settlement.transaction.clone(),
+            height: finding.height,
+            sent_at: finding.now,
+            changed_at: finding.now,
+        };
+        book.entries.insert(key, entry);
+        ready(None)
+    }
+
     fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
         self.book().die(key, refusal, now);
         ready(())
@@ -119,10 +148,11 @@ impl Outbox for MemorySettlements {
         ready(())
     }
 
-    fn nodes(&self) -> BoxFuture<'_, Result<usize, BookError>> {
-        let book = self.book();
-        let all = usize::try_from(book.nodes).unwrap_or(usize::MAX).saturating_add(1);
-        ready(all.saturating_sub(book.dead_nodes.len()))
+    fn nodes<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<usize, BookError>> {
+        let mut book = self.book();
+        book.serving.insert((network.clone(), self.node));
+        let serving = book.serving.iter().filter(|(it, node)| it == network && !book.dead_nodes.contains(node));
+        ready(serving.count())
     }
 
     fn sending<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Written, BookError>> {
@@ -159,9 +189,13 @@ impl Outbox for MemorySettlements {
         let mut book = self.book();
         let removed = book.lane(lease).and_then(|lane| {
             let only = lane.open.get(&sequence).is_some_and(|it| it.transactions.len() == 1 && it.landing.is_none());
-            if only { lane.open.remove(&sequence) } else { None }
+            only.then(|| Some((lane.open.remove(&sequence)?, lane.charged.remove(&sequence).unwrap_or_default()))).flatten()
         });
-        if let Some(under_way) = removed {
+        if let Some((under_way, charged)) = removed {
+            for (account, gwei) in charged {
+                let spent = book.sponsored.entry(account).or_default();
+                *spent = spent.saturating_sub(gwei);
+            }
             for key in &under_way.payments {
                 // A payment that died and was sent again belongs to another transaction.
                 if book.entries.get(key).is_some_and(|entry| names(&under_way, &entry.transaction)) {
@@ -200,6 +234,7 @@ impl Outbox for MemorySettlements {
         if let Some(lane) = self.book().lane(lease)
             && let Some(under_way) = lane.open.remove(&sequence)
         {
+            lane.charged.remove(&sequence);
             lane.closed.push(under_way);
         }
         ready(())
@@ -255,7 +290,7 @@ impl Book {
             None => outgoing.check_payments()?,
         }
         let day = outgoing.now.0 / SECONDS_PER_DAY;
-        let mut sponsored: HashMap<(u64, String), u64> = HashMap::new();
+        let mut sponsored: HashMap<Account, u64> = HashMap::new();
         let mut without = Vec::new();
         for payment in outgoing.payments {
             let key = payment.record.key;
@@ -279,6 +314,9 @@ impl Book {
         if !without.is_empty() {
             return Ok(Written::Without(without));
         }
+        let before = |account: &Account| self.sponsored.get(account).copied().unwrap_or_default();
+        let charged =
+            sponsored.iter().map(|(account, spent)| (account.clone(), spent.saturating_sub(before(account)))).collect();
         self.sponsored.extend(sponsored);
         for payment in outgoing.payments {
             let entry = SettlementEntry {
@@ -298,9 +336,11 @@ impl Book {
             transactions: vec![(outgoing.transaction.clone(), outgoing.signed.to_vec())],
             height: outgoing.height,
             payments: outgoing.payments.iter().map(|payment| payment.record.key).collect(),
+            expires_at: outgoing.payments.iter().map(|payment| payment.record.expires_at).max(),
             landing: None,
         };
         if let Some(lane) = self.lane(outgoing.lease) {
+            lane.charged.insert(outgoing.sequence, charged);
             lane.open.insert(outgoing.sequence, under_way);
         }
         Ok(Written::Yes)

@@ -19,7 +19,9 @@ pub use memory::MemorySettlements;
 pub use outbox::{
     Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, SponsorBudget, UnderWay, Unsendable, Written,
 };
-pub use settlements::{PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName, Settlements};
+pub use settlements::{
+    Finding, PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName, Settlements,
+};
 
 /// A book could not be read or written. Nothing may be sent, signed or delivered on the strength of it.
 #[derive(Debug, thiserror::Error)]

@@ -130,6 +130,8 @@ pub struct UnderWay {
     pub height: u64,
     /// What they carry.
     pub payments: Vec<PaymentKey>,
+    /// When the last of these payments runs out; none where they carry nothing.
+    pub expires_at: Option<UnixSeconds>,
     /// Where one of them was mined, as far as is known.
     pub landing: Option<Landing>,
 }
@@ -142,8 +144,9 @@ pub trait Outbox: Send + Sync {
     /// Gives the lane back; another node may have it at once.
     fn give_back<'a>(&'a self, lease: &'a LaneLease) -> BoxFuture<'a, Result<(), BookError>>;
 
-    /// How many nodes are alive, this one included: what a fair share of the lanes is.
-    fn nodes(&self) -> BoxFuture<'_, Result<usize, BookError>>;
+    /// How many nodes serve the network, this one included: what a fair share of its lanes is. A node serves it from the
+    /// first time that it asks this, for as long as it is alive.
+    fn nodes<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<usize, BookError>>;
 
     /// Writes a transaction down before it is broadcast, with all its payments as `Sending`, or nothing. One of many
     /// concurrent writes of a payment wins. The same write again, of the same transaction under the same number, changes
@@ -156,7 +159,8 @@ pub trait Outbox: Send + Sync {
     fn replacing<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Written, BookError>>;
 
     /// The transaction was certainly refused, never sent on, and never will be: its sequence number is free again and its
-    /// payments are dead, for this reason. Changes nothing once a transaction with that number was replaced or landed.
+    /// payments are dead, for this reason, and count against no budget any more. Changes nothing once a transaction with
+    /// that number was replaced or landed.
     fn refused<'a>(
         &'a self,
         lease: &'a LaneLease,

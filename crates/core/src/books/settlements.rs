@@ -4,6 +4,9 @@
 //! broadcast ([`Outbox::sending`](super::Outbox::sending)). What comes before, the claim within one process and the
 //! verification, has sent nothing, so a crash there leaves nothing to clean up: the unique key decides which of many
 //! processes sends.
+//!
+//! A payment that somebody else carried out before it was sent from here enters the book as `Settled` at once
+//! ([`Settlements::found`]); the same unique key decides which request it belongs to.
 
 use super::{BookError, Fingerprint};
 use crate::BoxFuture;
@@ -70,6 +73,23 @@ pub struct SettlementEntry {
     pub changed_at: UnixSeconds,
 }
 
+/// A payment that somebody else carried out before it was sent from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding<'a> {
+    /// The payment.
+    pub record: &'a PaymentRecord,
+    /// The request that it is to belong to.
+    pub request: &'a Fingerprint,
+    /// Whose request it is, where callers have names.
+    pub caller: Option<&'a str>,
+    /// What moved, by whose transaction.
+    pub settlement: &'a Settlement,
+    /// The height of that transaction's block, or a lower one.
+    pub height: u64,
+    /// The present moment.
+    pub now: UnixSeconds,
+}
+
 /// Which entries are wanted. Every filter that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettlementQuery {
@@ -116,6 +136,11 @@ pub trait Settlements: Send + Sync {
         settlement: &'a Settlement,
         now: UnixSeconds,
     ) -> BoxFuture<'a, Result<(), BookError>>;
+
+    /// The payment was carried out by somebody else, and belongs to this request, unless the book has it already: then
+    /// nothing is changed, and the answer is what the book has. What is dead there may be taken over, as by
+    /// [`Outbox::sending`](super::Outbox::sending). One of many concurrent calls is answered `None`.
+    fn found<'a>(&'a self, finding: &'a Finding<'a>) -> BoxFuture<'a, Result<Option<SettlementEntry>, BookError>>;
 
     /// The transaction moved nothing and never will. Changes nothing unless the payment is being sent.
     fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>>;

@@ -9,7 +9,8 @@ use farthing_core::asset::AccountId;
 use farthing_core::books::{PaymentRecord, SettlementEntry, SettlementState, SponsorBudget};
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Outcome, Payment, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment, VerifyError,
+    FacilitatorScheme, Found, Outcome, Payment, PaymentKey, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment,
+    VerifyError,
 };
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{SupportedKind, Version, v1};
@@ -79,6 +80,14 @@ impl Facilitator {
         })
     }
 
+    fn chain_of_record(&self, record: &PaymentRecord) -> Result<&Arc<Chain>, VerifyError> {
+        let network = &record.network;
+        self.chains.iter().find(|chain| chain.network() == network).ok_or_else(|| {
+            let message = format!("{network}: no node is configured for the network of this payment");
+            VerifyError::Unavailable(message.into())
+        })
+    }
+
     /// What the chain says of a transfer, and of its payer's purse before that.
     async fn look(&self, chain: &Chain, transfer: &Transfer) -> Result<(Look, Simulation), VerifyError> {
         let look = self.cover.look((chain.id(), transfer.asset.address, transfer.authorization.from));
@@ -92,13 +101,14 @@ impl Facilitator {
     async fn covered(
         &self,
         chain: &Chain,
+        payment: PaymentKey,
         transfer: &Transfer,
         mut look: Look,
         mut balance: Option<U256>,
     ) -> Result<Share, SettleError> {
         let deadline = Instant::now() + Duration::from_secs(MAX_COVER_WAIT_SECONDS);
         loop {
-            let others = match look.take(transfer.authorization.value, balance) {
+            let others = match look.take(payment, transfer.authorization.value, balance) {
                 Ok(share) => return Ok(share),
                 Err(others) => others,
             };
@@ -177,7 +187,7 @@ impl FacilitatorScheme for Facilitator {
 
     async fn settle(&self, verified: Verified, right: Arc<dyn SendRight>) -> Result<Settlement, SettleError> {
         let Verified { chain, record, transfer, gas_units, look, balance } = verified;
-        let share = self.covered(&chain, &transfer, look, balance).await?;
+        let share = self.covered(&chain, record.key, &transfer, look, balance).await?;
         let Transfer { authorization, signature, .. } = &transfer;
         check_expiry(authorization, self.clock.now(), chain.id()).map_err(SettleError::Rejected)?;
         let order = Order {
@@ -211,12 +221,11 @@ impl FacilitatorScheme for Facilitator {
     }
 
     async fn outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
-        let network = &entry.record.network;
-        let Some(chain) = self.chains.iter().find(|chain| chain.network() == network) else {
-            let message = format!("{network}: no node is configured for the network of this payment");
-            return Err(VerifyError::Unavailable(message.into()));
-        };
-        outcome::of(chain, entry).await
+        outcome::of(self.chain_of_record(&entry.record)?, entry).await
+    }
+
+    async fn moved_already(&self, record: &PaymentRecord, refusal: &Refusal) -> Result<Option<Found>, VerifyError> {
+        outcome::moved_already(self.chain_of_record(record)?, record, refusal).await
     }
 
     fn start(&self) {

@@ -8,6 +8,10 @@
 //!    something else, or cancelled, or it expired unused by the chain's own time, or it is unused though our transaction
 //!    was mined.
 //! 4. Everything else is unknown: missing receipts, nodes that disagree, answers that make no sense.
+//!
+//! A payment that was never sent from here has no transaction and no height to begin at. If somebody else carried it out
+//! after it was verified here, that was a moment ago, so it is looked for from the newest block backwards
+//! ([`moved_already`]).
 
 use std::collections::VecDeque;
 
@@ -16,7 +20,7 @@ use alloy_sol_types::{SolCall, SolEvent};
 use farthing_core::Source;
 use farthing_core::books::{PaymentRecord, SettlementEntry};
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{Outcome, Settlement, TransactionId, VerifyError};
+use farthing_core::scheme::{Found, Outcome, Settlement, TransactionId, VerifyError};
 
 use crate::abi::Token;
 use crate::chain::Chain;
@@ -29,6 +33,8 @@ use crate::transfer::eip3009::Authorization;
 const SEARCH_BEFORE_BLOCKS: u64 = 64;
 /// How many blocks are searched in one question at first. Nodes that allow less say so.
 const SEARCH_RANGE_BLOCKS: u64 = 1_000;
+/// How far back a use is searched that came after a verification, in blocks: more than an hour where blocks are fastest.
+const SEARCH_BACK_BLOCKS: u64 = 20_000;
 /// How often the logs are asked for, in one look for the outcome.
 const MAX_SEARCHES: usize = 40;
 
@@ -55,6 +61,25 @@ pub(super) enum Moved {
     Nothing,
 }
 
+/// What used an authorization.
+enum Use {
+    /// This transaction, and exactly its money moved; with the height of its block.
+    Exactly(B256, u64),
+    /// This transaction, for something else.
+    Otherwise(B256),
+    /// The payer cancelled it, in this transaction.
+    Cancelled(B256),
+    /// No log says.
+    Unclear,
+}
+
+/// Which blocks are searched first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Oldest,
+    Newest,
+}
+
 /// The block at which everything is judged, and our own transaction if it is in there.
 struct View {
     block: Block,
@@ -72,8 +97,48 @@ pub(super) async fn of(chain: &Chain, entry: &SettlementEntry) -> Result<Outcome
     })
 }
 
+/// Whether somebody else carried out a payment that was found good here and is refused now. Sends nothing.
+pub(super) async fn moved_already(
+    chain: &Chain,
+    record: &PaymentRecord,
+    refusal: &Refusal,
+) -> Result<Option<Found>, VerifyError> {
+    let was_seen_used = match refusal.reason {
+        Reason::InvalidExactEvmNonceAlreadyUsed => true,
+        // Too late to be sent from here; it may have been carried out in time.
+        Reason::InvalidExactEvmPayloadAuthorizationValidBefore => false,
+        _ => return Ok(None),
+    };
+    let payment = Expected::of(record).map_err(VerifyError::Unavailable)?;
+    match look_back(chain, &payment, was_seen_used).await {
+        Ok(Some(Use::Exactly(hash, height))) => Ok(Some(Found { settlement: payment.settlement(chain, hash), height })),
+        Ok(Some(Use::Otherwise(_) | Use::Cancelled(_)) | None) => Ok(None),
+        Ok(Some(Use::Unclear)) => {
+            let message = "the authorization was used, and it is not certain yet by which transaction; ask again in a moment";
+            Err(VerifyError::Unavailable(message.into()))
+        }
+        Err(error) => {
+            tracing::warn!(network = %chain.network(), %error, "the node does not say what used an authorization");
+            Err(VerifyError::Unavailable(Box::new(error)))
+        }
+    }
+}
+
+/// What used the authorization lately; none if it is unused.
+async fn look_back(chain: &Chain, payment: &Expected, was_seen_used: bool) -> Result<Option<Use>, NodeError> {
+    let Some(View { block, .. }) = view(chain, None).await? else { return Ok(Some(Use::Unclear)) };
+    match is_used(chain, payment, &block).await? {
+        Some(true) => {}
+        Some(false) if !was_seen_used => return Ok(None),
+        // Seen used, but not in a block that is deep enough, or by a node that is ahead of this one.
+        Some(false) | None => return Ok(Some(Use::Unclear)),
+    }
+    let first = block.number.saturating_sub(SEARCH_BACK_BLOCKS);
+    find_use(chain, payment, (first, block.number), First::Newest).await.map(Some)
+}
+
 async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash: B256) -> Result<Outcome, NodeError> {
-    let Some(View { block, receipt }) = view(chain, hash).await? else { return Ok(Outcome::Unknown) };
+    let Some(View { block, receipt }) = view(chain, Some(hash)).await? else { return Ok(Outcome::Unknown) };
     let ours = receipt.as_ref().map(|receipt| payment.moved_by(receipt));
     if ours == Some(Moved::Exactly) {
         return Ok(Outcome::Settled(payment.settlement(chain, hash)));
@@ -81,7 +146,15 @@ async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash:
     match (is_used(chain, payment, &block).await?, ours) {
         (Some(true), Some(Moved::Perhaps)) => Ok(Outcome::Settled(payment.settlement(chain, hash))),
         (Some(true), Some(Moved::Otherwise)) => Ok(Outcome::Failed(payment.used_otherwise(hash))),
-        (Some(true), _) => find_user(chain, payment, entry.height, &block).await,
+        (Some(true), _) => {
+            let first = entry.height.saturating_sub(SEARCH_BEFORE_BLOCKS);
+            Ok(match find_use(chain, payment, (first, block.number), First::Oldest).await? {
+                Use::Exactly(hash, _) => Outcome::Settled(payment.settlement(chain, hash)),
+                Use::Otherwise(hash) => Outcome::Failed(payment.used_otherwise(hash)),
+                Use::Cancelled(hash) => Outcome::Failed(cancelled(hash)),
+                Use::Unclear => Outcome::Unknown,
+            })
+        }
         // Nodes that disagree: the logs say that it was used, the state that it was not.
         (Some(false), Some(Moved::Perhaps | Moved::Otherwise)) | (None, _) => Ok(Outcome::Unknown),
         (Some(false), _) if block.timestamp_seconds >= entry.record.expires_at.0 => Ok(Outcome::Failed(expired(&block))),
@@ -90,15 +163,18 @@ async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash:
     }
 }
 
-/// The block to judge at, and the receipt of our transaction, if its block is still part of the chain and deep enough.
+/// The block to judge at, and the receipt of a transaction, if its block is still part of the chain and deep enough.
 /// `None` if the node's answers do not belong together.
-async fn view(chain: &Chain, hash: B256) -> Result<Option<View>, NodeError> {
+async fn view(chain: &Chain, hash: Option<B256>) -> Result<Option<View>, NodeError> {
     const METHOD: &str = "eth_getBlockByNumber";
-    let answers = chain.node().ask(&[Call::chain_id(), Call::block(BlockTag::Latest), Call::receipt(hash)]).await?;
-    let [id, head, receipt] = answers.as_slice() else { return Err(NodeError::Malformed(METHOD)) };
+    let mut calls = vec![Call::chain_id(), Call::block(BlockTag::Latest)];
+    calls.extend(hash.map(Call::receipt));
+    let answers = chain.node().ask(&calls).await?;
+    let [id, head, receipt @ ..] = answers.as_slice() else { return Err(NodeError::Malformed(METHOD)) };
     chain.check_id(Some(id))?;
     let Some(head) = rpc::block(head)? else { return Ok(None) };
-    let receipt = rpc::receipt(receipt)?.filter(|receipt| receipt.transaction_hash == hash);
+    let receipt = receipt.first().map(rpc::receipt).transpose()?.flatten();
+    let receipt = receipt.filter(|receipt| Some(receipt.transaction_hash) == hash);
     let depth = chain.confirm().blocks.saturating_sub(1);
     let Some(height) = head.number.checked_sub(depth) else { return Ok(None) };
     let receipt = receipt.filter(|receipt| receipt.block_number <= height);
@@ -130,49 +206,57 @@ async fn is_used(chain: &Chain, payment: &Expected, block: &Block) -> Result<Opt
     Ok(used)
 }
 
-/// Finds the transaction that used the authorization or cancelled it, up to this block.
-async fn find_user(chain: &Chain, payment: &Expected, height: u64, block: &Block) -> Result<Outcome, NodeError> {
-    let first = height.saturating_sub(SEARCH_BEFORE_BLOCKS);
-    let Some(log) = search(chain, payment, first, block.number).await? else {
+/// Finds the transaction that used the authorization or cancelled it, in these blocks, of which the last is deep enough.
+async fn find_use(chain: &Chain, payment: &Expected, blocks: (u64, u64), order: First) -> Result<Use, NodeError> {
+    let Some(log) = search(chain, payment, blocks, order).await? else {
         tracing::warn!(network = %chain.network(), nonce = %payment.nonce, "an authorization was used, and no log says by what");
-        return Ok(Outcome::Unknown);
+        return Ok(Use::Unclear);
     };
-    if log.log.topics.first() == Some(&Token::AuthorizationCanceled::SIGNATURE_HASH) {
-        return Ok(Outcome::Failed(Refusal::new(
-            Reason::InvalidExactEvmNonceAlreadyUsed,
-            format!("the payer cancelled the authorization in transaction {}", log.transaction_hash),
-        )));
-    }
     let hash = log.transaction_hash;
-    let Some(View { receipt: Some(receipt), .. }) = view(chain, hash).await? else { return Ok(Outcome::Unknown) };
+    if log.log.topics.first() == Some(&Token::AuthorizationCanceled::SIGNATURE_HASH) {
+        return Ok(Use::Cancelled(hash));
+    }
+    let Some(View { receipt: Some(receipt), .. }) = view(chain, Some(hash)).await? else { return Ok(Use::Unclear) };
     Ok(match payment.moved_by(&receipt) {
-        Moved::Exactly => Outcome::Settled(payment.settlement(chain, hash)),
-        Moved::Otherwise => Outcome::Failed(payment.used_otherwise(hash)),
-        Moved::Perhaps | Moved::Nothing => Outcome::Unknown,
+        Moved::Exactly => Use::Exactly(hash, receipt.block_number),
+        Moved::Otherwise => Use::Otherwise(hash),
+        Moved::Perhaps | Moved::Nothing => Use::Unclear,
     })
 }
 
-/// Looks for the use or the cancellation, oldest blocks first, in pieces that the node can take.
-async fn search(chain: &Chain, payment: &Expected, first: u64, last: u64) -> Result<Option<MinedLog>, NodeError> {
-    let mut ranges = VecDeque::from([(first, last)]);
-    for _ in 0..MAX_SEARCHES {
-        let Some((from, to)) = ranges.pop_front() else { return Ok(None) };
-        let end = to.min(from.saturating_add(SEARCH_RANGE_BLOCKS.saturating_sub(1)));
-        if end < to {
-            ranges.push_front((end.saturating_add(1), to));
+/// Looks for the use or the cancellation, in pieces that the node can take.
+async fn search(chain: &Chain, payment: &Expected, blocks: (u64, u64), order: First) -> Result<Option<MinedLog>, NodeError> {
+    let mut ranges = VecDeque::from([blocks]);
+    let push = |ranges: &mut VecDeque<_>, older, newer| {
+        let (first, second) = if order == First::Oldest { (older, newer) } else { (newer, older) };
+        ranges.push_front(second);
+        ranges.push_front(first);
+    };
+    let mut questions = 0;
+    while let Some((from, to)) = ranges.pop_front() {
+        if to.saturating_sub(from) >= SEARCH_RANGE_BLOCKS {
+            let middle = match order {
+                First::Oldest => from.saturating_add(SEARCH_RANGE_BLOCKS.saturating_sub(1)),
+                First::Newest => to.saturating_sub(SEARCH_RANGE_BLOCKS),
+            };
+            push(&mut ranges, (from, middle), (middle.saturating_add(1), to));
+            continue;
         }
-        let answers = chain.node().ask(&payment.questions(from, end)).await?;
+        if questions == MAX_SEARCHES {
+            return Ok(None);
+        }
+        questions = questions.saturating_add(1);
+        let answers = chain.node().ask(&payment.questions(from, to)).await?;
         if answers.len() != Expected::EVENTS.len() {
             return Err(NodeError::Malformed("eth_getLogs"));
         }
-        if from < end && answers.iter().any(|answer| answer.as_ref().is_err_and(rpc::CallError::range_is_too_large)) {
-            let middle = from.saturating_add(end.saturating_sub(from) / 2);
-            ranges.push_front((middle.saturating_add(1), end));
-            ranges.push_front((from, middle));
+        if from < to && answers.iter().any(|answer| answer.as_ref().is_err_and(rpc::CallError::range_is_too_large)) {
+            let middle = from.saturating_add(to.saturating_sub(from) / 2);
+            push(&mut ranges, (from, middle), (middle.saturating_add(1), to));
             continue;
         }
         for answer in &answers {
-            if let Some(found) = rpc::logs(answer)?.into_iter().find(|log| payment.is_meant_by(log, from..=end)) {
+            if let Some(found) = rpc::logs(answer)?.into_iter().find(|log| payment.is_meant_by(log, from..=to)) {
                 return Ok(Some(found));
             }
         }
@@ -269,6 +353,11 @@ impl Expected {
             ),
         )
     }
+}
+
+fn cancelled(hash: B256) -> Refusal {
+    let message = format!("the payer cancelled the authorization in transaction {hash}");
+    Refusal::new(Reason::InvalidExactEvmNonceAlreadyUsed, message)
 }
 
 fn expired(block: &Block) -> Refusal {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::Inner;
 use super::flights::Flight;
-use super::lane::{End, Lane, Limbo};
+use super::lane::{End, Lane, Limbo, Taken};
 use super::order::NotSent;
 use crate::abi::MULTICALL3;
 use crate::rpc::{self, BlockTag, Call, NodeError};
@@ -30,9 +30,15 @@ struct Counted {
 
 impl Lane {
     /// Begins where whoever had the lane before has stopped.
-    pub(super) async fn adopt(inner: Arc<Inner>, index: usize, lease: LaneLease, limbo: Option<Limbo>) -> Result<Self, End> {
+    pub(super) async fn adopt(
+        inner: Arc<Inner>,
+        index: usize,
+        lease: LaneLease,
+        taken: Taken,
+        limbo: Option<Limbo>,
+    ) -> Result<Self, End> {
         let Some(signer) = inner.signers.get(index).cloned() else { return Err(End::Stopped) };
-        let mut lane = Self::new(inner, index, signer, lease);
+        let mut lane = Self::new(inner, index, signer, lease, taken);
         let under_way = lane.read_book().await?;
         lane.take_over(&under_way, limbo);
         let counted = lane.count().await?;
@@ -67,7 +73,7 @@ impl Lane {
                 }
                 flight.tickets = limbo.tickets;
             }
-            flights.insert((self.index, one.sequence), flight);
+            flights.adopt((self.index, one.sequence), flight);
         }
         drop(flights);
         if let Some(Limbo { tickets, error, .. }) = limbo {

@@ -1,7 +1,8 @@
 //! Tells the book where transactions landed, after those who wait for them were told.
 //!
 //! The order of the notes is kept. One that can't be written is tried again; if it is lost all the same, whoever takes the
-//! lane next finds out the same from the chain.
+//! lane next finds out the same from the chain. Only that a block is gone must not be lost: the book would go on saying that
+//! its payments are settled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,16 @@ use std::time::Duration;
 use farthing_core::books::{Landing, LaneLease, Outbox};
 use farthing_core::time::UnixSeconds;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 
-/// How often a note is tried.
+/// How often a note is tried that may be lost.
 const MAX_TRIES: u32 = 6;
 /// The pause after the first try; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between two tries.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How long anybody waits for the notes to be written.
+const WRITTEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the book is to be told.
 pub(super) enum Note {
@@ -42,11 +48,12 @@ impl Notes {
         drop(self.0.send(note));
     }
 
-    /// Waits until everything that was left is written.
+    /// Waits until everything that was left is written, but not for ever.
     pub(super) async fn written(&self) {
         let (sender, written) = oneshot::channel();
         self.leave(Note::Written(sender));
-        drop(written.await);
+        // What is not written by then, whoever takes the lane next finds out.
+        drop(timeout(WRITTEN_PATIENCE, written).await);
     }
 }
 
@@ -54,7 +61,8 @@ impl Notes {
 pub(super) async fn write(outbox: Arc<dyn Outbox>, mut notes: mpsc::UnboundedReceiver<Note>) {
     while let Some(note) = notes.recv().await {
         let mut pause = FIRST_PAUSE;
-        for tries in 1..=MAX_TRIES {
+        let may_be_lost = !matches!(note, Note::Reopened(..));
+        for tries in 1_u32.. {
             let written = match &note {
                 Note::Landed(lease, sequence, landing) => outbox.landed(lease, *sequence, landing).await,
                 Note::Reopened(lease, sequence, now) => outbox.reopened(lease, *sequence, *now).await,
@@ -63,8 +71,11 @@ pub(super) async fn write(outbox: Arc<dyn Outbox>, mut notes: mpsc::UnboundedRec
             };
             let Err(error) = written else { break };
             tracing::warn!(%error, tries, "the outbox could not be told where a transaction landed");
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2);
+            if may_be_lost && tries >= MAX_TRIES {
+                break;
+            }
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(MAX_PAUSE);
         }
         if let Note::Written(sender) = note {
             // Whoever waited may have gone away.

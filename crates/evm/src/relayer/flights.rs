@@ -63,6 +63,8 @@ pub(super) struct Flights {
     all: BTreeMap<Place, Flight>,
     places: HashMap<B256, Place>,
     leases: HashMap<usize, LaneLease>,
+    /// What the book says of landings was not compared with the chain yet.
+    doubt: bool,
 }
 
 impl Flight {
@@ -106,7 +108,7 @@ impl Flight {
             cost_wei,
             tickets: Vec::new(),
             alone: under_way.payments.len() == 1,
-            expires_at: None,
+            expires_at: under_way.expires_at,
             since: Instant::now(),
             rebroadcast_at: Instant::now(),
             landed,
@@ -167,6 +169,22 @@ impl Flights {
 
     pub(super) fn lease(&self, lane: usize) -> Option<&LaneLease> {
         self.leases.get(&lane)
+    }
+
+    /// What comes from the book. Its block may have vanished while nobody followed it, or nobody could write that down.
+    pub(super) fn adopt(&mut self, place: Place, flight: Flight) {
+        self.doubt |= flight.landed.is_some();
+        self.insert(place, flight);
+    }
+
+    /// Whether a landing was adopted since this was asked last.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubt)
+    }
+
+    /// Whether a landing was adopted since [`Self::take_doubt`].
+    pub(super) const fn has_doubt(&self) -> bool {
+        self.doubt
     }
 
     pub(super) fn insert(&mut self, place: Place, flight: Flight) {

@@ -89,7 +89,7 @@ impl Follower {
             return Need::Nothing;
         }
         let is_settled = flights.iter().all(|(_, flight)| flight.landed.is_some() && flight.tickets.is_empty());
-        if is_settled && !self.doubt { Need::Watch } else { Need::Follow }
+        if is_settled && !self.doubt && !flights.has_doubt() { Need::Watch } else { Need::Follow }
     }
 
     async fn round(&mut self) -> Result<(), NodeError> {
@@ -104,6 +104,7 @@ impl Follower {
             self.inner.absorb_upkeep(&upkeep, &answers);
         }
         let is_new = self.advance(&head).await?;
+        self.doubt |= self.inner.flights().take_doubt();
         if self.doubt {
             self.look_again(head.number).await?;
         }
@@ -189,11 +190,12 @@ impl Follower {
     fn conclude(&mut self, height: u64) {
         let confirm = self.inner.confirm;
         let mut flights = self.inner.flights();
+        let is_certain = !self.doubt && !flights.has_doubt();
         let mut done = Vec::new();
         for (place, flight) in flights.iter_mut() {
             flight.confirm(height, confirm.blocks);
             let depth = flight.landed.as_ref().map(|landed| height.saturating_sub(landed.landing.height).saturating_add(1));
-            if !self.doubt && depth.is_some_and(|depth| depth >= confirm.final_blocks) && flight.tickets.is_empty() {
+            if is_certain && depth.is_some_and(|depth| depth >= confirm.final_blocks) && flight.tickets.is_empty() {
                 done.push(place);
             }
         }

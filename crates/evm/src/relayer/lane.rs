@@ -1,4 +1,8 @@
 //! One sending account: a task that holds its lease, and alone decides what is sent from it and in which order.
+//!
+//! An account that the book gives to a node which does not work it is lost to all: what is under way on it is followed by
+//! nobody. So a node goes back to what may be its own before it counts shares; and of accounts that can't be shared out
+//! evenly, the rest goes to whoever sees that nobody else wants it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,6 +26,10 @@ use crate::signer::Signer;
 const TAKE_AGAIN: Duration = Duration::from_secs(1);
 /// How often an idle lane looks whether this node has more than its share.
 const SHARE_CHECK: Duration = Duration::from_secs(10);
+/// How long a lane beyond this node's share must have been free for the others: those that have less ask more often.
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(3);
+/// How often a lane beyond this node's share is offered to the others, while their number does not change.
+const OFFER_AGAIN: Duration = Duration::from_mins(5);
 
 /// One lane, while this node has it.
 pub(super) struct Lane {
@@ -43,6 +51,28 @@ pub(super) struct Lane {
     /// When the balance is looked at again, after it was too low.
     pub(super) recheck_at: Instant,
     share_at: Instant,
+    /// When something was sent last, and until when orders gather for the next.
+    pub(super) launched_at: Instant,
+    pub(super) gather_until: Instant,
+    taken: Taken,
+}
+
+/// When a lane was taken, and among how many nodes.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    at: Instant,
+    nodes: usize,
+}
+
+/// What this node has to do with a lane that it does not work.
+#[derive(Default)]
+struct Claim {
+    /// Once it was taken: the book may say that it is this node's, until it says that it is not.
+    taken: Option<Taken>,
+    /// Since when it was left to others because this node has its share.
+    left_since: Option<Instant>,
+    /// What must be found out once it is taken again.
+    limbo: Option<Limbo>,
 }
 
 /// Why a lane stopped.
@@ -76,19 +106,19 @@ impl Limbo {
 /// Takes the lane whenever it can be had, and sends from it.
 pub(super) async fn run(inner: Arc<Inner>, index: usize) {
     let mut stopping = inner.stopping.subscribe();
-    let mut limbo = None;
+    let mut claim = Claim::default();
     let mut last_error = None;
     while !inner.is_stopping() {
-        match take(&inner, index).await {
-            Ok(Some(lease)) => {
+        match claim.take(&inner, index).await {
+            Ok(Some((lease, taken))) => {
                 last_error = None;
-                limbo = hold(&inner, index, lease, limbo.take()).await;
-                if limbo.is_some() {
+                claim.hold(&inner, index, lease, taken).await;
+                if claim.limbo.is_some() {
                     continue;
                 }
             }
             Ok(None) => {
-                if let Some(limbo) = limbo.take() {
+                if let Some(limbo) = claim.limbo.take() {
                     limbo.unknown();
                 }
             }
@@ -105,64 +135,78 @@ pub(super) async fn run(inner: Arc<Inner>, index: usize) {
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     }
-    if let Some(limbo) = limbo {
+    if let Some(limbo) = claim.limbo {
         limbo.unknown();
     }
 }
 
-/// The lease, if the lane is free and this node has not more than its share.
-async fn take(inner: &Inner, index: usize) -> Result<Option<LaneLease>, BookError> {
-    let Some(lane) = inner.lanes.get(index) else { return Ok(None) };
-    let _taking = inner.taking.lock().await;
-    if inner.accounts.held() >= share(inner).await? {
-        return Ok(None);
-    }
-    match inner.outbox.take(lane).await? {
-        LaneClaim::Ours(lease) => {
-            inner.accounts.hold(index, true);
-            Ok(Some(lease))
+impl Claim {
+    /// The lease, if the lane is free and either this node has less than its share or nobody else wants the lane.
+    async fn take(&mut self, inner: &Inner, index: usize) -> Result<Option<(LaneLease, Taken)>, BookError> {
+        let Some(lane) = inner.lanes.get(index) else { return Ok(None) };
+        let _taking = inner.taking.lock().await;
+        let nodes = inner.outbox.nodes(&inner.network).await?;
+        if self.taken.is_none() && inner.accounts.held() >= share(inner, nodes) {
+            let since = *self.left_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < LEFT_OVER_AFTER {
+                return Ok(None);
+            }
         }
-        LaneClaim::Theirs => Ok(None),
+        self.left_since = None;
+        // Also where the book's answer is lost.
+        let taken = *self.taken.get_or_insert_with(|| Taken { at: Instant::now(), nodes });
+        match inner.outbox.take(lane).await? {
+            LaneClaim::Ours(lease) => {
+                inner.accounts.hold(index, true);
+                Ok(Some((lease, taken)))
+            }
+            LaneClaim::Theirs => {
+                self.taken = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends from the lane until it is lost.
+    async fn hold(&mut self, inner: &Arc<Inner>, index: usize, lease: LaneLease, taken: Taken) {
+        inner.flights().open(index, lease.clone());
+        let end = match Lane::adopt(inner.clone(), index, lease.clone(), taken, self.limbo.take()).await {
+            Ok(mut lane) => {
+                let lane_id = &lane.lease.lane;
+                tracing::info!(lane = %lane_id, next = lane.next, "this node sends from the account");
+                lane.work().await
+            }
+            Err(end) => end,
+        };
+        if matches!(end, End::Stopped | End::Excess) {
+            inner.notes.written().await;
+            match inner.outbox.give_back(&lease).await {
+                Ok(()) => self.taken = None,
+                Err(error) => tracing::warn!(lane = %lease.lane, %error, "the account could not be given back"),
+            }
+        }
+        inner.accounts.hold(index, false);
+        for mut flight in inner.flights().shut(index) {
+            flight.unknown();
+        }
+        match end {
+            End::Limbo(limbo) => self.limbo = Some(limbo),
+            End::LeaseLost => tracing::warn!(lane = %lease.lane, "another node sends from the account now"),
+            End::Stopped | End::Excess if self.taken.is_none() => {
+                tracing::info!(lane = %lease.lane, "the account was given back");
+            }
+            End::Stopped | End::Excess => {}
+        }
     }
 }
 
-/// How many lanes this node may have.
-async fn share(inner: &Inner) -> Result<usize, BookError> {
-    let nodes = inner.outbox.nodes().await?;
-    Ok(inner.lanes.len().div_ceil(nodes.max(1)))
-}
-
-/// Sends from the lane until it is lost.
-async fn hold(inner: &Arc<Inner>, index: usize, lease: LaneLease, limbo: Option<Limbo>) -> Option<Limbo> {
-    inner.flights().open(index, lease.clone());
-    let end = match Lane::adopt(inner.clone(), index, lease.clone(), limbo).await {
-        Ok(mut lane) => {
-            let lane_id = &lane.lease.lane;
-            tracing::info!(lane = %lane_id, next = lane.next, "this node sends from the account");
-            lane.work().await
-        }
-        Err(end) => end,
-    };
-    if matches!(end, End::Stopped | End::Excess) {
-        inner.notes.written().await;
-        if let Err(error) = inner.outbox.give_back(&lease).await {
-            tracing::warn!(lane = %lease.lane, %error, "the account could not be given back; other nodes have to wait for its lease to end");
-        }
-    }
-    inner.accounts.hold(index, false);
-    for mut flight in inner.flights().shut(index) {
-        flight.unknown();
-    }
-    match end {
-        End::Limbo(limbo) => return Some(limbo),
-        End::LeaseLost => tracing::warn!(lane = %lease.lane, "another node sends from the account now"),
-        End::Stopped | End::Excess => tracing::info!(lane = %lease.lane, "the account was given back"),
-    }
-    None
+/// How many lanes are each node's.
+fn share(inner: &Inner, nodes: usize) -> usize {
+    inner.lanes.len().checked_div(nodes).unwrap_or_default().max(1)
 }
 
 impl Lane {
-    pub(super) fn new(inner: Arc<Inner>, index: usize, signer: Arc<dyn Signer>, lease: LaneLease) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, index: usize, signer: Arc<dyn Signer>, lease: LaneLease, taken: Taken) -> Self {
         let now = Instant::now();
         Self {
             inner,
@@ -177,6 +221,9 @@ impl Lane {
             broadcasts: JoinSet::new(),
             recheck_at: now,
             share_at: now + SHARE_CHECK,
+            launched_at: now,
+            gather_until: now,
+            taken,
         }
     }
 
@@ -213,7 +260,8 @@ impl Lane {
         tokio::select! {
             _ = queued.changed() => {}
             _ = stopping.changed() => {}
-            () = wake(&inner, self.index) => {}
+            // What has landed is no longer in flight.
+            () = wake(&inner, self.index) => self.show(),
             Some(sent) = self.broadcasts.join_next(), if !self.broadcasts.is_empty() => {
                 if let Ok(Some(sent)) = sent {
                     self.learn(sent).await?;
@@ -250,7 +298,7 @@ impl Lane {
         }
     }
 
-    /// A node that has more than its share gives an idle lane to the others.
+    /// A node that has more than its share offers an idle lane to the others, once for each number of nodes and then seldom.
     async fn check_share(&mut self) -> Result<(), End> {
         if Instant::now() < self.share_at {
             return Ok(());
@@ -262,14 +310,14 @@ impl Lane {
             return Ok(());
         }
         let _taking = inner.taking.lock().await;
-        match share(&inner).await {
-            Ok(share) if inner.accounts.held() > share => {
-                // Counted at once, so that two lanes do not both make room for one.
-                inner.accounts.hold(self.index, false);
-                Err(End::Excess)
-            }
-            _ => Ok(()),
+        let Ok(nodes) = inner.outbox.nodes(&inner.network).await else { return Ok(()) };
+        let is_offered = nodes != self.taken.nodes || self.taken.at.elapsed() >= OFFER_AGAIN;
+        if is_offered && inner.accounts.held() > share(&inner, nodes) {
+            // Counted at once, so that two lanes do not both make room for one.
+            inner.accounts.hold(self.index, false);
+            return Err(End::Excess);
         }
+        Ok(())
     }
 
     fn next_due(&self) -> Instant {
@@ -283,6 +331,9 @@ impl Lane {
         }
         if !self.holes.is_empty() {
             until = until.min(self.fill_at);
+        }
+        if !self.inner.queue.is_empty() && self.gather_until > Instant::now() {
+            until = until.min(self.gather_until);
         }
         if self.inner.accounts.is_short(self.index) {
             until = until.min(self.recheck_at);

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{B256, Bytes};
-use farthing_core::books::{Outgoing, OutgoingPayment, Unsendable, Written};
+use farthing_core::books::{BookError, Outgoing, OutgoingPayment, Unsendable, Written};
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use metrics::histogram;
 use tokio::time::{Instant, timeout_at};
+use tracing::field::display;
+use tracing::{Instrument, Span, debug_span};
 
 use super::Inner;
 use super::batch::{Load, Signed};
@@ -24,6 +26,8 @@ use crate::rpc::{self, Call, CallError};
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_millis(500);
 /// Beyond a broadcast's own time-out, before it is taken for lost.
 const BROADCAST_GRACE: Duration = Duration::from_secs(1);
+/// Once half of the room is used, orders gather for this part of the time that the oldest transaction has waited.
+const GATHER_PART: u32 = 4;
 /// How often an order is signed anew after the node refused it for its number or its fees.
 const MAX_ATTEMPTS: u8 = 4;
 /// The pause after a hole could not be filled, or a balance was too low.
@@ -44,13 +48,15 @@ impl Lane {
         if self.inner.queue.is_empty() && !may_fill {
             return Ok(false);
         }
-        let (count, under_way_wei) = {
+        let (count, under_way_wei, oldest) = {
             let flights = self.inner.flights();
-            flights.unmined(self.index).fold((0_usize, 0_u128), |(count, wei), (_, flight)| {
+            let oldest = flights.unmined(self.index).next().map(|(_, flight)| flight.since.elapsed());
+            let (count, wei) = flights.unmined(self.index).fold((0_usize, 0_u128), |(count, wei), (_, flight)| {
                 (count.saturating_add(1), wei.saturating_add(flight.cost_wei))
-            })
+            });
+            (count, wei, oldest.unwrap_or_default())
         };
-        let has_room = count < self.inner.relay.max_in_flight;
+        let has_room = count < self.inner.relay.max_in_flight && !self.should_gather(count, oldest);
         if !has_room && !may_fill {
             return Ok(false);
         }
@@ -67,6 +73,16 @@ impl Lane {
         }
         self.launch(tickets, fees).await?;
         Ok(true)
+    }
+
+    /// Whether orders are to gather although there is room: where blocks are slow, half of the room goes out at once, and the
+    /// other half less and less often, so that it lasts until the block that all of them wait for.
+    fn should_gather(&mut self, unmined: usize, oldest: Duration) -> bool {
+        if unmined.saturating_mul(2) < self.inner.relay.max_in_flight || !self.batches {
+            return false;
+        }
+        self.gather_until = self.launched_at + oldest / GATHER_PART;
+        self.gather_until > Instant::now()
     }
 
     /// The orders that wait, as far as this lane can pay for them.
@@ -176,7 +192,7 @@ impl Lane {
         signed: &Signed,
         tickets: &[Ticket],
         fees: Fees,
-    ) -> Result<Written, farthing_core::books::BookError> {
+    ) -> Result<Written, BookError> {
         let payments: Vec<OutgoingPayment> = tickets.iter().map(|ticket| outgoing_payment(ticket, fees)).collect();
         let outgoing = Outgoing {
             lease: &self.lease,
@@ -195,17 +211,21 @@ impl Lane {
         let id = TransactionId(signed.hash.to_string());
         for ticket in &tickets {
             ticket.order.right.written(&id);
+            ticket.span.record("transaction", display(&id));
         }
         if !tickets.is_empty() {
             let count = u32::try_from(tickets.len()).unwrap_or(u32::MAX);
             histogram!("farthing_batch_payments", "chain" => self.inner.network.to_string()).record(f64::from(count));
         }
         tracing::debug!(lane = %self.lease.lane, transaction = %id, sequence, payments = tickets.len(), "sending a transaction");
+        // A broadcast has one place in the traces, that of its first payment; the others' name its transaction.
+        let span =
+            tickets.first().map_or_else(Span::none, |first| debug_span!(parent: &first.span, "broadcast", transaction = %id));
         let (hash, bytes) = (signed.hash, signed.bytes.clone());
         let flight = Flight::new(signed, tickets, self.broadcast_deadline());
         self.inner.flights().insert((self.index, sequence), flight);
         self.show();
-        self.broadcast(sequence, hash, bytes);
+        span.in_scope(|| self.broadcast(sequence, hash, bytes));
         // Without Multicall3 there is nothing to gather for.
         if self.batches { self.acknowledged(sequence).await } else { Ok(()) }
     }
@@ -217,7 +237,8 @@ impl Lane {
 
     pub(super) fn broadcast(&mut self, sequence: u64, hash: B256, bytes: Bytes) {
         let inner = self.inner.clone();
-        self.broadcasts.spawn(async move { Some(inner.broadcast(sequence, hash, &bytes).await) });
+        let broadcast = async move { Some(inner.broadcast(sequence, hash, &bytes).await) };
+        self.broadcasts.spawn(broadcast.in_current_span());
     }
 
     /// Waits until the node has answered, but not for ever: meanwhile orders gather.
@@ -267,10 +288,12 @@ impl Lane {
     async fn refused(&mut self, sequence: u64, broadcast: Broadcast, error: Option<CallError>) -> Result<(), End> {
         let error = error.unwrap_or(CallError { code: 0, message: "no reason".to_owned(), data: None });
         let cause = NotSent::Refused { account: self.address(), error };
-        if !self.take_back(sequence, &cause).await {
-            return Ok(());
-        }
+        let taken_back = self.take_back(sequence, &cause).await;
         let Some(flight) = self.inner.flights().remove((self.index, sequence)) else { return Ok(()) };
+        if let Err(error) = taken_back {
+            // If it is still in the book it has to be sent, and if not it must not be.
+            return Err(End::Limbo(Limbo { transaction: flight.id(), tickets: flight.tickets, error: Arc::new(error) }));
+        }
         self.free(sequence);
         self.fill_at = Instant::now() + TRY_AGAIN;
         self.show();
@@ -285,17 +308,14 @@ impl Lane {
         Ok(())
     }
 
-    /// Takes a transaction that is certain not to land out of the book. `false` if the book could not be told.
-    pub(super) async fn take_back(&self, sequence: u64, cause: &NotSent) -> bool {
+    /// Takes a transaction that is certain not to land out of the book. Where that fails, it may be out or not.
+    pub(super) async fn take_back(&self, sequence: u64, cause: &NotSent) -> Result<(), BookError> {
         let refusal = Refusal::new(Reason::InvalidExactEvmTransactionFailed, cause.to_string());
-        match self.inner.outbox.refused(&self.lease, sequence, &refusal, self.inner.clock.now()).await {
-            Ok(()) => true,
-            Err(error) => {
-                // It stays in the book as being sent, so it has to be sent.
-                tracing::error!(lane = %self.lease.lane, %error, "a refused transaction could not be taken out of the book");
-                false
-            }
+        let taken_back = self.inner.outbox.refused(&self.lease, sequence, &refusal, self.inner.clock.now()).await;
+        if let Err(error) = &taken_back {
+            tracing::error!(lane = %self.lease.lane, %error, "a refused transaction could not be taken out of the book");
         }
+        taken_back
     }
 
     /// Puts orders back into the queue, or says why they were not sent.

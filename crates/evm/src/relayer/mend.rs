@@ -36,7 +36,6 @@ impl Lane {
             unmined.filter(|(_, flight)| flight.foreign).map(|(sequence, _)| sequence).collect()
         };
         for sequence in foreign {
-            self.report_foreign(sequence);
             self.next = self.next.max(sequence.saturating_add(1));
             let message = format!("its number, {sequence}, was used by another program");
             let cause = NotSent::Refused { account: self.address(), error: CallError { code: 0, message, data: None } };
@@ -45,10 +44,14 @@ impl Lane {
                 let flight = flights.get_mut((self.index, sequence));
                 flight.is_some_and(|flight| flight.number_refused && flight.signed.len() == 1)
             };
-            // Nobody has it and its number is used: it can't land, so its payments may go under another number.
-            let may_go_again = was_never_sent && self.take_back(sequence, &cause).await;
+            // Nobody has it and its number is used: it can't land, so its payments may go under another number, as soon as
+            // the book knows.
+            if was_never_sent && self.take_back(sequence, &cause).await.is_err() {
+                continue;
+            }
+            self.report_foreign(sequence);
             let Some(mut flight) = self.inner.flights().remove((self.index, sequence)) else { continue };
-            if may_go_again {
+            if was_never_sent {
                 self.send_again(flight.tickets, |ticket| ticket.attempts < MAX_ATTEMPTS, &cause);
             } else {
                 flight.unknown();

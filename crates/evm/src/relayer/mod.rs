@@ -34,6 +34,8 @@ use farthing_core::network::Network;
 use farthing_core::time::Clock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::Span;
 
 use self::accounts::Accounts;
 pub use self::accounts::NotReady;
@@ -52,6 +54,8 @@ use crate::text::account_id;
 
 /// How long an order waits while no account of this node can send.
 const STANDBY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an order waits for a transaction to carry it. Whoever asks waits longer, so that he is told why.
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long [`Relayer::stop`] waits for what is under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -60,6 +64,14 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Relayer {
     inner: Arc<Inner>,
     tasks: Mutex<Tasks>,
+}
+
+/// Somebody who waits for an order. When he leaves, by whichever way, an order that nothing carries leaves with him.
+struct Waiting<'a> {
+    queue: &'a Queue,
+    number: u64,
+    stage: SharedStage,
+    answered: oneshot::Receiver<Result<Mined, RelayError>>,
 }
 
 struct Tasks {
@@ -190,31 +202,37 @@ impl Relayer {
     }
 
     /// Sends the order, by itself or with others, and waits until it is confirmed.
+    #[tracing::instrument(level = "debug", skip_all, fields(network = %self.inner.network, transaction))]
     pub async fn send(&self, order: Order) -> Result<Mined, RelayError> {
         self.start();
         let (answer, answered) = oneshot::channel();
         let stage = SharedStage::queued();
-        self.inner.queue.push(Ticket { order, answer, stage: stage.clone(), attempts: 0 })?;
-        let mut answered = std::pin::pin!(answered);
-        let late = tokio::time::sleep(self.inner.confirm.timeout());
-        let standby = tokio::time::sleep(STANDBY_PATIENCE);
-        let (mut late, mut standby) = (std::pin::pin!(late), std::pin::pin!(standby));
+        let ticket = Ticket { number: 0, order, answer, stage: stage.clone(), attempts: 0, span: Span::current() };
+        let number = self.inner.queue.push(ticket)?;
+        let mut waiting = Waiting { queue: &self.inner.queue, number, stage, answered };
+        let mut late = std::pin::pin!(tokio::time::sleep(self.inner.confirm.timeout()));
+        let since = Instant::now();
+        let mut standby = tokio::time::interval_at(since + STANDBY_PATIENCE, STANDBY_PATIENCE);
         let cause = loop {
             tokio::select! {
                 biased;
-                answer = &mut answered => match answer {
+                answer = &mut waiting.answered => match answer {
                     Ok(answer) => return answer,
                     Err(_) => break NotSent::Stopping,
                 },
                 () = &mut late => break NotSent::Late,
-                () = &mut standby, if !standby.is_elapsed() => {
-                    if !self.inner.accounts.is_any_held() && stage.is_queued() {
+                now = standby.tick() => {
+                    let is_queued = waiting.stage.is_queued();
+                    if is_queued && !self.inner.accounts.is_any_held() {
                         break NotSent::Standby;
+                    }
+                    if is_queued && now.duration_since(since) >= TURN_PATIENCE {
+                        break NotSent::Late;
                     }
                 }
             }
         };
-        match stage.give_up() {
+        match waiting.stage.give_up() {
             Some(transaction) => Err(RelayError::Unknown(transaction)),
             None => Err(cause.into()),
         }
@@ -243,6 +261,16 @@ impl Relayer {
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
         locked(&self.tasks)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Before it leaves the queue, so that it is not put back afterwards.
+        self.answered.close();
+        // Whoever is interested in the transaction has asked before.
+        let _ = self.stage.give_up();
+        self.queue.leave(self.number);
     }
 }
 

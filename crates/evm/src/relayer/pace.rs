@@ -77,7 +77,7 @@ impl Pace {
         match (self.interval, self.head_at) {
             (Some(interval), Some(head_at)) if !self.is_on_demand() => {
                 let expected = head_at + interval.saturating_mul(7) / 8;
-                let step = (interval / 10).max(SHORTEST_PAUSE).min(longest);
+                let step = (interval / 20).max(SHORTEST_PAUSE).min(longest);
                 expected.max(self.asked_at + step)
             }
             _ => soon,
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(pace.next(LONGEST), Instant::now() + Duration::from_millis(1_750));
         tokio::time::advance(Duration::from_millis(1_900)).await;
         pace.asked(false);
-        assert_eq!(pace.next(LONGEST), Instant::now() + LONGEST);
+        assert_eq!(pace.next(LONGEST), Instant::now() + Duration::from_millis(100));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,11 @@
 //! The orders of one chain that wait for a lane: lanes pull, so that whichever has room takes what has gathered.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use farthing_core::scheme::TransactionId;
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 use super::order::{Mined, NotSent, Order, RelayError};
 
@@ -17,11 +18,15 @@ const MAX_BATCH_DATA_BYTES: usize = 96 * 1024;
 
 /// An order on its way, and who waits for it.
 pub(super) struct Ticket {
+    /// Its place in the queue, which it keeps when it is put back.
+    pub(super) number: u64,
     pub(super) order: Order,
     pub(super) answer: oneshot::Sender<Result<Mined, RelayError>>,
     pub(super) stage: SharedStage,
     /// How often it was signed for.
     pub(super) attempts: u8,
+    /// What the sending of it belongs to, in its payment's trace.
+    pub(super) span: Span,
 }
 
 /// How far an order has come.
@@ -58,7 +63,8 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    orders: VecDeque<Ticket>,
+    orders: BTreeMap<u64, Ticket>,
+    next_number: u64,
     closed: bool,
 }
 
@@ -129,8 +135,8 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Adds an order at the end.
-    pub(super) fn push(&self, ticket: Ticket) -> Result<(), NotSent> {
+    /// Adds an order at the end, and gives it its number.
+    pub(super) fn push(&self, mut ticket: Ticket) -> Result<u64, NotSent> {
         let mut state = self.state();
         if state.closed {
             return Err(NotSent::Stopping);
@@ -138,10 +144,19 @@ impl Queue {
         if state.orders.len() >= MAX_QUEUED {
             return Err(NotSent::Full(MAX_QUEUED));
         }
-        state.orders.push_back(ticket);
+        let number = state.next_number;
+        state.next_number = number.saturating_add(1);
+        ticket.number = number;
+        state.orders.insert(number, ticket);
         drop(state);
         self.changes.send_replace(());
-        Ok(())
+        Ok(number)
+    }
+
+    /// Nobody wants the order any more: it goes at once, with all that it holds, whether or not a lane ever comes by.
+    pub(super) fn leave(&self, number: u64) {
+        let left = self.state().orders.remove(&number);
+        drop(left);
     }
 
     /// Puts orders back to where they came from.
@@ -154,41 +169,43 @@ impl Queue {
             }
             return;
         }
-        for ticket in tickets.into_iter().rev() {
-            state.orders.push_front(ticket);
-        }
+        let (wanted, unwanted): (Vec<Ticket>, Vec<Ticket>) = tickets.into_iter().partition(Ticket::is_wanted);
+        state.orders.extend(wanted.into_iter().map(|ticket| (ticket.number, ticket)));
         drop(state);
+        drop(unwanted);
         self.changes.send_replace(());
     }
 
     /// The next order and those that can go with it; nothing, if the first is more than the lane can pay for.
     pub(super) fn pull(&self, room: Room) -> Vec<Ticket> {
         let mut state = self.state();
-        state.orders.retain(Ticket::is_wanted);
-        let Some(first) = state.orders.pop_front_if(|first| first.order.gas_units <= room.affordable_units) else {
+        let Some(first) = state.orders.first_entry().filter(|it| it.get().order.gas_units <= room.affordable_units) else {
             return Vec::new();
         };
+        let first = first.remove();
         let limit_units = room.gas_units.min(room.affordable_units);
+        let most = if first.is_single() { 1 } else { room.orders.min(MAX_BATCH_ORDERS) };
         let (mut gas_units, mut bytes) = (first.order.gas_units, first.order.data.len());
-        let (is_single, mut taken) = (first.is_single(), vec![first]);
-        let mut at = 0;
-        while !is_single && taken.len() < room.orders.min(MAX_BATCH_ORDERS) {
-            let Some(next) = state.orders.get(at) else { break };
+        let mut numbers = Vec::new();
+        for (number, next) in &state.orders {
+            if numbers.len().saturating_add(1) >= most {
+                break;
+            }
             let more_units = gas_units.saturating_add(next.order.gas_units);
             let more_bytes = bytes.saturating_add(next.order.data.len());
-            if next.is_single() || more_units > limit_units || more_bytes > MAX_BATCH_DATA_BYTES {
-                at = at.saturating_add(1);
-                continue;
+            if !next.is_single() && more_units <= limit_units && more_bytes <= MAX_BATCH_DATA_BYTES {
+                (gas_units, bytes) = (more_units, more_bytes);
+                numbers.push(*number);
             }
-            (gas_units, bytes) = (more_units, more_bytes);
-            taken.extend(state.orders.remove(at));
         }
+        let mut taken = vec![first];
+        taken.extend(numbers.into_iter().filter_map(|number| state.orders.remove(&number)));
         taken
     }
 
     /// The gas of the next order.
     pub(super) fn next_gas_units(&self) -> Option<u64> {
-        self.state().orders.front().map(|ticket| ticket.order.gas_units)
+        self.state().orders.first_key_value().map(|(_, ticket)| ticket.order.gas_units)
     }
 
     /// Whether anything waits.
@@ -207,7 +224,7 @@ impl Queue {
         state.closed = true;
         let waiting = std::mem::take(&mut state.orders);
         drop(state);
-        for ticket in waiting {
+        for ticket in waiting.into_values() {
             ticket.answer(Err(NotSent::Stopping.into()));
         }
     }

@@ -10,7 +10,8 @@ use alloy_sol_types::{SolValue, sol};
 use farthing_core::BoxFuture;
 use farthing_core::books::{Fingerprint, MemorySettlements, PaymentRecord, SettlementEntry, SettlementState};
 use farthing_core::erased::{AnyFacilitatorScheme, TypedPayment};
-use farthing_core::scheme::{Outcome, TransactionId, VerifyError};
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::scheme::{Found, Outcome, TransactionId, VerifyError};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::PaymentRequest;
 use farthing_devnet::{Devnet, Mining};
@@ -218,6 +219,12 @@ impl Live {
         let hash = self.send(key, to, data).await;
         self.devnet.mine(1).unwrap();
         hash
+    }
+
+    /// Whether the facilitator says that somebody else carried out a payment that is refused for this reason now.
+    pub async fn moved_already(&self, promise: &Promise, reason: Reason) -> Result<Option<Found>, VerifyError> {
+        let refusal = Refusal::new(reason, "a test's refusal");
+        AnyFacilitatorScheme::moved_already(&self.facilitator, &promise.record, &refusal).await
     }
 
     /// What the facilitator says became of a payment that this transaction was to carry.

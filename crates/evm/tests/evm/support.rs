@@ -7,6 +7,7 @@ use farthing_core::books::{
     BookError, Fingerprint, Landing, LaneClaim, LaneId, LaneLease, MemorySettlements, Outbox, Outgoing, UnderWay, Written,
 };
 use farthing_core::erased::{AnyClientScheme, AnyFacilitatorScheme, TypedPayment};
+use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, SendRight, TransactionId, VerifyError};
 use farthing_core::time::{Clock, Entropy, UnixSeconds};
@@ -71,6 +72,10 @@ pub struct Book {
     pub events: Arc<Mutex<Vec<&'static str>>>,
     /// Nothing can be written.
     pub is_full: Arc<AtomicBool>,
+    /// The next transaction is written, and whoever wrote it is not told.
+    pub loses_answer: Arc<AtomicBool>,
+    /// No account can be taken.
+    pub is_cut_off: Arc<AtomicBool>,
 }
 
 impl Book {
@@ -101,6 +106,9 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, BookError>>;
 
 impl Outbox for Book {
     fn take<'a>(&'a self, lane: &'a LaneId) -> Answer<'a, LaneClaim> {
+        if self.is_cut_off.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Err(BookError("the server is not there".into()))));
+        }
         self.memory.take(lane)
     }
 
@@ -108,8 +116,8 @@ impl Outbox for Book {
         self.memory.give_back(lease)
     }
 
-    fn nodes(&self) -> Answer<'_, usize> {
-        self.memory.nodes()
+    fn nodes<'a>(&'a self, network: &'a Network) -> Answer<'a, usize> {
+        self.memory.nodes(network)
     }
 
     fn sending<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> Answer<'a, Written> {
@@ -121,6 +129,9 @@ impl Outbox for Book {
             let written = self.memory.sending(outgoing).await?;
             if written == Written::Yes {
                 self.sent.lock().unwrap().push((outgoing.transaction.clone(), outgoing.payments.len()));
+            }
+            if self.loses_answer.swap(false, Ordering::Relaxed) {
+                return Err(BookError("the connection was closed".into()));
             }
             Ok(written)
         })
@@ -299,11 +310,17 @@ pub fn rig_with(change: impl FnOnce(&mut ChainConfig)) -> Rig {
 
 /// A facilitator on this node and this book.
 pub fn rig_on(node: Arc<FakeNode>, book: Book, change: impl FnOnce(&mut ChainConfig)) -> Rig {
+    rig_of(node, book, &[RELAYER_KEY], change)
+}
+
+/// The same, with these sending accounts.
+pub fn rig_of(node: Arc<FakeNode>, book: Book, keys: &[&str], change: impl FnOnce(&mut ChainConfig)) -> Rig {
     let clock = StillClock::at(NOW);
     let mut config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new("http://127.0.0.1:1"));
     change(&mut config);
     let outbox = Arc::new(book.clone());
-    let chain = Chain::new(&config, node.clone(), vec![signer(RELAYER_KEY)], outbox, clock.clone()).unwrap();
+    let signers = keys.iter().map(|key| signer(key)).collect();
+    let chain = Chain::new(&config, node.clone(), signers, outbox, clock.clone()).unwrap();
     let facilitator = exact::Facilitator::new(vec![chain.clone()], Arc::new(AssetTable::known()), clock.clone());
     Rig { node, book, clock, chain, facilitator }
 }

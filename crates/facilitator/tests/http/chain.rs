@@ -11,7 +11,7 @@ use farthing_core::books::{
 };
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Outcome, Payment, PaymentKey, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment,
+    FacilitatorScheme, Found, Outcome, Payment, PaymentKey, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment,
     VerifyError,
 };
 use farthing_core::time::{Clock, UnixSeconds};
@@ -49,6 +49,8 @@ pub enum Fault {
     WritesSlowly,
     HangsAfter,
     LowBalance,
+    /// It does not say yet by whom an authorization was used.
+    UseUnclear,
 }
 
 /// The script, what was counted while it was played, and what is true on chain.
@@ -58,6 +60,7 @@ pub struct Chain {
     pub settles: AtomicUsize,
     pub broadcasts: AtomicUsize,
     pub outcomes: AtomicUsize,
+    pub searches: AtomicUsize,
     pub starts: AtomicUsize,
     pub stops: AtomicUsize,
     /// Which payments moved money, by nonce, and by which transaction.
@@ -82,6 +85,7 @@ impl Chain {
             settles: AtomicUsize::new(0),
             broadcasts: AtomicUsize::new(0),
             outcomes: AtomicUsize::new(0),
+            searches: AtomicUsize::new(0),
             starts: AtomicUsize::new(0),
             stops: AtomicUsize::new(0),
             moved: Mutex::default(),
@@ -95,6 +99,13 @@ impl Chain {
 
     pub fn fault(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
+    }
+
+    /// Somebody else carries the payment out.
+    pub fn front_run(&self, nonce: u8) -> TransactionId {
+        let theirs = TransactionId(format!("0xfefe{nonce:02x}"));
+        assert_eq!(self.moved.lock().unwrap().insert(nonce, theirs.clone()), None, "{nonce} has moved already");
+        theirs
     }
 
     /// Mines all that was sent.
@@ -392,6 +403,17 @@ impl FacilitatorScheme for Scheme {
             }
             None => Outcome::Unknown,
         })
+    }
+
+    async fn moved_already(&self, record: &PaymentRecord, refusal: &Refusal) -> Result<Option<Found>, VerifyError> {
+        self.chain.searches.fetch_add(1, Ordering::SeqCst);
+        self.chain.reach().await?;
+        if self.chain.now() == Fault::UseUnclear {
+            return Err(VerifyError::Unavailable("not deep enough yet".into()));
+        }
+        let is_used = refusal.reason == Reason::InvalidExactEvmNonceAlreadyUsed;
+        let moved = self.chain.moved(record.reference.parse().unwrap()).filter(|_| is_used);
+        Ok(moved.map(|transaction| Found { settlement: settlement(record, transaction), height: 7 }))
     }
 
     fn start(&self) {

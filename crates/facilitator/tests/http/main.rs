@@ -5,6 +5,7 @@
 mod bodies;
 mod callers;
 mod chain;
+mod front_running;
 mod kinds;
 mod metrics;
 mod model;

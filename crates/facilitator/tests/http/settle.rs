@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use farthing_core::BoxFuture;
-use farthing_core::books::{BookError, MemorySettlements, SettlementEntry, SettlementQuery, SettlementState, Settlements};
+use farthing_core::books::{
+    BookError, Finding, MemorySettlements, SettlementEntry, SettlementQuery, SettlementState, Settlements,
+};
+use farthing_core::facilitator::FacilitatorError;
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
 use farthing_core::time::UnixSeconds;
+use farthing_core::wire::PaymentRequest;
 use farthing_facilitator::{MAX_SETTLES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS};
 use futures_util::FutureExt;
 use http::StatusCode;
@@ -229,8 +233,34 @@ async fn the_schemes_begin_once_and_end_with_the_facilitator() {
     assert_eq!((late.status, late.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
 }
 
+#[tokio::test]
+async fn a_facilitator_that_stops_says_so_at_once_and_finishes_what_is_under_way() {
+    let facilitator = Facilitator::held();
+    let first = tokio::spawn({
+        let facilitator = facilitator.clone();
+        async move { facilitator.settle(&request(1)).await }
+    });
+    facilitator.chain.sent.acquire().await.unwrap().forget();
+    let mut stopped = std::pin::pin!(facilitator.local.stop());
+    assert!(stopped.as_mut().now_or_never().is_none(), "a settlement is under way");
+    let new = PaymentRequest::read(request(2).to_string().as_bytes()).unwrap();
+    let error = facilitator.local.settle_for(None, &new).await.unwrap_err();
+    let FacilitatorError::Unavailable(cause) = error else { panic!("{error:?}") };
+    assert!(cause.to_string().contains("stopping"), "{cause}");
+    let new = facilitator.settle(&request(2)).await;
+    assert_eq!((new.status, new.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
+    assert_eq!(new.headers["retry-after"], "1");
+    let copy = facilitator.settle(&request(1)).await;
+    assert_eq!((copy.status, copy.reason()), (StatusCode::SERVICE_UNAVAILABLE, "settlement_pending"));
+    assert_eq!(facilitator.get("/readyz").await.json["causes"][0]["cause"], json!("stopping"));
+    facilitator.chain.gate.add_permits(1);
+    stopped.await;
+    assert_eq!(first.await.unwrap().json["success"], json!(true));
+    assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
+}
+
 /// A book that refuses one kind of line.
-struct Refusing(MemorySettlements, &'static str);
+pub struct Refusing(pub MemorySettlements, pub &'static str);
 
 impl Refusing {
     fn line(&self, line: &str) -> Result<(), BookError> {
@@ -250,6 +280,10 @@ impl Settlements for Refusing {
         now: UnixSeconds,
     ) -> BoxFuture<'a, Result<(), BookError>> {
         Box::pin(async move { self.line("settled").map(|()| self.0.settled(key, settlement, now))?.await })
+    }
+
+    fn found<'a>(&'a self, finding: &'a Finding<'a>) -> BoxFuture<'a, Result<Option<SettlementEntry>, BookError>> {
+        Box::pin(async move { self.line("found").map(|()| self.0.found(finding))?.await })
     }
 
     fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {

@@ -103,14 +103,39 @@ async fn check(market: &Market, payment: &Value, reason: &str, words: &str) {
     market.turns_away(reason, payment, 402, reason).await;
 }
 
+/// A stranger carries a payment out.
+async fn carry_out(market: &Market, payment: &Value) {
+    let signature: WireSignature = serde_json::from_value(payment["payload"]["signature"].clone()).unwrap();
+    let data = authorization(payment).calldata(&signature.strict().unwrap());
+    let stranger = market.stack.devnet().accounts()[5];
+    call(market, &stranger, data).await;
+}
+
+#[tokio::test]
+async fn a_payment_that_a_stranger_carries_out_after_it_was_verified_is_settled_for_one_request() {
+    let market = Market::open().await;
+    let (before, payment) = (market.worth().await, market.pay("/report").await);
+    let request = asking(&payment, &payment["accepted"]);
+    let mut other = request.clone();
+    other["paymentPayload"]["resource"]["description"] = json!("something else");
+    for request in [&request, &other] {
+        assert_eq!(market.ask("verify", request.to_string()).await.1["isValid"], json!(true));
+    }
+    carry_out(&market, &payment).await;
+    let settled = market.ask("settle", request.to_string()).await;
+    assert_eq!((settled.0, &settled.1["success"]), (200, &json!(true)), "{settled:?}");
+    assert_eq!(market.ask("settle", request.to_string()).await, settled, "a copy gets the same answer");
+    assert_eq!(market.ask("settle", other.to_string()).await.1["errorReason"], json!("payment_already_used"));
+    let after = market.worth().await;
+    assert_eq!(after.payer_atomic, U256::from(PURSE_ATOMIC - 10_000));
+    assert_eq!(after.operator_transactions, before.operator_transactions, "nothing was sent from here");
+}
+
 #[tokio::test]
 async fn a_nonce_that_was_used_on_chain_is_refused() {
     let market = Market::open().await;
     let payment = market.pay("/report").await;
-    let signature: WireSignature = serde_json::from_value(payment["payload"]["signature"].clone()).unwrap();
-    let data = authorization(&payment).calldata(&signature.strict().unwrap());
-    let stranger = market.stack.devnet().accounts()[5];
-    call(&market, &stranger, data).await;
+    carry_out(&market, &payment).await;
     assert_eq!(market.worth().await.payer_atomic, U256::from(PURSE_ATOMIC - 10_000));
     check(&market, &payment, "invalid_exact_evm_nonce_already_used", "another nonce").await;
 }

@@ -7,6 +7,13 @@ CREATE TABLE nodes (
     until TIMESTAMPTZ NOT NULL
 );
 
+-- The networks that a node serves, from the first time that it asked who does.
+CREATE TABLE serving (
+    node BIGINT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    network TEXT NOT NULL,
+    PRIMARY KEY (node, network)
+);
+
 -- Sending accounts, and who may send from them.
 CREATE TABLE lanes (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -89,6 +96,15 @@ CREATE TABLE sponsored (
     account TEXT NOT NULL,
     spent_gwei BIGINT NOT NULL,
     PRIMARY KEY (day, account)
+);
+
+-- What of it was booked for which transaction, to be taken back if that is refused; forgotten when it is closed.
+CREATE TABLE charged (
+    outgoing BIGINT NOT NULL REFERENCES outgoing (id) ON DELETE CASCADE,
+    day BIGINT NOT NULL,
+    account TEXT NOT NULL,
+    gwei BIGINT NOT NULL,
+    PRIMARY KEY (outgoing, day, account)
 );
 
 -- The server's book.

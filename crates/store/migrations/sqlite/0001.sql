@@ -6,6 +6,13 @@ CREATE TABLE nodes (
     id INTEGER PRIMARY KEY AUTOINCREMENT
 ) STRICT;
 
+-- The networks that a node serves, from the first time that it asked who does.
+CREATE TABLE serving (
+    node INTEGER NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    network TEXT NOT NULL,
+    PRIMARY KEY (node, network)
+) STRICT, WITHOUT ROWID;
+
 -- Sending accounts, and who may send from them.
 CREATE TABLE lanes (
     id INTEGER PRIMARY KEY,
@@ -88,6 +95,15 @@ CREATE TABLE sponsored (
     account TEXT NOT NULL,
     spent_gwei INTEGER NOT NULL,
     PRIMARY KEY (day, account)
+) STRICT, WITHOUT ROWID;
+
+-- What of it was booked for which transaction, to be taken back if that is refused; forgotten when it is closed.
+CREATE TABLE charged (
+    outgoing INTEGER NOT NULL REFERENCES outgoing (id) ON DELETE CASCADE,
+    day INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    gwei INTEGER NOT NULL,
+    PRIMARY KEY (outgoing, day, account)
 ) STRICT, WITHOUT ROWID;
 
 -- The server's book.

@@ -1,6 +1,7 @@
 //! Lanes: which node may send from which account.
 
 use farthing_core::books::{LaneClaim, LaneId, LaneLease};
+use farthing_core::network::Network;
 
 use super::{is_alive, number_value};
 use crate::error::Failure;
@@ -69,15 +70,23 @@ impl Operation for GiveBack {
     }
 }
 
-pub struct Nodes;
+pub struct Nodes {
+    pub node: i64,
+    pub network: Network,
+}
 
 impl Operation for Nodes {
-    const IS_ONE_STATEMENT: bool = true;
     type Answer = usize;
 
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<usize>, Failure> {
-        let row = sql.query_one(&format!("SELECT count(*) FROM nodes WHERE {}", S::ALIVE), &[]).await?;
+        let network = || Value::from(self.network.as_str());
+        let insert = "INSERT INTO serving (node, network) VALUES ($1, $2) ON CONFLICT (node, network) DO NOTHING";
+        let is_new = sql.execute(insert, vec![self.node.into(), network()]).await? == 1;
+        let query =
+            format!("SELECT count(*) FROM nodes WHERE {} AND id IN (SELECT node FROM serving WHERE network = $1)", S::ALIVE);
+        let row = sql.query_one(&query, &[network()]).await?;
         let count = row.ok_or_else(|| Failure::damaged("a count has no answer"))?.count()?;
-        Ok(Verdict::Keep(usize::try_from(count).unwrap_or(usize::MAX)))
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        Ok(if is_new { Verdict::Keep(count) } else { Verdict::Undo(count) })
     }
 }

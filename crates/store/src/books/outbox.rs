@@ -2,6 +2,7 @@
 
 use farthing_core::BoxFuture;
 use farthing_core::books::{BookError, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, UnderWay, Written};
+use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use farthing_core::time::UnixSeconds;
@@ -22,8 +23,9 @@ impl Outbox for Books {
         self.write(GiveBack(lease.clone()))
     }
 
-    fn nodes(&self) -> BoxFuture<'_, Result<usize, BookError>> {
-        self.read(Nodes)
+    fn nodes<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<usize, BookError>> {
+        let network = network.clone();
+        self.write_as_node(|node| Nodes { node, network })
     }
 
     fn sending<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Written, BookError>> {
@@ -147,9 +149,27 @@ impl Operation for Refused {
         let refusal = [Value::from(self.refusal.reason.as_str()), Value::from(self.refusal.message.as_str())];
         let [reason, message] = refusal;
         sql.execute(&update, vec![outgoing.into(), reason, message, moment_value(self.now)?]).await?;
+        take_back(sql, outgoing).await?;
         sql.execute("DELETE FROM outgoing WHERE id = $1", vec![outgoing.into()]).await?;
         Ok(Verdict::Keep(()))
     }
+}
+
+/// What was booked for a transaction counts against no budget any more. The rows are locked in the order of their names,
+/// as where they are written.
+async fn take_back<S: Sql>(sql: &mut S, outgoing: i64) -> Result<(), Failure> {
+    let charged = sql
+        .query("SELECT day, account, gwei FROM charged WHERE outgoing = $1 ORDER BY day, account", &[outgoing.into()])
+        .await?;
+    let query = format!("SELECT spent_gwei FROM sponsored WHERE day = $1 AND account = $2{}", S::LOCK);
+    for mut row in charged {
+        let (day, account, gwei) = (Value::Integer(row.integer()?), Value::Text(row.text()?), bits_of(&mut row)?);
+        let spent = sql.query_one(&query, &[day.clone(), account.clone()]).await?;
+        let spent = bits_of(&mut spent.ok_or_else(|| Failure::damaged("a budget that was charged is gone"))?)?;
+        let update = "UPDATE sponsored SET spent_gwei = $3 WHERE day = $1 AND account = $2";
+        sql.execute(update, vec![day, account, bits_value(spent.saturating_sub(gwei))]).await?;
+    }
+    Ok(())
 }
 
 struct Landed {
@@ -209,6 +229,7 @@ impl Operation for Closed {
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
         let Some(outgoing) = self.0.hold(sql).await? else { return Ok(Verdict::Undo(())) };
         sql.execute("UPDATE outgoing SET under_way = 0 WHERE id = $1", vec![outgoing.into()]).await?;
+        sql.execute("DELETE FROM charged WHERE outgoing = $1", vec![outgoing.into()]).await?;
         // Nobody will broadcast them any more.
         sql.execute("UPDATE transactions SET signed = NULL WHERE outgoing = $1", vec![outgoing.into()]).await?;
         Ok(Verdict::Keep(()))
@@ -248,10 +269,14 @@ impl Operation for WhatIsUnderWay {
             let rows = sql.query(query, &[outgoing.into()]).await?;
             let transactions = rows.into_iter().map(|mut row| Ok((TransactionId(row.text()?), row.bytes()?)));
             let transactions = transactions.collect::<Result<_, Failure>>()?;
-            let query = "SELECT payment FROM carried WHERE outgoing = $1 ORDER BY position";
-            let rows = sql.query(query, &[outgoing.into()]).await?;
-            let payments = rows.into_iter().map(|mut row| key_of(&mut row)).collect::<Result<_, _>>()?;
-            found.push(UnderWay { sequence, transactions, height, payments, landing });
+            let query = "SELECT carried.payment, payments.expires_at FROM carried JOIN payments ON payments.key = carried.payment \
+                         WHERE carried.outgoing = $1 ORDER BY carried.position";
+            let (mut payments, mut expires_at) = (Vec::new(), None);
+            for mut row in sql.query(query, &[outgoing.into()]).await? {
+                payments.push(key_of(&mut row)?);
+                expires_at = expires_at.max(Some(UnixSeconds(bits_of(&mut row)?)));
+            }
+            found.push(UnderWay { sequence, transactions, height, payments, expires_at, landing });
         }
         Ok(Verdict::Keep(found))
     }

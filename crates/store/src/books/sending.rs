@@ -50,11 +50,11 @@ impl Operation for Sending {
         let outgoing = self.outgoing();
         outgoing.check_payments()?;
         let taken = self.write_payments(sql).await?;
-        let without = self.within_budgets(sql, taken).await?;
-        if !without.is_empty() {
-            return Ok(Verdict::Undo(Written::Without(without)));
-        }
-        self.write_transaction(sql, lane).await?;
+        let charged = match self.within_budgets(sql, taken).await? {
+            Ok(charged) => charged,
+            Err(without) => return Ok(Verdict::Undo(Written::Without(without))),
+        };
+        self.write_transaction(sql, lane, charged).await?;
         Ok(Verdict::Keep(Written::Yes))
     }
 }
@@ -139,13 +139,15 @@ impl Sending {
         ])
     }
 
-    /// Books what the payments that are not taken will cost; returns every payment that may not be sent, in their order.
+    /// Books what the payments will cost, and returns how much for whom; or every payment that may not be sent, in their
+    /// order.
     async fn within_budgets<S: Sql>(
         &self,
         sql: &mut S,
         mut taken: BTreeMap<PaymentKey, SettlementState>,
-    ) -> Result<Vec<(PaymentKey, Unsendable)>, Failure> {
-        let mut spent = self.spent(sql).await?;
+    ) -> Result<Result<Vec<(String, u64)>, Vec<(PaymentKey, Unsendable)>>, Failure> {
+        let before = self.spent(sql).await?;
+        let mut spent = before.clone();
         let mut without = Vec::new();
         for payment in &self.payments {
             let key = payment.record.key;
@@ -163,12 +165,14 @@ impl Sending {
             let new: Vec<_> = payment.budgets.iter().map(|budget| (budget.account.clone(), with(budget))).collect();
             spent.extend(new);
         }
-        if without.is_empty() {
-            let update = "UPDATE sponsored SET spent_gwei = $3 WHERE day = $1 AND account = $2";
-            let rows = spent.into_iter().map(|(account, spent)| Ok(vec![self.day()?, account.into(), bits_value(spent)]));
-            sql.execute_each(update, &rows.collect::<Result<Vec<_>, Failure>>()?).await?;
+        if !without.is_empty() {
+            return Ok(Err(without));
         }
-        Ok(without)
+        let update = "UPDATE sponsored SET spent_gwei = $3 WHERE day = $1 AND account = $2";
+        let rows = spent.iter().map(|(account, spent)| Ok(vec![self.day()?, account.as_str().into(), bits_value(*spent)]));
+        sql.execute_each(update, &rows.collect::<Result<Vec<_>, Failure>>()?).await?;
+        let charged = spent.into_iter().zip(before.into_values());
+        Ok(Ok(charged.map(|((account, after), before)| (account, after.saturating_sub(before))).collect()))
     }
 
     /// What was spent today for everybody that the payments name; the rows are locked, in the order of their names.
@@ -192,7 +196,7 @@ impl Sending {
         number_value(day, "a day")
     }
 
-    async fn write_transaction<S: Sql>(&self, sql: &mut S, lane: i64) -> Result<(), Failure> {
+    async fn write_transaction<S: Sql>(&self, sql: &mut S, lane: i64, charged: Vec<(String, u64)>) -> Result<(), Failure> {
         let insert = "INSERT INTO outgoing (lane, sequence, height, under_way) VALUES ($1, $2, $3, 1) RETURNING id";
         let values = [lane.into(), number_value(self.sequence, "a sequence number")?, bits_value(self.height)];
         let row = sql.query_one(insert, &values).await?;
@@ -205,6 +209,10 @@ impl Sending {
             .zip(&self.payments)
             .map(|(position, payment)| vec![Value::Integer(outgoing), Value::Integer(position), key_value(payment.record.key)]);
         sql.execute_each(insert, &rows.collect::<Vec<_>>()).await?;
+        let insert = "INSERT INTO charged (outgoing, day, account, gwei) VALUES ($1, $2, $3, $4)";
+        let rows =
+            charged.into_iter().map(|(account, gwei)| Ok(vec![outgoing.into(), self.day()?, account.into(), bits_value(gwei)]));
+        sql.execute_each(insert, &rows.collect::<Result<Vec<_>, Failure>>()?).await?;
         Ok(())
     }
 }

@@ -3,14 +3,15 @@
 use farthing_core::BoxFuture;
 use farthing_core::asset::AccountId;
 use farthing_core::books::{
-    BookError, Fingerprint, PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName, Settlements,
+    BookError, Finding, Fingerprint, PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName,
+    Settlements,
 };
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
 use farthing_core::time::UnixSeconds;
 
-use super::{Books, bits_of, key_of, key_value, moment_value};
+use super::{Books, bits_of, bits_value, key_of, key_value, moment_value};
 use crate::error::Failure;
 use crate::sql::{Operation, Row, Sql, Value, Verdict};
 
@@ -37,6 +38,17 @@ impl Settlements for Books {
         self.write(Settled { key, settlement: settlement.clone(), now })
     }
 
+    fn found<'a>(&'a self, finding: &'a Finding<'a>) -> BoxFuture<'a, Result<Option<SettlementEntry>, BookError>> {
+        self.write(Found {
+            record: finding.record.clone(),
+            request: finding.request.clone(),
+            caller: finding.caller.map(str::to_owned),
+            settlement: finding.settlement.clone(),
+            height: finding.height,
+            now: finding.now,
+        })
+    }
+
     fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
         self.write(Dead { key, refusal: refusal.clone(), now })
     }
@@ -50,6 +62,7 @@ struct Find(PaymentKey);
 
 impl Operation for Find {
     const IS_ONE_STATEMENT: bool = true;
+    const IS_LOOK_UP: bool = true;
     type Answer = Option<SettlementEntry>;
 
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
@@ -81,6 +94,67 @@ impl Operation for Settled {
         ];
         sql.execute(update, values).await?;
         Ok(Verdict::Keep(()))
+    }
+}
+
+/// [`Finding`], kept until the transaction is committed.
+struct Found {
+    record: PaymentRecord,
+    request: Fingerprint,
+    caller: Option<String>,
+    settlement: Settlement,
+    height: u64,
+    now: UnixSeconds,
+}
+
+impl Operation for Found {
+    type Answer = Option<SettlementEntry>;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
+        // One statement, so that of many who find the payment only one changes anything.
+        let upsert = "INSERT INTO payments (key, scheme, network, payer, pay_to, asset, amount, expires_at, reference, request, \
+                      caller, height, sent_at, changed_at, state, transaction_id, settled_network, settled_payer, \
+                      settled_amount) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, 'settled', $14, $15, $16, $17) \
+                      ON CONFLICT (key) DO UPDATE SET scheme = excluded.scheme, network = excluded.network, \
+                      payer = excluded.payer, pay_to = excluded.pay_to, asset = excluded.asset, amount = excluded.amount, \
+                      expires_at = excluded.expires_at, reference = excluded.reference, request = excluded.request, \
+                      caller = excluded.caller, height = excluded.height, sent_at = excluded.sent_at, \
+                      changed_at = excluded.changed_at, state = excluded.state, transaction_id = excluded.transaction_id, \
+                      settled_network = excluded.settled_network, settled_payer = excluded.settled_payer, \
+                      settled_amount = excluded.settled_amount, dead_reason = NULL, dead_message = NULL \
+                      WHERE payments.state = 'dead'";
+        if sql.execute(upsert, self.columns()?).await? == 1 {
+            return Ok(Verdict::Keep(None));
+        }
+        let (Verdict::Keep(existing) | Verdict::Undo(existing)) = Find(self.record.key).apply(sql).await?;
+        let existing = existing.ok_or_else(|| Failure::damaged(format!("payment {} is gone", self.record.key)))?;
+        Ok(Verdict::Undo(Some(existing)))
+    }
+}
+
+impl Found {
+    fn columns(&self) -> Result<Vec<Value>, Failure> {
+        let Self { record, settlement, .. } = self;
+        Ok(vec![
+            key_value(record.key),
+            record.scheme.as_str().into(),
+            record.network.as_str().into(),
+            record.payer.as_str().into(),
+            record.pay_to.as_str().into(),
+            record.asset.as_str().into(),
+            record.amount.to_string().into(),
+            bits_value(record.expires_at.0),
+            record.reference.as_str().into(),
+            self.request.0.as_str().into(),
+            self.caller.as_deref().into(),
+            bits_value(self.height),
+            moment_value(self.now)?,
+            settlement.transaction.0.as_str().into(),
+            settlement.network.as_str().into(),
+            settlement.payer.as_str().into(),
+            settlement.amount.to_string().into(),
+        ])
     }
 }
 

@@ -91,17 +91,15 @@ impl Sqlite {
     pub async fn read<O: Operation>(&self, operation: O) -> Result<O::Answer, Failure> {
         let closed = || Failure::new(format!("the book {} was closed", self.path.display()));
         let permit = Arc::clone(&self.readers.permits).acquire_owned().await.map_err(|_| closed())?;
+        if O::IS_LOOK_UP {
+            // A look-up by key takes a few microseconds from the cache, far less than handing it to another thread, and every
+            // payment needs some.
+            return self.readers.read(&self.path, &operation);
+        }
         let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
         let reading = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let mut connection = match readers.take() {
-                Some(connection) => connection,
-                None => open::reader(&path).map_err(|error| Failure::new(error.to_string()))?,
-            };
-            // A connection whose read failed is not used again.
-            let answer = read_on(&mut connection, &operation)?;
-            readers.put_back(connection);
-            Ok(answer)
+            readers.read(&path, &operation)
         });
         reading.await.map_err(|error| Failure::new(format!("the read did not end: {error}")))?
     }
@@ -121,6 +119,10 @@ impl Sqlite {
 }
 
 fn read_on<O: Operation>(connection: &mut Connection, operation: &O) -> Result<O::Answer, Failure> {
+    if O::IS_ONE_STATEMENT {
+        let (Verdict::Keep(answer) | Verdict::Undo(answer)) = session::carry_out(operation, &mut Session(connection))?;
+        return Ok(answer);
+    }
     connection.execute_batch("BEGIN DEFERRED").map_err(|error| failure(&error))?;
     let verdict = session::carry_out(operation, &mut Session(connection))?;
     connection.execute_batch("ROLLBACK").map_err(|error| failure(&error))?;
@@ -129,6 +131,17 @@ fn read_on<O: Operation>(connection: &mut Connection, operation: &O) -> Result<O
 }
 
 impl Readers {
+    fn read<O: Operation>(&self, path: &Path, operation: &O) -> Result<O::Answer, Failure> {
+        let mut connection = match self.take() {
+            Some(connection) => connection,
+            None => open::reader(path).map_err(|error| Failure::new(error.to_string()))?,
+        };
+        // A connection whose read failed is not used again.
+        let answer = read_on(&mut connection, operation)?;
+        self.put_back(connection);
+        Ok(answer)
+    }
+
     fn take(&self) -> Option<Connection> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }

@@ -47,7 +47,7 @@ pub fn writer(path: &Path, access: Access, pages_max: u32) -> Result<Owned, Stor
     write_ahead(path, &connection)?;
     let settings = format!(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; \
-         PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {LOG_SIZE_MAX_BYTES};"
+         PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = {LOG_SIZE_MAX_BYTES};"
     );
     connection.execute_batch(&settings).map_err(|error| unavailable(path, &error))?;
     if pages_max > 0 {

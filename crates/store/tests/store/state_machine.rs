@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use farthing_core::books::{Fingerprint, LaneClaim, LaneLease, Reservation, SettlementQuery, SettlementStateName, Spend};
+use farthing_core::books::{
+    Finding, Fingerprint, LaneClaim, LaneLease, Reservation, SettlementQuery, SettlementStateName, Spend,
+};
 use farthing_core::books::{OutgoingPayment, SpendLimit};
 use farthing_core::scheme::TransactionId;
 use proptest::prelude::*;
@@ -29,6 +31,7 @@ enum Action {
     Closed { lease: usize, sequence: u64 },
     Settled { payment: u16, carried: bool },
     Dead(u16),
+    Found { payment: u16, request: u8 },
     Claim { payment: u16, request: u8 },
     Settling(u16),
     Served(u16),
@@ -55,6 +58,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (lease, sequence).prop_map(|(lease, sequence)| Action::Closed { lease, sequence }),
         3 => (payment.clone(), any::<bool>()).prop_map(|(payment, carried)| Action::Settled { payment, carried }),
         3 => payment.clone().prop_map(Action::Dead),
+        2 => (payment.clone(), 0..2_u8).prop_map(|(payment, request)| Action::Found { payment, request }),
         4 => (payment.clone(), 0..2_u8).prop_map(|(payment, request)| Action::Claim { payment, request }),
         2 => payment.clone().prop_map(Action::Settling),
         1 => payment.clone().prop_map(Action::Served),
@@ -112,6 +116,13 @@ impl<H: Harness> Side<H> {
             Action::Dead(payment) => {
                 let refusal = refusal(&format!("dead at {step}"));
                 shown(self.node.as_ref().unwrap().settlements.dead(key(*payment), &refusal, now).await)
+            }
+            Action::Found { payment, request } => {
+                let (record, request) = (record(*payment), Fingerprint(format!("request {request}")));
+                let settlement = settlement(*payment, &transaction("theirs"));
+                let finding =
+                    Finding { record: &record, request: &request, caller: None, settlement: &settlement, height: 3, now };
+                shown(self.node.as_ref().unwrap().settlements.found(&finding).await)
             }
             _ => self.relay(step, action).await,
         }
@@ -228,7 +239,7 @@ impl<H: Harness> Side<H> {
     /// Everything that can be read.
     async fn everything(&self, step: usize) -> Vec<String> {
         let node = self.node.as_ref().unwrap();
-        let mut found = vec![shown(node.outbox.nodes().await)];
+        let mut found = vec![shown(node.outbox.nodes(&lane(LANES[0]).network).await)];
         for number in 0..PAYMENTS {
             found.push(shown(node.settlements.find(key(number)).await));
             found.push(shown(node.outbox.landing(key(number)).await));

@@ -69,6 +69,6 @@ pub async fn play(stack: &mut Stack, client: &Client, url: &str) -> anyhow::Resu
         second_status,
         down_milliseconds,
         transaction,
-        is_exact: second_status == 200 && paid == Some(REPORT_UNITS) && received == paid,
+        is_exact: !first.status().is_success() && second_status == 200 && paid == Some(REPORT_UNITS) && received == paid,
     })
 }

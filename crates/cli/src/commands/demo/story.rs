@@ -125,8 +125,9 @@ async fn buy(
     teller.say(format!("GET /report + PAYMENT-SIGNATURE  →  {GOOD}{status}{PLAIN} in {milliseconds} ms, {milliseconds_after_start} ms after the start"));
     teller.say(format!("{FAINT}{body}{PLAIN}"));
     teller.say(format!("receipt  {transaction}"));
-    teller.say(format!("agent    {agent_before} → {agent_after}"));
-    teller.say(format!("seller   {seller_before} → {seller_after}   {FAINT}both read from the chain{PLAIN}"));
+    teller.say(format!(
+        "agent {agent_before} → {agent_after}   seller {seller_before} → {seller_after}   {FAINT}read from the chain{PLAIN}"
+    ));
     teller.judge(checks, "the agent has exactly the price less, the seller exactly the price more", is_exact);
     Ok(Purchase { milliseconds, milliseconds_after_start, transaction, agent_before, agent_after, seller_before, seller_after })
 }
@@ -142,8 +143,7 @@ async fn replay(
     let replay = stack.replay(client, report).await?;
     let is_recognised = Reason::from(&*replay.reason) == Reason::PaymentAlreadyUsed;
     let words = if is_recognised { "this payment has bought its answer already" } else { "refused" };
-    teller.say(format!("GET /report + a copy of PAYMENT-SIGNATURE  →  {ACCENT}{}{PLAIN}", replay.status));
-    teller.say(format!("{words}   {FAINT}{}{PLAIN}", replay.reason));
+    teller.say(format!("GET /report + a copy  →  {ACCENT}{}{PLAIN}, {words}", replay.status));
     let is_refused_and_paid_once = replay.status == 402 && is_recognised && replay.gained == REPORT_UNITS;
     teller.judge(checks, "a payment buys one answer, once", is_refused_and_paid_once);
     Ok(replay.reason)
@@ -159,8 +159,8 @@ async fn overreach(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, clie
     };
     let offer = declined.offers.first().context("the archive is offered at no price")?;
     let price = offer.price().unwrap_or_default();
-    teller.say(format!("GET /archive  →  {ACCENT}402 Payment Required{PLAIN}, {STRONG}{price}{PLAIN}"));
-    teller.say(offer.why().unwrap_or_default());
+    let why = offer.why().unwrap_or_default();
+    teller.say(format!("GET /archive  →  {ACCENT}402{PLAIN}, {STRONG}{price}{PLAIN}: {why}"));
     let (agent_after, _) = stack.balances();
     teller.judge(checks, "refused before anything was signed; the balance has not moved", agent_after == agent_before);
     Ok(declined.to_string())

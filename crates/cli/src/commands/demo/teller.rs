@@ -66,7 +66,6 @@ impl Teller {
         let (api, facilitator) = (&stack.api_url, &stack.operator.url);
         self.line("");
         self.line(&format!("  {STRONG}Still running. Try it from another terminal:{PLAIN}"));
-        self.line("");
         self.say(format!("curl -i {api}/report"));
         self.say(format!("curl {facilitator}/supported"));
         self.say(format!("farthing inspect {api}/report"));

@@ -7,6 +7,7 @@ mod wiring;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -16,8 +17,8 @@ use farthing::store::{Access, Store};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-pub use self::wiring::build;
-use crate::config::Config;
+pub use self::wiring::setup_to_look;
+use crate::config::{Config, Facilitator};
 use crate::exit::{Exit, Usage};
 use crate::logging;
 use crate::metrics::Metrics;
@@ -25,6 +26,9 @@ use crate::serve;
 use crate::signals::Stop;
 use crate::terminal::{ACCENT, FAINT, PLAIN, STRONG, say, say_json};
 use crate::traces::Traces;
+
+/// How long the accounts may take to be this process's, before it says in the log that it is not ready.
+const START_TIME: Duration = Duration::from_millis(250);
 
 /// What `farthing facilitator` takes.
 #[derive(Args)]
@@ -38,11 +42,14 @@ pub struct Arguments {
     /// Print the start-up facts as one JSON object on stdout
     #[arg(long)]
     json: bool,
+    /// End when stdin does; for a program that starts a facilitator and must not leave it behind
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show the configuration as it is understood, and whether nodes, accounts and book are as they must be
+    /// Show the configuration, and whether nodes, accounts and book are as they must be
     Check(check::Arguments),
     /// Make a key for a caller, and what goes into the configuration for it
     Key(key::Arguments),
@@ -53,25 +60,27 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match (arguments.action, arguments.config) {
         (Some(Action::Check(arguments)), _) => check::run(arguments).await,
         (Some(Action::Key(arguments)), _) => key::run(&arguments),
-        (None, Some(path)) => serve(&path, arguments.json).await,
+        (None, Some(path)) => serve(&path, arguments.json, arguments.until_stdin_ends).await,
         (None, None) => Err(Usage::new("--config", "name the facilitator's TOML file; README.md shows one").into()),
     }
 }
 
-async fn serve(path: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn serve(path: &Path, as_json: bool, until_stdin_ends: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
     let place = || path.display().to_string();
     let traces = Traces::to(config.traces.otlp.as_deref()).with_context(place)?;
     logging::start_with(config.log.format, &config.log.level, traces.as_ref())?;
-    let listen = config.facilitator.listen;
-    let metrics_listen = config.facilitator.metrics_listen;
-    let networks: Vec<String> = config.network.keys().cloned().collect();
-    let store_url = config.facilitator.store.resolve(path.parent().unwrap_or(Path::new(""))).with_context(place)?;
+    // Before anything is opened or made: what is wrong with the configuration leaves nothing behind.
+    let setup = wiring::setup(&config).with_context(place)?;
+    let store_url = config.store(path)?;
+    let Config { facilitator: Facilitator { listen, metrics_listen, .. }, network, .. } = config;
+    let networks: Vec<String> = network.into_keys().collect();
     let metrics = Metrics::start()?;
     let listener = serve::listen(listen).with_context(|| format!("{listen} cannot be listened on"))?;
     let store = Store::open(&store_url, Access::Own).await.with_context(|| format!("the book {store_url} cannot be used"))?;
-    let facilitator = Arc::new(build(config, &store).with_context(place)?);
+    let facilitator = Arc::new(setup.store(&store).build().with_context(place)?);
     let stop = Stop::listen()?;
+    let stop = if until_stdin_ends { stop.or_with_stdin()? } else { stop };
     facilitator.start();
     let url = format!("http://{}", listener.local_addr()?);
     let mut app = farthing::facilitator::router(Arc::clone(&facilitator));
@@ -88,7 +97,10 @@ async fn serve(path: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     // A node that is down or of another chain is in the log at once, and not only when the first payment comes. It is no
     // reason not to start: /readyz says when it is there.
     let asked = Arc::clone(&facilitator);
-    tokio::spawn(async move { asked.ready().await.is_ok() });
+    tokio::spawn(async move {
+        tokio::time::sleep(START_TIME).await;
+        asked.ready().await.is_ok()
+    });
     serve::until(stop.wait(), listener, app).await;
     end(&facilitator, store, metrics_server, traces).await;
     Ok(Exit::Ok.into())

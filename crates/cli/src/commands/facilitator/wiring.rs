@@ -1,51 +1,70 @@
-//! From the file's plain data to a facilitator.
+//! From the file's plain data to a facilitator, and to what those need who only look.
 
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use farthing::evm::asset::AssetTable;
 use farthing::evm::config::{ChainConfig, NodeConfig, RpcUrl};
 use farthing::evm::signer::{LocalSigner, Signer};
-use farthing::facilitator::{Caller, CallerLimits, Callers, Local};
-use farthing::store::Store;
+use farthing::facilitator::{Caller, CallerLimits, Callers, Setup};
 
+use crate::commands::purse::throw_away_signer;
 use crate::config::{self, Config, Network};
 
-/// The facilitator that a configuration describes, on this book. Nothing is asked or sent yet.
-pub fn build(config: Config, store: &Store) -> anyhow::Result<Local> {
-    let mut builder = farthing::Facilitator::builder().store(store);
-    for asset in config.asset {
-        builder = builder.asset(asset);
-    }
-    if !config.caller.is_empty() {
-        let callers = config.caller.into_iter().map(|caller| Caller {
-            name: caller.name,
-            key: caller.key_sha256,
-            limits: CallerLimits {
-                verifies_per_minute: caller.verifies_per_minute,
-                settles_per_minute: caller.settles_per_minute,
-                settlements_per_day: caller.settlements_per_day,
-            },
-        });
-        builder = builder.callers(Callers::new(callers)?);
-    }
-    for (name, network) in &config.network {
-        let (chain, signers) = chain(name, network).with_context(|| format!("network.{name:?}"))?;
-        if !network.assets.is_empty() {
-            builder = builder.only(chain.network.clone(), network.assets.clone());
-        }
-        builder = builder.chain(chain, signers);
-    }
-    Ok(builder.build()?)
+/// The accounts that send on one network.
+type Signers = Vec<Arc<dyn Signer>>;
+
+/// What a configuration describes, with its secrets fetched, and without a book. Nothing is asked or sent.
+pub fn setup(config: &Config) -> anyhow::Result<Setup> {
+    with_signers(config, signers)
 }
 
-/// One network, with its secrets fetched.
-pub fn chain(name: &str, network: &Network) -> anyhow::Result<(ChainConfig, Vec<Arc<dyn Signer>>)> {
-    let id = config::network(name)?;
+/// The same for whoever only looks: no secret of an account is fetched, and nothing that it says can be sent.
+pub fn setup_to_look(config: &Config) -> anyhow::Result<Setup> {
+    with_signers(config, |_| Ok(vec![Arc::new(throw_away_signer()?)]))
+}
+
+fn with_signers(config: &Config, signers: impl Fn(&Network) -> anyhow::Result<Signers>) -> anyhow::Result<Setup> {
+    let mut setup = farthing::Facilitator::builder();
+    for asset in &config.asset {
+        setup = setup.asset(asset.clone());
+    }
+    if !config.caller.is_empty() {
+        setup = setup.callers(Callers::new(config.caller.iter().map(caller))?);
+    }
+    for (name, network) in &config.network {
+        let place = || format!("network.{name:?}");
+        let chain = chain(name, network).with_context(place)?;
+        if !network.assets.is_empty() {
+            setup = setup.only(chain.network.clone(), network.assets.clone());
+        }
+        setup = setup.chain(chain, signers(network).with_context(place)?);
+    }
+    Ok(setup)
+}
+
+fn caller(caller: &config::Caller) -> Caller {
+    let limits = CallerLimits {
+        verifies_per_minute: caller.verifies_per_minute,
+        settles_per_minute: caller.settles_per_minute,
+        settlements_per_day: caller.settlements_per_day,
+    };
+    Caller { name: caller.name.clone(), key: caller.key_sha256, limits }
+}
+
+/// One network, with the addresses of its nodes fetched.
+pub fn chain(name: &str, network: &Network) -> anyhow::Result<ChainConfig> {
     let mut nodes = Vec::new();
     for url in &network.rpc {
         nodes.push(NodeConfig::new(RpcUrl::new(&**url.resolve().context("rpc")?)));
     }
-    let mut signers: Vec<Arc<dyn Signer>> = Vec::new();
+    let Network { confirm, gas, relay, .. } = network;
+    Ok(ChainConfig { network: config::network(name)?, nodes, confirm: *confirm, gas: *gas, relay: *relay })
+}
+
+/// Its sending accounts, with their keys fetched.
+pub fn signers(network: &Network) -> anyhow::Result<Signers> {
+    let mut signers: Signers = Vec::new();
     for key in &network.signer {
         let signer = key.resolve().map_err(anyhow::Error::from).and_then(|key| Ok(LocalSigner::from_hex(key)?));
         let signer = signer.context("signer")?;
@@ -54,7 +73,14 @@ pub fn chain(name: &str, network: &Network) -> anyhow::Result<(ChainConfig, Vec<
         }
         signers.push(Arc::new(signer));
     }
-    let Network { confirm, gas, relay, .. } = network;
-    let chain = ChainConfig { network: id, nodes, confirm: *confirm, gas: gas.clone(), relay: *relay };
-    Ok((chain, signers))
+    Ok(signers)
+}
+
+/// The tokens that a configuration knows, narrowed where a network takes only some.
+pub fn assets(config: &Config) -> anyhow::Result<AssetTable> {
+    let mut table = config.asset.iter().try_fold(AssetTable::known(), AssetTable::with)?;
+    for (name, network) in config.network.iter().filter(|(_, network)| !network.assets.is_empty()) {
+        table = table.only(&config::network(name)?, &network.assets).with_context(|| format!("network.{name:?}"))?;
+    }
+    Ok(table)
 }

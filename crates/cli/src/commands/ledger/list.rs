@@ -3,18 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use farthing::core::asset::AccountId;
+use farthing::core::asset::{AccountId, NameError};
 use farthing::core::books::{SettlementQuery, SettlementStateName};
 use farthing::core::scheme::TransactionId;
 use farthing::core::time::{Clock, UnixSeconds};
-use farthing::evm::asset::AssetTable;
 use farthing::system::SystemClock;
 
-use super::Book;
-use super::row::Row;
+use super::row::{Row, colour, payments};
+use super::{Book, in_book_case};
 use crate::config;
 use crate::exit::{Exit, Usage};
-use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, note, say, say_json, short};
+use crate::terminal::{FAINT, PLAIN, note, say, say_json, short};
 
 const UNITS_SECONDS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
 
@@ -28,10 +27,10 @@ pub struct Arguments {
     network: Option<String>,
     /// From this account
     #[arg(long, value_name = "ACCOUNT")]
-    payer: Option<AccountId>,
+    payer: Option<String>,
     /// To this account
     #[arg(long, value_name = "ACCOUNT")]
-    pay_to: Option<AccountId>,
+    pay_to: Option<String>,
     /// Carried by this transaction
     #[arg(long, value_name = "HASH")]
     transaction: Option<String>,
@@ -51,26 +50,19 @@ pub struct Arguments {
 
 /// Lists.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let store = arguments.book.open().await?;
-    let found = store.settlements().list(&query(&arguments)?).await?;
-    let assets = AssetTable::known();
-    let is_cut = found.len() == usize::from(arguments.limit);
-    for entry in &found {
-        let row = Row::of(entry, &assets);
-        if arguments.json {
-            say_json(&row)?;
-        } else {
-            tell(&row);
-        }
-    }
-    if !arguments.json {
-        note(format!(
-            "{FAINT}{} payments{}{PLAIN}",
-            found.len(),
-            if is_cut { "; there may be more: raise --limit" } else { "" },
-        ));
-    }
+    let wanted = query(&arguments)?;
+    let (store, assets) = arguments.book.open().await?;
+    let found = store.settlements().list(&wanted).await?;
     store.close().await;
+    let rows: Vec<Row> = found.iter().map(|entry| Row::of(entry, &assets)).collect();
+    if arguments.json {
+        rows.iter().try_for_each(say_json)?;
+        return Ok(Exit::Ok.into());
+    }
+    table(&rows);
+    let is_cut = rows.len() == usize::from(arguments.limit);
+    let more = if is_cut { "; there may be more, --limit shows them" } else { "" };
+    note(format!("{FAINT}{}{more}{PLAIN}", payments(rows.len())));
     Ok(Exit::Ok.into())
 }
 
@@ -78,9 +70,9 @@ fn query(arguments: &Arguments) -> anyhow::Result<SettlementQuery> {
     let network = arguments.network.as_deref().map(config::network).transpose();
     Ok(SettlementQuery {
         network: network.map_err(|error| Usage::new("--network", format!("{error:#}")))?,
-        payer: arguments.payer.clone(),
-        pay_to: arguments.pay_to.clone(),
-        transaction: arguments.transaction.clone().map(TransactionId),
+        payer: account("--payer", arguments.payer.as_deref())?,
+        pay_to: account("--pay-to", arguments.pay_to.as_deref())?,
+        transaction: arguments.transaction.as_deref().map(|hash| TransactionId(in_book_case(hash))),
         state: arguments.state,
         since: arguments.since.map(ago),
         limit: arguments.limit.into(),
@@ -88,26 +80,50 @@ fn query(arguments: &Arguments) -> anyhow::Result<SettlementQuery> {
     })
 }
 
+fn account(option: &'static str, text: Option<&str>) -> Result<Option<AccountId>, Usage> {
+    let read = text.map(|text| in_book_case(text).parse()).transpose();
+    read.map_err(|error: NameError| Usage::new(option, error.to_string()))
+}
+
 /// The moment that long ago.
 pub fn ago(seconds: u64) -> UnixSeconds {
     SystemClock.now().minus(seconds)
 }
 
-fn tell(row: &Row) {
-    let colour = match row.state {
-        "settled" => GOOD,
-        "dead" => BAD,
-        _ => ACCENT,
+/// The rows in columns as wide as they must be: below 100 characters on known networks.
+fn table(rows: &[Row]) {
+    const TITLES: [&str; 7] = ["SENT", "STATE", "AMOUNT", "FROM", "TO", "NETWORK", "TRANSACTION"];
+    let cells = |row: &Row| {
+        let Row { sent_at, state, payer, pay_to, network, transaction, .. } = row;
+        [
+            sent_at.clone(),
+            (*state).to_owned(),
+            row.money.clone(),
+            short(payer),
+            short(pay_to),
+            network.clone(),
+            short(transaction),
+        ]
     };
-    let Row { sent_at, state, payer, pay_to, network, transaction, id, .. } = row;
-    say(format!(
-        "{sent_at}  {colour}{state:<7}{PLAIN}  {:>16}  {} → {}  {network}  {}  {FAINT}{}{PLAIN}",
-        row.money(),
-        short(payer),
-        short(pay_to),
-        short(transaction),
-        short(id),
-    ));
+    let lines: Vec<[String; 7]> = rows.iter().map(cells).collect();
+    let mut widths = TITLES.map(str::len);
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let [sent, state, amount, from, to, network, _] = widths;
+    if rows.is_empty() {
+        return;
+    }
+    let [t1, t2, t3, t4, t5, t6, t7] = TITLES;
+    say(format!("{FAINT}{t1:<sent$}  {t2:<state$}  {t3:>amount$}  {t4:<from$}  {t5:<to$}  {t6:<network$}  {t7}{PLAIN}"));
+    for [at, name, money, payer, pay_to, chain, transaction] in &lines {
+        let colour = colour(name);
+        say(format!(
+            "{at:<sent$}  {colour}{name:<state$}{PLAIN}  {money:>amount$}  {payer:<from$}  {pay_to:<to$}  {chain:<network$}  {transaction}"
+        ));
+    }
 }
 
 /// Reads a stretch of time.

@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use farthing::store::{Access, Store};
+use farthing::evm::Address;
+use farthing::evm::asset::AssetTable;
+use farthing::store::{Access, Store, StoreUrl};
 
 use crate::config::{Config, StoreLocation};
 use crate::exit::Usage;
@@ -39,8 +41,12 @@ struct Book {
     /// The facilitator's TOML file, which says where its book is
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The book itself: sqlite:PATH, or where a URL is kept, env:NAME or file:PATH
-    #[arg(long, value_name = "BOOK", conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "BOOK",
+        conflicts_with = "config",
+        help = "The book itself: sqlite:PATH, or where its URL is kept, env:NAME or file:PATH"
+    )]
     store: Option<String>,
 }
 
@@ -55,22 +61,54 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Book {
-    async fn open(&self) -> anyhow::Result<Store> {
+    /// The book, to read it, and the tokens by whose names its amounts are shown.
+    async fn open(&self) -> anyhow::Result<(Store, AssetTable)> {
         match (&self.config, &self.store) {
-            (Some(path), _) => open(&Config::load(path)?, path).await,
+            (Some(path), _) => {
+                let config = Config::load(path)?;
+                Ok((open(&config.store(path)?).await?, all_assets(&config)?))
+            }
             (None, Some(store)) => {
                 // The text is not repeated: a URL in the wrong place may carry a password.
                 let location: StoreLocation = store.parse().map_err(|why| Usage::new("--store", why))?;
-                let url = location.resolve(Path::new(""))?;
-                Store::open(&url, Access::Read).await.context("the book cannot be read")
+                let url = location.resolve(Path::new("")).context("--store")?;
+                Ok((open(&url).await?, AssetTable::known()))
             }
             (None, None) => Err(Usage::new("--config", "name the facilitator's TOML file, or its book with --store").into()),
         }
     }
 }
 
-/// Opens the book that a configuration names, to read it.
-async fn open(config: &Config, path: &Path) -> anyhow::Result<Store> {
-    let url = config.facilitator.store.resolve(path.parent().unwrap_or(Path::new("")))?;
-    Store::open(&url, Access::Read).await.context("the book cannot be read")
+async fn open(url: &StoreUrl) -> anyhow::Result<Store> {
+    Store::open(url, Access::Read).await.with_context(|| format!("the book {url} cannot be read"))
+}
+
+/// The known tokens and the configuration's own, also those that are not taken any more: the book remembers them.
+fn all_assets(config: &Config) -> anyhow::Result<AssetTable> {
+    Ok(config.asset.iter().try_fold(AssetTable::known(), AssetTable::with)?)
+}
+
+/// An account or transaction in the letter case of the book: addresses with their checksum, hashes in lower case.
+fn in_book_case(text: &str) -> String {
+    match text.parse::<Address>() {
+        Ok(address) => address.to_string(),
+        Err(_) if text.starts_with("0x") || text.starts_with("0X") => text.to_ascii_lowercase(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_up_in_the_letter_case_of_the_book() {
+        let address = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+        assert_eq!(in_book_case(&address.to_lowercase()), address);
+        assert_eq!(in_book_case("0xABCD"), "0xabcd");
+        assert_eq!(
+            in_book_case("CKPKJWNdJEqa81x7CkZ14BVPiY6y16Sxs7owznqtWYp5"),
+            "CKPKJWNdJEqa81x7CkZ14BVPiY6y16Sxs7owznqtWYp5"
+        );
+    }
 }

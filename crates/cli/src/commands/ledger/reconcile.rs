@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use farthing::core::amount::Amount;
+use farthing::core::asset::{AccountId, AssetId};
 use farthing::core::books::{SettlementEntry, SettlementQuery, SettlementState};
+use farthing::core::network::Network;
 use farthing::core::scheme::Outcome;
 use farthing::evm::asset::AssetTable;
 use farthing::facilitator::Local;
@@ -14,11 +17,11 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::list::{ago, seconds};
-use super::row::Row;
+use super::row::{Row, money, payments};
 use crate::commands::facilitator;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, Progress, STRONG, say, say_json};
+use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, STRONG, plain, say, say_json, short};
 
 const ENTRIES_PER_PAGE: usize = 500;
 /// How many payments the chain is asked for at once.
@@ -74,52 +77,57 @@ struct Totals {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Sum {
-    network: String,
-    asset: String,
-    pay_to: String,
-    book_atomic: String,
-    chain_atomic: String,
+    network: Network,
+    asset: AssetId,
+    pay_to: AccountId,
+    book_atomic: Amount,
+    chain_atomic: Amount,
 }
 
-type Sums = BTreeMap<(String, String, String), (Amount, Amount)>;
+type Sums = BTreeMap<(Network, AssetId, AccountId), (Amount, Amount)>;
 
 /// Compares.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config)?;
-    let store = super::open(&config, &arguments.config).await?;
-    let chains = facilitator::build(config, &store)?;
-    let assets = AssetTable::known();
-    let progress = Progress::on_stdout("");
+    let store = super::open(&config.store(&arguments.config)?).await?;
+    let assets = super::all_assets(&config)?;
+    let chains = facilitator::setup_to_look(&config).and_then(|setup| Ok(setup.store(&store).build()?));
+    let chains = chains.with_context(|| arguments.config.display().to_string())?;
     let (mut totals, mut sums) = (Totals::default(), Sums::new());
     let mut query = SettlementQuery { since: arguments.since.map(ago), limit: ENTRIES_PER_PAGE, ..SettlementQuery::default() };
     loop {
         let page = store.settlements().list(&query).await?;
         let Some(last) = page.last() else { break };
         query.after = Some((last.sent_at, last.record.key));
-        let mut asked = stream::iter(page).map(|entry| ask(&chains, entry)).buffer_unordered(CONCURRENT_QUESTIONS);
+        // In the book's order, so that two runs can be compared line by line.
+        let mut asked = stream::iter(page).map(|entry| ask(&chains, entry)).buffered(CONCURRENT_QUESTIONS);
         while let Some((entry, outcome)) = asked.next().await {
             let (verdict, chain_says) = judge(&entry, &outcome);
             totals.count(verdict);
             add(&mut sums, &entry, &outcome);
             if verdict != Verdict::Agrees {
-                report(
-                    Difference { row: Row::of(&entry, &assets), chain_says, is_wrong: verdict == Verdict::Differs },
-                    arguments.json,
-                )?;
-            }
-            if !arguments.json {
-                progress.draw(totals.payments, totals.payments, &format!("{} payments", totals.payments));
+                let is_wrong = verdict == Verdict::Differs;
+                report(Difference { row: Row::of(&entry, &assets), chain_says, is_wrong }, arguments.json)?;
             }
         }
     }
-    totals.sums = sums.into_iter().map(Sum::from).collect();
+    store.close().await;
+    totals.sums = sums
+        .into_iter()
+        .map(|((network, asset, pay_to), (book_atomic, chain_atomic))| Sum {
+            network,
+            asset,
+            pay_to,
+            book_atomic,
+            chain_atomic,
+        })
+        .collect();
     let is_exact = totals.different == 0 && totals.not_asked == 0 && totals.sums.iter().all(Sum::is_exact);
     if arguments.json {
         say_json(&totals)?;
     } else {
-        tell(&totals, is_exact);
+        tell(&totals, &assets, is_exact);
     }
-    store.close().await;
     Ok(if is_exact { Exit::Ok } else { Exit::Failed }.into())
 }
 
@@ -153,7 +161,7 @@ fn says(outcome: &Outcome) -> String {
 
 fn add(sums: &mut Sums, entry: &SettlementEntry, outcome: &Result<Outcome, String>) {
     let record = &entry.record;
-    let place = (record.network.to_string(), record.asset.to_string(), record.pay_to.to_string());
+    let place = (record.network.clone(), record.asset.clone(), record.pay_to.clone());
     let (book, chain) = sums.entry(place).or_insert((Amount::ZERO, Amount::ZERO));
     if let SettlementState::Settled(settlement) = &entry.state {
         *book = book.checked_add(settlement.amount).unwrap_or(Amount::MAX);
@@ -171,21 +179,31 @@ fn report(difference: Difference, as_json: bool) -> anyhow::Result<()> {
     }
     let Difference { row, chain_says, is_wrong } = difference;
     let colour = if is_wrong { BAD } else { ACCENT };
-    say(format!("{colour}{}{PLAIN}  {}  {}", row.state, row.money(), row.id));
-    say(format!("  {FAINT}the book: {}, transaction {}{PLAIN}", row.state, row.transaction));
-    say(format!("  the chain: {chain_says}"));
+    say(format!(
+        "{colour}{}{PLAIN} {}  {} → {}",
+        if is_wrong { "✗" } else { "?" },
+        row.money,
+        short(&row.payer),
+        short(&row.pay_to)
+    ));
+    say(format!("  {FAINT}id{PLAIN}     {}", row.id));
+    say(format!("  {FAINT}book{PLAIN}   {} by {}", row.state, row.transaction));
+    say(format!("  {FAINT}chain{PLAIN}  {}", plain(&chain_says)));
     Ok(())
 }
 
-fn tell(totals: &Totals, is_exact: bool) {
-    for Sum { network, asset, pay_to, book_atomic, chain_atomic } in &totals.sums {
-        let sign = if book_atomic == chain_atomic { "=" } else { "≠" };
-        say(format!("{network}  {asset}  → {pay_to}  book {book_atomic} {sign} chain {chain_atomic}"));
+fn tell(totals: &Totals, assets: &AssetTable, is_exact: bool) {
+    for sum in &totals.sums {
+        let Sum { network, asset, pay_to, book_atomic, chain_atomic } = sum;
+        let [book, chain] = [book_atomic, chain_atomic].map(|amount| money(assets, network, asset, *amount));
+        let sign = if sum.is_exact() { "=" } else { "≠" };
+        say(format!("{network}  → {pay_to}  book {book} {sign} chain {chain}"));
     }
-    let Totals { payments, agreeing, open, different, not_asked, .. } = totals;
-    say(format!(
-        "{STRONG}{payments} payments{PLAIN}: {agreeing} agree, {open} open, {different} differ, {not_asked} not asked"
-    ));
+    let Totals { payments: count, agreeing, open, different, not_asked, .. } = totals;
+    let parts = [("agree", agreeing), ("open", open), ("different", different), ("not asked", not_asked)];
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    say(format!("{STRONG}{}{PLAIN}{}{}", payments(*count), if parts.is_empty() { "" } else { ": " }, parts.join(", ")));
     say(if is_exact { format!("{GOOD}book = chain{PLAIN}") } else { format!("{BAD}book ≠ chain{PLAIN}") });
 }
 
@@ -205,11 +223,5 @@ impl Totals {
 impl Sum {
     fn is_exact(&self) -> bool {
         self.book_atomic == self.chain_atomic
-    }
-}
-
-impl From<((String, String, String), (Amount, Amount))> for Sum {
-    fn from(((network, asset, pay_to), (book, chain)): ((String, String, String), (Amount, Amount))) -> Self {
-        Self { network, asset, pay_to, book_atomic: book.to_string(), chain_atomic: chain.to_string() }
     }
 }

@@ -1,12 +1,16 @@
 //! One payment of the book, as it is shown.
 
+use anstyle::Style;
+use farthing::core::amount::Amount;
+use farthing::core::asset::AssetId;
 use farthing::core::books::{SettlementEntry, SettlementState};
+use farthing::core::network::Network;
 use farthing::core::time::UnixSeconds;
-use farthing::evm::asset::AssetTable;
+use farthing::evm::asset::{AssetTable, KnownAsset};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::terminal::plain;
+use crate::terminal::{ACCENT, BAD, GOOD, plain, short};
 
 /// One payment, for `--json` and for the lines that people read.
 #[derive(Serialize)]
@@ -32,6 +36,9 @@ pub struct Row {
     /// As people write it, where the asset is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<String>,
+    /// The amount with its unit, for people.
+    #[serde(skip)]
+    pub money: String,
     /// The transaction that carries or carried it.
     pub transaction: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,8 +57,7 @@ impl Row {
     /// The entry, with amounts as the table of assets writes them.
     pub fn of(entry: &SettlementEntry, assets: &AssetTable) -> Self {
         let record = &entry.record;
-        let known =
-            assets.on(&record.network).find(|asset| asset.address.to_string().eq_ignore_ascii_case(record.asset.as_str()));
+        let known = known(assets, &record.network, &record.asset);
         let amount = match &entry.state {
             SettlementState::Settled(settlement) => settlement.amount,
             SettlementState::Sending(_) | SettlementState::Dead(_) => record.amount,
@@ -72,6 +78,7 @@ impl Row {
             asset: record.asset.to_string(),
             symbol: known.map(|asset| asset.symbol.clone()),
             amount_atomic: amount.to_string(),
+            money: money(assets, &record.network, &record.asset, amount),
             amount: known.map(|asset| amount.to_decimal_string(asset.decimals)),
             transaction: entry.transaction.to_string(),
             caller: entry.caller.clone(),
@@ -81,14 +88,33 @@ impl Row {
             reference: record.reference.clone(),
         }
     }
+}
 
-    /// The amount with its unit.
-    pub fn money(&self) -> String {
-        match (&self.amount, &self.symbol) {
-            (Some(amount), Some(symbol)) => format!("{amount} {}", plain(symbol)),
-            _ => format!("{} units of {}", self.amount_atomic, self.asset),
-        }
+/// An amount with its unit: as people write it where the asset is known.
+pub fn money(assets: &AssetTable, network: &Network, asset: &AssetId, amount: Amount) -> String {
+    match known(assets, network, asset) {
+        Some(known) => format!("{} {}", amount.to_decimal_string(known.decimals), plain(&known.symbol)),
+        None => format!("{amount} units of {}", short(asset.as_str())),
     }
+}
+
+fn known<'a>(assets: &'a AssetTable, network: &Network, asset: &AssetId) -> Option<&'a KnownAsset> {
+    let mut on_network = assets.on(network);
+    on_network.find(|known| known.address.to_string().eq_ignore_ascii_case(asset.as_str())).map(|known| &**known)
+}
+
+/// How a state looks.
+pub fn colour(state: &str) -> Style {
+    match state {
+        "settled" => GOOD,
+        "dead" => BAD,
+        _ => ACCENT,
+    }
+}
+
+/// So many payments, in words.
+pub fn payments(count: usize) -> String {
+    if count == 1 { "1 payment".to_owned() } else { format!("{count} payments") }
 }
 
 /// A moment as people and programs read it; moments that no calendar has are shown as seconds.
@@ -103,7 +129,7 @@ mod tests {
 
     #[test]
     fn moments_are_read_by_people_and_programs() {
-        assert_eq!(moment(UnixSeconds(1_795_280_541)), "2026-11-21T16:02:21Z");
+        assert_eq!(moment(UnixSeconds(1_795_280_541)), "2026-11-21T17:02:21Z");
         assert_eq!(moment(UnixSeconds(u64::MAX)), u64::MAX.to_string());
     }
 }

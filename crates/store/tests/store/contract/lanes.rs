@@ -99,15 +99,30 @@ pub async fn a_lane_given_back_is_free_at_once<H: Harness>() {
 
 pub async fn nodes_are_counted<H: Harness>() {
     let harness = H::new().await;
+    let network = lane("0xA").network;
     let first = harness.node().await;
-    assert_eq!(first.outbox.nodes().await.unwrap(), 1);
+    for _ in 0..2 {
+        assert_eq!(first.outbox.nodes(&network).await.unwrap(), 1);
+    }
     if H::REPLICAS {
         let second = harness.node().await;
-        assert_eq!(first.outbox.nodes().await.unwrap(), 2);
+        assert_eq!(first.outbox.nodes(&network).await.unwrap(), 1, "it has not asked yet");
+        assert_eq!(second.outbox.nodes(&network).await.unwrap(), 2);
+        assert_eq!(first.outbox.nodes(&network).await.unwrap(), 2);
         harness.kill(first).await;
-        assert_eq!(second.outbox.nodes().await.unwrap(), 1);
+        assert_eq!(second.outbox.nodes(&network).await.unwrap(), 1);
     } else {
         harness.kill(first).await;
-        assert_eq!(harness.node().await.outbox.nodes().await.unwrap(), 1);
+        assert_eq!(harness.node().await.outbox.nodes(&network).await.unwrap(), 1);
     }
+}
+
+pub async fn nodes_count_where_they_serve<H: Harness>() {
+    let harness = H::new().await;
+    let (base, other) = (lane("0xA").network, "eip155:137".parse().unwrap());
+    let first = harness.node().await;
+    assert_eq!(first.outbox.nodes(&base).await.unwrap(), 1);
+    let second = if H::REPLICAS { harness.node().await } else { first };
+    assert_eq!(second.outbox.nodes(&other).await.unwrap(), 1);
+    assert_eq!(second.outbox.nodes(&base).await.unwrap(), if H::REPLICAS { 2 } else { 1 });
 }

@@ -49,20 +49,24 @@ macro_rules! contract {
         crate::contract::contract! { $harness:
             settlements: a_payment_is_found_once_it_is_sent
                 settled_is_taken_over_from_every_state dead_changes_only_what_is_being_sent
-                what_was_never_sent_is_not_made_up every_field_survives_the_book,
+                what_was_never_sent_is_not_made_up every_field_survives_the_book
+                what_was_found_belongs_to_the_first_request what_was_found_may_be_dead_and_not_under_way
+                one_of_a_thousand_findings_wins,
             sending: one_bad_payment_and_nothing_is_written a_dead_payment_may_be_sent_again
                 the_same_write_again_changes_nothing another_transaction_with_the_same_sequence_is_an_error
                 a_payment_twice_in_one_transaction_is_an_error one_of_a_thousand_copies_wins
                 one_of_a_thousand_copies_on_two_nodes_wins budgets_are_exact_under_concurrency
                 budgets_are_exact_across_nodes a_budget_is_per_day_and_per_account
+                what_was_refused_is_given_back_to_its_budgets what_was_not_refused_is_not_given_back
                 a_transaction_without_payments_is_followed_too many_payments_at_once_are_written_together,
             outbox: a_replacement_takes_over_the_payments refused_frees_the_number_and_the_payments
                 refused_changes_nothing_once_replaced_or_landed what_landed_is_told
                 a_reorg_reopens_settled_and_dead_payments closed_is_not_followed_any_more
-                a_payment_that_was_sent_again_is_left_alone_by_its_first_transaction under_way_is_in_the_order_of_the_sequence,
+                a_payment_that_was_sent_again_is_left_alone_by_its_first_transaction under_way_is_in_the_order_of_the_sequence
+                under_way_runs_out_with_the_last_of_its_payments,
             lanes: a_lane_is_one_nodes_and_a_new_lease_voids_the_old every_write_under_an_old_lease_is_void
                 another_node_takes_over_only_after_death a_node_taken_for_dead_cannot_write_under_its_lease
-                a_lane_given_back_is_free_at_once nodes_are_counted,
+                a_lane_given_back_is_free_at_once nodes_are_counted nodes_count_where_they_serve,
             deliveries: one_claim_of_a_thousand_wins only_the_same_request_resumes a_served_payment_is_used_up
                 cancelled_is_free_again what_a_dead_node_left a_node_taken_for_dead_cannot_write_deliveries_taken_over
                 one_claim_of_many_on_two_nodes_wins nobody_advances_what_was_not_claimed,

@@ -1,6 +1,7 @@
 //! What becomes of a sequence number.
 
 use farthing_core::books::{SettlementState, Written};
+use farthing_core::time::UnixSeconds;
 
 use super::Harness;
 use super::sample::*;
@@ -145,4 +146,22 @@ pub async fn under_way_is_in_the_order_of_the_sequence<H: Harness>() {
     }
     let open = node.outbox.under_way(&lease).await.unwrap();
     assert_eq!(open.iter().map(|it| it.sequence).collect::<Vec<_>>(), [4, 30, 200]);
+}
+
+pub async fn under_way_runs_out_with_the_last_of_its_payments<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    let expiring = |number: u16, at: u64| {
+        let mut payment = payment(number);
+        payment.record.expires_at = UnixSeconds(at);
+        payment
+    };
+    send(&*node.outbox, &lease, 1, "one", &[expiring(1, 70), expiring(2, 90), expiring(3, 80)]).await;
+    send(&*node.outbox, &lease, 2, "two", &[]).await;
+    send(&*node.outbox, &lease, 3, "three", &[expiring(4, u64::MAX), expiring(5, 5)]).await;
+    replace(&*node.outbox, &lease, 1, "bumped").await;
+    let open = node.outbox.under_way(&lease).await.unwrap();
+    let expiries: Vec<_> = open.iter().map(|it| it.expires_at).collect();
+    assert_eq!(expiries, [Some(UnixSeconds(90)), None, Some(UnixSeconds(u64::MAX))]);
 }

@@ -203,6 +203,46 @@ pub async fn a_budget_is_per_day_and_per_account<H: Harness>() {
     assert_eq!(super::sample::send(&*node.outbox, &lease, 5, "batch", &batch).await, expected);
 }
 
+pub async fn what_was_refused_is_given_back_to_its_budgets<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    let outbox = &*node.outbox;
+    let batch = [sponsored(1, 3, &[("payer", 10), ("caller", 20)]), sponsored(2, 4, &[("other", 10), ("caller", 20)])];
+    assert_eq!(send(outbox, &lease, 1, "batch", &batch).await, Written::Yes);
+    assert_eq!(send(outbox, &lease, 2, "stays", &[sponsored(3, 5, &[("caller", 20), ("payer", 10)])]).await, Written::Yes);
+    // Refused on the day after: it is given back to the day on which it was booked.
+    outbox.refused(&lease, 1, &refusal("no"), NOW.plus(SECONDS_PER_DAY)).await.unwrap();
+    outbox.refused(&lease, 1, &refusal("no"), NOW.plus(SECONDS_PER_DAY)).await.unwrap();
+    let over = |number: u16, account: &str, limit_gwei| {
+        let budget = SponsorBudget { account: account.to_owned(), limit_gwei };
+        Written::Without(vec![(key(number), Unsendable::OverBudget(budget))])
+    };
+    assert_eq!(send(outbox, &lease, 3, "a", &[sponsored(4, 6, &[("payer", 10)])]).await, over(4, "payer", 10));
+    assert_eq!(send(outbox, &lease, 3, "a", &[sponsored(4, 5, &[("payer", 10)])]).await, Written::Yes);
+    assert_eq!(send(outbox, &lease, 4, "b", &[sponsored(5, 10, &[("other", 10)])]).await, Written::Yes);
+    assert_eq!(send(outbox, &lease, 5, "c", &[sponsored(6, 16, &[("caller", 20)])]).await, over(6, "caller", 20));
+    assert_eq!(send(outbox, &lease, 5, "c", &[sponsored(6, 15, &[("caller", 20)])]).await, Written::Yes);
+}
+
+pub async fn what_was_not_refused_is_not_given_back<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    for (sequence, number) in [(1, 1), (2, 2), (3, 3)] {
+        let payment = sponsored(number, 3, &[("payer", 9)]);
+        assert_eq!(send(&*node.outbox, &lease, sequence, &format!("t{sequence}"), &[payment]).await, Written::Yes);
+    }
+    replace(&*node.outbox, &lease, 1, "bumped").await;
+    node.outbox.landed(&lease, 2, &landing(&transaction("t2"), 7)).await.unwrap();
+    node.outbox.closed(&lease, 3).await.unwrap();
+    for sequence in [1, 2, 3] {
+        node.outbox.refused(&lease, sequence, &refusal("no"), NOW).await.unwrap();
+    }
+    let more = [sponsored(4, 1, &[("payer", 9)])];
+    assert!(matches!(send(&*node.outbox, &lease, 9, "more", &more).await, Written::Without(_)));
+}
+
 pub async fn a_transaction_without_payments_is_followed_too<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
