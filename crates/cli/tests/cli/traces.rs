@@ -14,7 +14,7 @@ use crate::market::{NETWORK, SELLER};
 use crate::operator::{Operator, config};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const BUYERS_SPAN: &str = "00f067aa0ba902b7";
+const BUYERS_SPAN: &str = "00f067aa0b9902b7";
 
 type Spans = Arc<Mutex<Vec<Value>>>;
 

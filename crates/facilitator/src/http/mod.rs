@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn only_one_trace_context_is_taken_for_one() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0b9902b7-01";
         let mut headers = HeaderMap::new();
         assert_eq!(trace(&headers), None);
         headers.append(TRACEPARENT, HeaderValue::from_static(good));

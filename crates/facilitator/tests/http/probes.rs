@@ -76,7 +76,7 @@ impl Log {
 async fn a_request_is_logged_with_the_trace_that_it_belongs_to() {
     let (log, _guard) = Log::capture();
     let facilitator = Facilitator::new();
-    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0b9902b7-01";
     for path in ["/verify", "/settle"] {
         let body = Body::from(request(1).to_string());
         facilitator.send(Request::post(path).header("traceparent", traceparent).body(body).unwrap()).await;
@@ -84,7 +84,7 @@ async fn a_request_is_logged_with_the_trace_that_it_belongs_to() {
     let text = log.text();
     let line = text.lines().find(|line| line.contains(": settled")).unwrap();
     let payment = "01".repeat(32);
-    let trace = ["trace_id=4bf92f3577b34da6a3ce929d0e0e4736", "parent_id=00f067aa0ba902b7"];
+    let trace = ["trace_id=4bf92f3577b34da6a3ce929d0e0e4736", "parent_id=00f067aa0b9902b7"];
     for part in [trace[0], trace[1], "span_id=", "settle{", "scheme=\"exact\"", "network=eip155:84532", &payment] {
         assert!(line.contains(part), "{part}: {line}");
     }
