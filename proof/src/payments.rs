@@ -105,7 +105,7 @@ pub fn write(file: &Path, payments: &[PaymentRequest]) -> Result<()> {
     std::fs::write(file, lines.join("\n")).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub fn read(file: &Path) -> Result<Vec<PaymentRequest>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     text.lines().map(|line| PaymentRequest::read(line.as_bytes()).map_err(|refusal| anyhow!("{refusal}"))).collect()
