@@ -2,7 +2,7 @@
 //!
 //! - `postgres` (feature `postgres`): a PostgreSQL server, and a fresh database for each test.
 //! - [`golden`]: values that other implementations produced, to be met byte for byte.
-//! - [`Stack`]: a chain, a facilitator on it, and funded wallets.
+//! - `Stack` (feature `stack`): a chain, a facilitator on it, and funded wallets.
 
 pub mod golden;
 #[cfg(feature = "postgres")]
