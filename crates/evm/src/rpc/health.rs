@@ -14,6 +14,9 @@ use tokio::time::Instant;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 /// The longest pause.
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
+/// The pause after a node said that it is of another chain. It does not grow: to ask which chain it is costs nothing and can
+/// harm nothing, and where many nodes answer behind one address, the next one may be right.
+const OTHER_CHAIN_BACK_OFF: Duration = Duration::from_secs(1);
 /// How often a node is looked at while the pool is used.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 /// How old another node's word on the newest block may be to count.
@@ -80,7 +83,7 @@ impl Health {
         let news = self.standing != standing;
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         let back_off = match standing {
-            Standing::OtherChain(_) => MAX_BACK_OFF,
+            Standing::OtherChain(_) => OTHER_CHAIN_BACK_OFF,
             _ => back_off(self.consecutive_failures),
         };
         self.standing = standing;
