@@ -8,7 +8,9 @@
 //! - [`rejects`]: payments that are refused without the chain (P2).
 //! - [`verify`]: verification with the chain's answers from memory, and with a slow node (P1, P3, P4).
 //! - [`resource`]: a priced route, unpaid and paid, against the bare route (P9, P10).
-//! - [`settle`]: settlements against the chain's own ceiling, over slow blocks, and through a kill (P5 to P8).
+//! - [`settle`]: settlements against the chain's own ceiling (P6, P8).
+//! - [`settle::blocks`]: settlements over slow blocks (P5, P8).
+//! - [`settle::crowd`]: a thousand at once, and through a kill (P7).
 //! - [`durable`]: the book, against what the disk can do and against one that forgets (P12).
 //! - [`memory`]: what an open payment takes (P13).
 //! - [`peers`]: the same work done by x402-rs and the official TypeScript facilitator.
@@ -49,7 +51,8 @@ use tokio::runtime::Runtime;
 
 use crate::report::Report;
 
-const GROUPS: [&str; 9] = ["micro", "rejects", "verify", "resource", "settle", "durable", "memory", "peers", "start"];
+const GROUPS: [&str; 11] =
+    ["micro", "rejects", "verify", "resource", "settle", "blocks", "crowd", "durable", "memory", "peers", "start"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -77,6 +80,8 @@ fn measure_group(group: &str, runtime: &Runtime, report: &mut Report) -> anyhow:
         "verify" => runtime.block_on(verify::run(report)),
         "resource" => runtime.block_on(resource::run(report)),
         "settle" => runtime.block_on(settle::run(report)),
+        "blocks" => runtime.block_on(settle::blocks::run(report)),
+        "crowd" => runtime.block_on(settle::crowd::run(report)),
         "durable" => runtime.block_on(durable::run(report)),
         "memory" => runtime.block_on(memory::run(report)),
         "peers" => runtime.block_on(peers::run(report)),

@@ -20,7 +20,8 @@ const COUNTED: (usize, usize) = (32, 96);
 /// that each can have a transaction of its own; the others are more than a block takes of one sender's transactions.
 const BUYERS: [(usize, Duration); 2] = [(60, Duration::from_millis(170)), (240, Duration::from_millis(43))];
 
-pub async fn run(sample: &Sample, report: &mut Report) -> anyhow::Result<()> {
+pub async fn run(report: &mut Report) -> anyhow::Result<()> {
+    let sample = &Sample::new()?;
     let chain = Chain::start(Kind::Devnet, Blocks::EverySeconds(BLOCK_SECONDS)).await?;
     let proxy = Proxy::start(chain.rpc_url(), Options::default()).await?;
     let files = Farthing::new("blocks", &proxy.url)?;

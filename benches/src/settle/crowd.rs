@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(2);
 const MAX_LOOKS: usize = 5_000;
 
-pub async fn run(sample: &Sample, report: &mut Report) -> anyhow::Result<()> {
+pub async fn run(report: &mut Report) -> anyhow::Result<()> {
+    let sample = &Sample::new()?;
     for kills in [false, true] {
         let chain = Chain::start(Kind::Devnet, Blocks::EverySeconds(BLOCK_SECONDS)).await?;
         let files = Farthing::new("crowd", chain.rpc_url())?;

@@ -23,7 +23,7 @@ use super::question::{Observed, Question};
 use crate::rpc::{Answer, NodeError};
 
 /// How long questions gather while others are on their way.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(1);
 /// The most questions in one read.
 const MAX_TOGETHER: usize = 64;
 

@@ -148,6 +148,7 @@ impl Follower {
         }
         let new = Head { number: head.number, hash: head.hash, timestamp_seconds: head.timestamp_seconds };
         *super::locked(&self.inner.head) = Some(new);
+        *super::locked(&self.inner.next_block) = self.pace.next_block();
         Ok(true)
     }
 

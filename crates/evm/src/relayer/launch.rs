@@ -26,7 +26,9 @@ use crate::rpc::{self, Call, CallError};
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_millis(500);
 /// Beyond a broadcast's own time-out, before it is taken for lost.
 const BROADCAST_GRACE: Duration = Duration::from_secs(1);
-/// Once half of the room is used, orders gather for this part of the time that the oldest transaction has waited.
+/// One part in so many of the room goes out at once where blocks are slow.
+const AT_ONCE_PART: usize = 4;
+/// Where it is not known when the next block is due, orders gather for this part of the time that the oldest has waited.
 const GATHER_PART: u32 = 4;
 /// How often an order is signed anew after the node refused it for its number or its fees.
 const MAX_ATTEMPTS: u8 = 4;
@@ -75,13 +77,16 @@ impl Lane {
         Ok(true)
     }
 
-    /// Whether orders are to gather although there is room: where blocks are slow, half of the room goes out at once, and the
-    /// other half less and less often, so that it lasts until the block that all of them wait for.
+    /// Whether orders are to gather although there is room: where blocks are slow, some go out at once, and the rest of the
+    /// room is spread over the time until the block that all of them wait for.
     fn should_gather(&mut self, unmined: usize, oldest: Duration) -> bool {
-        if unmined.saturating_mul(2) < self.inner.relay.max_in_flight || !self.batches {
+        let room = self.inner.relay.max_in_flight.saturating_sub(unmined);
+        if unmined.saturating_mul(AT_ONCE_PART) < self.inner.relay.max_in_flight || !self.batches {
             return false;
         }
-        self.gather_until = self.launched_at + oldest / GATHER_PART;
+        let until_block = self.inner.next_block().and_then(|due| due.checked_duration_since(self.launched_at));
+        let pause = until_block.map_or(oldest / GATHER_PART, |left| left / u32::try_from(room).unwrap_or(u32::MAX).max(1));
+        self.gather_until = self.launched_at + pause;
         self.gather_until > Instant::now()
     }
 
@@ -222,6 +227,7 @@ impl Lane {
         let span =
             tickets.first().map_or_else(Span::none, |first| debug_span!(parent: &first.span, "broadcast", transaction = %id));
         let (hash, bytes) = (signed.hash, signed.bytes.clone());
+        self.launched_at = Instant::now();
         let flight = Flight::new(signed, tickets, self.broadcast_deadline());
         self.inner.flights().insert((self.index, sequence), flight);
         self.show();

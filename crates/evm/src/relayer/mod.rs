@@ -98,6 +98,8 @@ struct Inner {
     accounts: Accounts,
     flights: Mutex<Flights>,
     head: Mutex<Option<Head>>,
+    /// When the next block is due, on a chain that makes them at its own pace.
+    next_block: Mutex<Option<Instant>>,
     notes: Notes,
     /// Wakes the follower.
     news: Notify,
@@ -153,6 +155,7 @@ impl Relayer {
             accounts: Accounts::new(network.clone(), &addresses, config.gas.low_balance_gwei),
             flights: Mutex::default(),
             head: Mutex::default(),
+            next_block: Mutex::default(),
             notes,
             news: Notify::new(),
             wakes: addresses.iter().map(|_| Notify::new()).collect(),
@@ -348,6 +351,10 @@ impl Inner {
     /// The newest block that was seen.
     fn head(&self) -> Option<Head> {
         *locked(&self.head)
+    }
+
+    fn next_block(&self) -> Option<Instant> {
+        *locked(&self.next_block)
     }
 }
 

@@ -10,6 +10,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const WATCH_PAUSE: Duration = Duration::from_secs(5);
 /// A chain whose transactions are mined sooner than this part of the time between its blocks makes blocks on demand.
 const ON_DEMAND_PART: u32 = 8;
+/// A block that comes at its own pace is asked for from this part of the time between blocks before it is due, ...
+const EARLY_PART: u32 = 16;
+/// ... and then each time after this part.
+const STEP_PART: u32 = 40;
 
 /// What was learnt of the chain's rhythm.
 #[derive(Debug)]
@@ -67,6 +71,11 @@ impl Pace {
             || self.usual < Duration::from_millis(50)
     }
 
+    /// When the next block is due, on a chain that makes them at its own pace.
+    pub(super) fn next_block(&self) -> Option<Instant> {
+        self.head_at.zip(self.interval).filter(|_| !self.is_on_demand()).map(|(head_at, interval)| head_at + interval)
+    }
+
     /// When to ask next, where something is not mined or not deep enough.
     pub(super) fn next(&self, longest: Duration) -> Instant {
         if self.failing {
@@ -74,11 +83,10 @@ impl Pace {
         }
         let waited = self.sent_at.map_or(Duration::ZERO, |sent_at| sent_at.elapsed());
         let soon = self.asked_at + (waited / 2).max(self.usual / 8).max(SHORTEST_PAUSE).min(longest);
-        match (self.interval, self.head_at) {
-            (Some(interval), Some(head_at)) if !self.is_on_demand() => {
-                let expected = head_at + interval.saturating_mul(7) / 8;
-                let step = (interval / 20).max(SHORTEST_PAUSE).min(longest);
-                expected.max(self.asked_at + step)
+        match (self.interval, self.next_block()) {
+            (Some(interval), Some(due)) => {
+                let step = (interval / STEP_PART).max(SHORTEST_PAUSE).min(longest);
+                (due - interval / EARLY_PART).max(self.asked_at + step)
             }
             _ => soon,
         }
@@ -121,10 +129,11 @@ mod tests {
         pace.asked(false);
         pace.sent();
         assert!(!pace.is_on_demand());
-        assert_eq!(pace.next(LONGEST), Instant::now() + Duration::from_millis(1_750));
+        assert_eq!(pace.next_block(), Some(Instant::now() + Duration::from_secs(2)));
+        assert_eq!(pace.next(LONGEST), Instant::now() + Duration::from_millis(1_875));
         tokio::time::advance(Duration::from_millis(1_900)).await;
         pace.asked(false);
-        assert_eq!(pace.next(LONGEST), Instant::now() + Duration::from_millis(100));
+        assert_eq!(pace.next(LONGEST), Instant::now() + Duration::from_millis(50));
     }
 
     #[tokio::test(start_paused = true)]
@@ -138,6 +147,7 @@ mod tests {
         pace.asked(false);
         pace.sent();
         assert!(pace.is_on_demand());
+        assert_eq!(pace.next_block(), None);
         assert_eq!(pace.next(LONGEST), Instant::now() + SHORTEST_PAUSE);
     }
 }

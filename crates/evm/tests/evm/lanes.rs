@@ -10,6 +10,7 @@ use farthing_evm::abi::MULTICALL3;
 use farthing_evm::{B256, U256};
 use farthing_testkit::golden;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::devnet::{live, live_on};
 use crate::support::*;
@@ -50,6 +51,38 @@ async fn a_single_payment_goes_as_a_plain_call_and_a_burst_as_one_batch() {
     let world = rig.node.world();
     assert_eq!(world.mined[0].tx().to.to(), Some(&usdc()));
     assert_eq!(world.mined[1].tx().to.to(), Some(&MULTICALL3));
+}
+
+/// More payments come than an account may have transactions in a block.
+#[tokio::test(start_paused = true)]
+async fn over_slow_blocks_nobody_waits_much_longer_than_a_block() {
+    const BLOCK: Duration = Duration::from_secs(2);
+    const BETWEEN_BUYERS: Duration = Duration::from_millis(43);
+    let rig = rig();
+    rig.node.world().mines = false;
+    rig.node.world().balances.insert(payer(), U256::from(u64::MAX));
+    let requests = join_all((1..=400).map(numbered_request)).await;
+    let buyers = (1..).zip(&requests).map(|(number, request)| {
+        let rig = &rig;
+        async move {
+            tokio::time::sleep(BETWEEN_BUYERS * number).await;
+            let came = Instant::now();
+            rig.settle(request).await.unwrap();
+            came.elapsed()
+        }
+    });
+    let blocks = async {
+        loop {
+            tokio::time::sleep(BLOCK).await;
+            rig.node.mine();
+        }
+    };
+    let waits = tokio::select! { waits = join_all(buyers) => waits, () = blocks => unreachable!() };
+    // The first blocks teach how quickly they come.
+    let mut waits = waits[200..].to_vec();
+    waits.sort_unstable();
+    assert!(waits[100] <= BLOCK / 2 + Duration::from_millis(150), "{waits:?}");
+    assert!(waits[199] <= BLOCK + Duration::from_millis(300), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]
