@@ -77,8 +77,8 @@ impl<T: Outbox + ?Sized> Outbox for Watched<T> {
         self.call("outbox.closed", move || self.inner.closed(lease, sequence), broken)
     }
 
-    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> Answer<'a, Vec<UnderWay>> {
-        self.call("outbox.under_way", move || self.inner.under_way(lease), broken)
+    fn under_way<'a>(&'a self, lease: &'a LaneLease, from: u64, limit: usize) -> Answer<'a, Option<Vec<UnderWay>>> {
+        self.call("outbox.under_way", move || self.inner.under_way(lease, from, limit), broken)
     }
 
     fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {

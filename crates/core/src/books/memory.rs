@@ -240,9 +240,15 @@ impl Outbox for MemorySettlements {
         ready(())
     }
 
-    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> BoxFuture<'a, Result<Vec<UnderWay>, BookError>> {
-        let open = self.book().lane(lease).map(|lane| lane.open.values().cloned().collect());
-        ready(open.unwrap_or_default())
+    fn under_way<'a>(
+        &'a self,
+        lease: &'a LaneLease,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<UnderWay>>, BookError>> {
+        let mut book = self.book();
+        let open = book.lane(lease).map(|lane| lane.open.range(from..).take(limit).map(|(_, open)| open.clone()).collect());
+        ready(open)
     }
 
     fn landing(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<Landing>, BookError>> {

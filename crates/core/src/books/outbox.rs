@@ -179,8 +179,14 @@ pub trait Outbox: Send + Sync {
     /// followed.
     fn closed<'a>(&'a self, lease: &'a LaneLease, sequence: u64) -> BoxFuture<'a, Result<(), BookError>>;
 
-    /// Everything on the lane that is not closed, in the order of the sequence numbers.
-    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> BoxFuture<'a, Result<Vec<UnderWay>, BookError>>;
+    /// What is not closed on the lane from that sequence number on, in their order, at most so many: page by page, because
+    /// it holds the transactions themselves. `None` once the lease is lost.
+    fn under_way<'a>(
+        &'a self,
+        lease: &'a LaneLease,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<UnderWay>>, BookError>>;
 
     /// What the transaction that carried a payment came to, if it was mined: for explanations and accounts.
     fn landing(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<Landing>, BookError>>;

@@ -17,6 +17,8 @@ use crate::rpc::{self, BlockTag, Call, NodeError};
 
 /// How long a lane waits until it asks again for what it needs to begin.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How many numbers are read of the book at once: each may come with the bytes of several transactions.
+const PAGE_NUMBERS: usize = 16;
 /// The most numbers that are filled after a take-over: more missing ones are no gap but a chain that started over.
 const MAX_HOLES: usize = 1_024;
 
@@ -39,52 +41,71 @@ impl Lane {
     ) -> Result<Self, End> {
         let Some(signer) = inner.signers.get(index).cloned() else { return Err(End::Stopped) };
         let mut lane = Self::new(inner, index, signer, lease, taken);
-        let under_way = lane.read_book().await?;
-        lane.take_over(&under_way, limbo);
+        let ours = lane.take_over(limbo).await?;
         let counted = lane.count().await?;
-        lane.go_on(&under_way, &counted);
+        lane.go_on(&ours, &counted);
         lane.inner.news.notify_one();
         Ok(lane)
     }
 
-    async fn read_book(&self) -> Result<Vec<UnderWay>, End> {
+    async fn read_book(&self, from: u64) -> Result<Vec<UnderWay>, End> {
         loop {
-            match self.inner.outbox.under_way(&self.lease).await {
-                Ok(under_way) => return Ok(under_way),
+            match self.inner.outbox.under_way(&self.lease, from, PAGE_NUMBERS).await {
+                Ok(Some(page)) => return Ok(page),
+                Ok(None) => return Err(End::LeaseLost),
                 Err(error) => tracing::error!(lane = %self.lease.lane, %error, "the outbox can't be read; trying again"),
             }
             self.pause().await?;
         }
     }
 
-    /// Follows what is under way, and tells those whose transaction is not there that it is not.
-    fn take_over(&self, under_way: &[UnderWay], limbo: Option<Limbo>) {
-        let mut limbo = limbo;
-        let mut flights = self.inner.flights();
-        for one in under_way {
-            let Some(mut flight) = Flight::adopted(one) else {
-                tracing::error!(lane = %self.lease.lane, sequence = one.sequence, "what the outbox holds is no transaction of this chain");
-                continue;
-            };
-            let is_carried = |limbo: &Limbo| one.transactions.iter().any(|(id, _)| *id == limbo.transaction);
-            if let Some(limbo) = limbo.take_if(|limbo| is_carried(limbo)) {
-                for ticket in &limbo.tickets {
-                    ticket.order.right.written(&limbo.transaction);
+    /// Follows what is under way, and tells those whose transaction is not there that it is not. Returns the numbers.
+    async fn take_over(&self, mut limbo: Option<Limbo>) -> Result<BTreeSet<u64>, End> {
+        let mut ours = BTreeSet::new();
+        loop {
+            let from = ours.last().map_or(0, |last: &u64| last.saturating_add(1));
+            let page = match self.read_book(from).await {
+                Ok(page) => page,
+                Err(end) => {
+                    limbo.into_iter().for_each(Limbo::unknown);
+                    return Err(end);
                 }
-                flight.tickets = limbo.tickets;
+            };
+            for one in &page {
+                self.follow(one, &mut limbo);
             }
-            flights.adopt((self.index, one.sequence), flight);
+            ours.extend(page.iter().map(|one| one.sequence));
+            if page.len() < PAGE_NUMBERS {
+                break;
+            }
         }
-        drop(flights);
         if let Some(Limbo { tickets, error, .. }) = limbo {
             for ticket in tickets {
                 ticket.put_down();
                 ticket.answer(Err(NotSent::Book(error.clone()).into()));
             }
         }
-        if !under_way.is_empty() {
-            tracing::info!(lane = %self.lease.lane, transactions = under_way.len(), "taking over what is under way");
+        if !ours.is_empty() {
+            tracing::info!(lane = %self.lease.lane, transactions = ours.len(), "taking over what is under way");
         }
+        Ok(ours)
+    }
+
+    /// Follows one number.
+    fn follow(&self, one: &UnderWay, limbo: &mut Option<Limbo>) {
+        let Some(mut flight) = Flight::adopted(one) else {
+            let (lane, sequence) = (&self.lease.lane, one.sequence);
+            tracing::error!(%lane, sequence, "what the outbox holds is no transaction of this chain");
+            return;
+        };
+        let is_carried = |limbo: &mut Limbo| one.transactions.iter().any(|(id, _)| *id == limbo.transaction);
+        if let Some(limbo) = limbo.take_if(is_carried) {
+            for ticket in &limbo.tickets {
+                ticket.order.right.written(&limbo.transaction);
+            }
+            flight.tickets = limbo.tickets;
+        }
+        self.inner.flights().adopt((self.index, one.sequence), flight);
     }
 
     async fn count(&self) -> Result<Counted, End> {
@@ -130,8 +151,7 @@ impl Lane {
     }
 
     /// Decides the next number, and which lower ones nothing uses.
-    fn go_on(&mut self, under_way: &[UnderWay], counted: &Counted) {
-        let ours: BTreeSet<u64> = under_way.iter().map(|one| one.sequence).collect();
+    fn go_on(&mut self, ours: &BTreeSet<u64>, counted: &Counted) {
         let after_ours = ours.last().map_or(0, |last| last.saturating_add(1));
         self.next = counted.mined.max(after_ours);
         if counted.pending > self.next {

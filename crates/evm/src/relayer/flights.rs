@@ -23,7 +23,10 @@ pub(super) type Place = (usize, u64);
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact that is learnt apart from the others")]
 pub(super) struct Flight {
     /// Every transaction that was signed for it, oldest first. At most one can land.
-    pub(super) signed: Vec<(B256, Bytes)>,
+    pub(super) hashes: Vec<B256>,
+    /// The newest of them, where it was signed by this relayer and is not mined: otherwise it is read from the book when it is
+    /// needed, so that what is long under way takes little memory.
+    pub(super) newest: Option<Bytes>,
     /// What the newest of them can cost, in wei.
     pub(super) cost_wei: u128,
     pub(super) tickets: Vec<Ticket>,
@@ -73,7 +76,8 @@ impl Flight {
         Self {
             alone: tickets.len() == 1,
             expires_at: tickets.iter().map(|ticket| ticket.order.payment.expires_at).max(),
-            signed: vec![(signed.hash, signed.bytes)],
+            hashes: vec![signed.hash],
+            newest: Some(signed.bytes),
             cost_wei: signed.cost_wei,
             tickets,
             since: Instant::now(),
@@ -89,11 +93,10 @@ impl Flight {
 
     /// What an earlier lease of the lane left. `None` if it is not something that this relayer can have written.
     pub(super) fn adopted(under_way: &UnderWay) -> Option<Self> {
-        let mut signed = Vec::new();
-        for (transaction, bytes) in &under_way.transactions {
-            signed.push((fixed_hex(&transaction.0).map(B256::new)?, Bytes::copy_from_slice(bytes)));
-        }
-        let cost_wei = Offered::read(&signed.last()?.1)?.cost_wei();
+        let hashes = under_way.transactions.iter().map(|(transaction, _)| fixed_hex(&transaction.0).map(B256::new));
+        let hashes = hashes.collect::<Option<Vec<_>>>()?;
+        let (_, newest) = under_way.transactions.last()?;
+        let cost_wei = Offered::read(newest)?.cost_wei();
         let landed = match &under_way.landing {
             None => None,
             Some(landing) => Some(Landed {
@@ -104,7 +107,8 @@ impl Flight {
             }),
         };
         Some(Self {
-            signed,
+            hashes,
+            newest: None,
             cost_wei,
             tickets: Vec::new(),
             alone: under_way.payments.len() == 1,
@@ -127,12 +131,7 @@ impl Flight {
 
     /// The newest transaction's name.
     pub(super) fn id(&self) -> TransactionId {
-        TransactionId(self.signed.last().map_or(B256::ZERO, |(hash, _)| *hash).to_string())
-    }
-
-    /// The names of all its transactions.
-    pub(super) fn hashes(&self) -> impl Iterator<Item = B256> + '_ {
-        self.signed.iter().map(|(hash, _)| *hash)
+        TransactionId(self.hashes.last().copied().unwrap_or_default().to_string())
     }
 
     /// Tells who waits that nothing is known.
@@ -188,7 +187,7 @@ impl Flights {
     }
 
     pub(super) fn insert(&mut self, place: Place, flight: Flight) {
-        self.places.extend(flight.hashes().map(|hash| (hash, place)));
+        self.places.extend(flight.hashes.iter().map(|hash| (*hash, place)));
         self.all.insert(place, flight);
     }
 
@@ -196,7 +195,8 @@ impl Flights {
     pub(super) fn replace(&mut self, place: Place, signed: Signed) {
         if let Some(flight) = self.all.get_mut(&place) {
             self.places.insert(signed.hash, place);
-            flight.signed.push((signed.hash, signed.bytes));
+            flight.hashes.push(signed.hash);
+            flight.newest = Some(signed.bytes);
             flight.cost_wei = signed.cost_wei;
             flight.since = Instant::now();
         }
@@ -204,8 +204,8 @@ impl Flights {
 
     pub(super) fn remove(&mut self, place: Place) -> Option<Flight> {
         let flight = self.all.remove(&place)?;
-        for hash in flight.hashes() {
-            self.places.remove(&hash);
+        for hash in &flight.hashes {
+            self.places.remove(hash);
         }
         Some(flight)
     }

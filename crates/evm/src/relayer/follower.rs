@@ -183,7 +183,7 @@ impl Follower {
     fn first_in_line(&self) -> Vec<(Place, B256)> {
         let flights = self.inner.flights();
         let unmined = flights.iter().filter(|(_, flight)| flight.landed.is_none());
-        let hashes = unmined.flat_map(|(place, flight)| flight.hashes().map(move |hash| (place, hash)));
+        let hashes = unmined.flat_map(|(place, flight)| flight.hashes.iter().map(move |hash| (place, *hash)));
         hashes.take(FIRST_IN_LINE).collect()
     }
 

@@ -13,7 +13,7 @@ use farthing_core::books::{BookError, LaneClaim, LaneLease};
 use farthing_core::scheme::TransactionId;
 use metrics::gauge;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::launch::Sent;
@@ -48,6 +48,8 @@ pub(super) struct Lane {
     /// The height that was known when the lane was taken.
     pub(super) height: u64,
     pub(super) broadcasts: JoinSet<Option<Sent>>,
+    /// Which of them broadcasts again what is not mined.
+    pub(super) rebroadcast: Option<AbortHandle>,
     /// When the balance is looked at again, after it was too low.
     pub(super) recheck_at: Instant,
     share_at: Instant,
@@ -96,7 +98,7 @@ pub(super) struct Limbo {
 
 impl Limbo {
     /// Another node has the lane, and knows.
-    fn unknown(self) {
+    pub(super) fn unknown(self) {
         for ticket in self.tickets {
             ticket.answer(Err(RelayError::Unknown(self.transaction.clone())));
         }
@@ -219,6 +221,7 @@ impl Lane {
             batches: false,
             height: 0,
             broadcasts: JoinSet::new(),
+            rebroadcast: None,
             recheck_at: now,
             share_at: now + SHARE_CHECK,
             launched_at: now,
@@ -323,8 +326,11 @@ impl Lane {
     fn next_due(&self) -> Instant {
         let flights = self.inner.flights();
         let mut until = self.share_at;
+        let rebroadcasts = !self.is_broadcasting_again();
         for (place, (_, flight)) in flights.unmined(self.index).enumerate() {
-            until = until.min(flight.rebroadcast_at);
+            if rebroadcasts {
+                until = until.min(flight.rebroadcast_at);
+            }
             if place == 0 {
                 until = until.min(flight.since + self.inner.relay.replace_after());
             }

@@ -273,7 +273,7 @@ impl Lane {
                 Broadcast::Accepted => Instant::now() + self.inner.confirm.rebroadcast(),
                 _ => Instant::now(),
             };
-            flight.signed.len() == 1 && flight.hashes().any(|it| it == hash)
+            flight.hashes == [hash]
         };
         match broadcast {
             Broadcast::Underpriced | Broadcast::Refused if is_only => self.refused(sequence, broadcast, error).await,

@@ -1,19 +1,20 @@
 //! What does not go by itself: transactions that are not mined, numbers that somebody else has used, empty accounts.
 
 use alloy_primitives::Bytes;
-use farthing_core::books::{Outgoing, Written};
+use farthing_core::books::{LaneLease, Outgoing, Written};
 use farthing_core::scheme::TransactionId;
 use metrics::counter;
 use tokio::time::Instant;
 
+use super::Inner;
 use super::batch::{Load, Offered};
 use super::clerk::Note;
 use super::lane::{End, Lane};
 use super::order::NotSent;
 use crate::rpc::{self, Call, CallError};
 
-/// The most transactions that are broadcast again at once.
-const MAX_REBROADCASTS: usize = 32;
+/// The most transactions that are broadcast again in one round trip. The next round begins when it has come back.
+const MAX_REBROADCASTS: usize = 16;
 /// The most transactions that are signed for one number.
 const MAX_REPLACEMENTS: usize = 16;
 /// How often an order is signed for under a number that turns out to be used.
@@ -42,7 +43,7 @@ impl Lane {
             let was_never_sent = {
                 let mut flights = self.inner.flights();
                 let flight = flights.get_mut((self.index, sequence));
-                flight.is_some_and(|flight| flight.number_refused && flight.signed.len() == 1)
+                flight.is_some_and(|flight| flight.number_refused && flight.hashes.len() == 1)
             };
             // Nobody has it and its number is used: it can't land, so its payments may go under another number, as soon as
             // the book knows.
@@ -62,6 +63,9 @@ impl Lane {
     }
 
     fn broadcast_again(&mut self) {
+        if self.is_broadcasting_again() {
+            return;
+        }
         let now = Instant::now();
         let again = now + self.inner.confirm.rebroadcast();
         let mut due = Vec::new();
@@ -72,7 +76,7 @@ impl Lane {
                 let Some(flight) = flights.get_mut((self.index, sequence)) else { continue };
                 if flight.rebroadcast_at <= now && due.len() < MAX_REBROADCASTS {
                     flight.rebroadcast_at = again;
-                    due.extend(flight.signed.last().map(|(_, bytes)| Call::broadcast(bytes)));
+                    due.push((sequence, flight.newest.clone()));
                 }
             }
         }
@@ -80,19 +84,32 @@ impl Lane {
             return;
         }
         tracing::debug!(lane = %self.lease.lane, transactions = due.len(), "broadcasting again what is not mined");
-        let inner = self.inner.clone();
-        self.broadcasts.spawn(async move {
+        let (inner, lease) = (self.inner.clone(), self.lease.clone());
+        let round = self.broadcasts.spawn(async move {
+            let mut calls = Vec::with_capacity(due.len());
+            for (sequence, newest) in due {
+                // What the book does not give now is due again soon.
+                let newest = if newest.is_some() { newest } else { inner.newest(&lease, sequence).await };
+                calls.extend(newest.map(|bytes| Call::broadcast(&bytes)));
+            }
             // What the node says to each does not matter: only a receipt decides.
-            drop(inner.node.ask(&due).await);
+            drop(inner.node.ask(&calls).await);
             inner.news.notify_one();
             None
         });
+        self.rebroadcast = Some(round);
+    }
+
+    /// Whether a round of broadcasts has not come back yet.
+    pub(super) fn is_broadcasting_again(&self) -> bool {
+        self.rebroadcast.as_ref().is_some_and(|round| !round.is_finished())
     }
 
     /// The first of the line has waited too long: offers more for the same number.
     async fn replace(&mut self) -> Result<(), End> {
-        let Some((sequence, bytes, is_expired)) = self.stuck() else { return Ok(()) };
-        let Some(offered) = Offered::read(&bytes) else { return Ok(()) };
+        let Some((sequence, newest, is_expired)) = self.stuck() else { return Ok(()) };
+        let newest = if newest.is_some() { newest } else { self.inner.newest(&self.lease, sequence).await };
+        let Some(offered) = newest.and_then(|bytes| Offered::read(&bytes)) else { return Ok(()) };
         let Ok(fees) = self.inner.fees().await else { return Ok(()) };
         let Some(fees) = fees.bumped((offered.max_wei, offered.tip_wei), self.inner.fees.cap_wei()) else {
             tracing::warn!(
@@ -142,9 +159,9 @@ impl Lane {
         Ok(())
     }
 
-    /// The first of the line, if it has waited too long: its number, its newest transaction, and whether all it carries has
+    /// The first of the line, if it has waited too long: its number, its newest transaction if it is at hand, and whether all it carries has
     /// expired by the chain's own time.
-    fn stuck(&self) -> Option<(u64, Bytes, bool)> {
+    fn stuck(&self) -> Option<(u64, Option<Bytes>, bool)> {
         let head = self.inner.head();
         let mut flights = self.inner.flights();
         let (sequence, _) = flights.unmined(self.index).next()?;
@@ -154,8 +171,7 @@ impl Lane {
         }
         flight.since = Instant::now();
         let is_expired = flight.expires_at.zip(head).is_some_and(|(expires_at, head)| head.timestamp_seconds >= expires_at.0);
-        let bytes = flight.signed.last().map(|(_, bytes)| bytes.clone())?;
-        (flight.signed.len() <= MAX_REPLACEMENTS).then_some((sequence, bytes, is_expired))
+        (flight.hashes.len() <= MAX_REPLACEMENTS).then(|| (sequence, flight.newest.clone(), is_expired))
     }
 
     /// Looks whether an account that was empty has been filled.
@@ -167,6 +183,22 @@ impl Lane {
         let answers = self.inner.node.ask(&[Call::balance(self.address())]).await.unwrap_or_default();
         if let Some(Ok(balance_wei)) = answers.first().map(|answer| rpc::wei(answer, "eth_getBalance")) {
             self.inner.accounts.learn(self.index, balance_wei);
+        }
+    }
+}
+
+impl Inner {
+    /// The newest transaction under a number, from the book.
+    async fn newest(&self, lease: &LaneLease, sequence: u64) -> Option<Bytes> {
+        match self.outbox.under_way(lease, sequence, 1).await {
+            Ok(found) => {
+                let of_number = found.into_iter().flatten().find(|one| one.sequence == sequence);
+                of_number.and_then(|mut one| one.transactions.pop()).map(|(_, bytes)| bytes.into())
+            }
+            Err(error) => {
+                tracing::error!(lane = %lease.lane, sequence, %error, "a transaction that is not mined can't be read from the book");
+                None
+            }
         }
     }
 }

@@ -115,8 +115,8 @@ impl Outbox for Faulty {
         self.book.closed(lease, sequence)
     }
 
-    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> Answer<'a, Vec<UnderWay>> {
-        self.book.under_way(lease)
+    fn under_way<'a>(&'a self, lease: &'a LaneLease, from: u64, limit: usize) -> Answer<'a, Option<Vec<UnderWay>>> {
+        self.book.under_way(lease, from, limit)
     }
 
     fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {

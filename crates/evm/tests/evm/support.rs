@@ -162,8 +162,8 @@ impl Outbox for Book {
         self.memory.closed(lease, sequence)
     }
 
-    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> Answer<'a, Vec<UnderWay>> {
-        self.memory.under_way(lease)
+    fn under_way<'a>(&'a self, lease: &'a LaneLease, from: u64, limit: usize) -> Answer<'a, Option<Vec<UnderWay>>> {
+        self.memory.under_way(lease, from, limit)
     }
 
     fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {

@@ -64,8 +64,13 @@ impl Outbox for Books {
         self.write(Closed(Place { lease: lease.clone(), sequence }))
     }
 
-    fn under_way<'a>(&'a self, lease: &'a LaneLease) -> BoxFuture<'a, Result<Vec<UnderWay>, BookError>> {
-        self.read(WhatIsUnderWay(lease.clone()))
+    fn under_way<'a>(
+        &'a self,
+        lease: &'a LaneLease,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<UnderWay>>, BookError>> {
+        self.read(WhatIsUnderWay { from: Place { lease: lease.clone(), sequence: from }, limit })
     }
 
     fn landing(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<Landing>, BookError>> {
@@ -251,18 +256,27 @@ fn landing_of(row: &mut Row) -> Result<Option<Landing>, Failure> {
     }))
 }
 
-struct WhatIsUnderWay(LaneLease);
+struct WhatIsUnderWay {
+    from: Place,
+    limit: usize,
+}
 
 impl Operation for WhatIsUnderWay {
-    type Answer = Vec<UnderWay>;
+    type Answer = Option<Vec<UnderWay>>;
 
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
-        let Some(lane) = leased(sql, &self.0, false).await? else { return Ok(Verdict::Undo(Vec::new())) };
+        let Some(lane) = leased(sql, &self.from.lease, false).await? else { return Ok(Verdict::Undo(None)) };
         let query = format!(
-            "SELECT id, sequence, height, {LANDING_COLUMNS} FROM outgoing WHERE lane = $1 AND under_way = 1 ORDER BY sequence"
+            "SELECT id, sequence, height, {LANDING_COLUMNS} FROM outgoing \
+             WHERE lane = $1 AND under_way = 1 AND sequence >= $2 ORDER BY sequence LIMIT $3"
         );
+        // Numbers beyond what a column can hold are on no lane.
+        let Ok(from) = number_value(self.from.sequence, "a sequence number") else {
+            return Ok(Verdict::Undo(Some(Vec::new())));
+        };
+        let limit = Value::Integer(i64::try_from(self.limit).unwrap_or(i64::MAX));
         let mut found = Vec::new();
-        for mut row in sql.query(&query, &[lane.into()]).await? {
+        for mut row in sql.query(&query, &[lane.into(), from, limit]).await? {
             let (outgoing, sequence, height) = (row.integer()?, row.count()?, bits_of(&mut row)?);
             let landing = landing_of(&mut row)?;
             let query = "SELECT id, signed FROM transactions WHERE outgoing = $1 ORDER BY position";
@@ -278,7 +292,7 @@ impl Operation for WhatIsUnderWay {
             }
             found.push(UnderWay { sequence, transactions, height, payments, expires_at, landing });
         }
-        Ok(Verdict::Keep(found))
+        Ok(Verdict::Keep(Some(found)))
     }
 }
 

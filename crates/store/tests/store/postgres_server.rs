@@ -94,7 +94,7 @@ async fn a_closed_node_is_dead_at_once_and_its_calls_fail() {
     first.close().await;
     lease(&*second.outbox(), "0xA").await;
     assert_eq!(second.deliveries().claim(key(1), &request).await.unwrap(), DeliveryClaim::New);
-    assert!(outbox.under_way(&old).await.is_err());
+    assert!(outbox.under_way(&old, 0, usize::MAX).await.is_err());
     assert!(deliveries.claim(key(2), &request).await.is_err());
 }
 

@@ -253,5 +253,5 @@ async fn writes_that_gather_share_commits() {
     };
     let (answers, ()) = tokio::join!(futures_util::future::join_all(writes), release);
     assert_eq!(answers.iter().filter(|written| **written == Written::Yes).count(), 32);
-    assert_eq!(store.outbox().under_way(&lease).await.unwrap().len(), 32);
+    assert_eq!(store.outbox().under_way(&lease, 0, usize::MAX).await.unwrap().unwrap().len(), 32);
 }

@@ -169,7 +169,7 @@ impl<H: Harness> Side<H> {
             },
             Action::Landed { lease, sequence, which } => {
                 let Some(lease) = nth(*lease) else { return String::new() };
-                let open = outbox.under_way(lease).await.unwrap();
+                let open = outbox.under_way(lease, 0, usize::MAX).await.unwrap().unwrap_or_default();
                 let transactions = open.iter().filter(|it| it.sequence == *sequence).flat_map(|it| &it.transactions);
                 let landed: Option<&TransactionId> = transactions.map(|(id, _)| id).cycle().nth(*which);
                 match landed {
@@ -245,7 +245,7 @@ impl<H: Harness> Side<H> {
             found.push(shown(node.outbox.landing(key(number)).await));
         }
         for lease in &self.leases {
-            found.push(shown(node.outbox.under_way(lease).await));
+            found.push(shown(node.outbox.under_way(lease, 0, usize::MAX).await));
         }
         let all = SettlementQuery { limit: 3, ..SettlementQuery::default() };
         found.push(shown(node.settlements.list(&all).await));

@@ -55,7 +55,7 @@ impl Follower {
         let mut lanes = BTreeSet::new();
         for (place, flight) in unmined {
             if flight.is_asked_for() {
-                asked.extend(flight.hashes().map(|hash| (place, hash)));
+                asked.extend(flight.hashes.iter().map(|hash| (place, *hash)));
             }
             if is_new || flight.is_asked_for() {
                 lanes.insert(place.0);
@@ -107,7 +107,7 @@ impl Follower {
         };
         let is_first = flight.landed.is_none();
         (flight.ask, flight.seen, flight.number_refused, flight.foreign) = (false, false, false, false);
-        flight.missed_since = None;
+        (flight.missed_since, flight.newest) = (None, None);
         flight.landed = Some(Landed {
             hash: receipt.transaction_hash,
             block: receipt.block_hash,

@@ -45,11 +45,11 @@ pub async fn a_killed_nodes_lane_is_taken_with_what_is_under_way<H: Harness>() {
     replace(&*node.outbox, &old, 7, "seven-bumped").await;
     send(&*node.outbox, &old, 8, "eight", &[payment(3)]).await;
     node.outbox.landed(&old, 8, &landing(&transaction("eight"), 9)).await.unwrap();
-    let before = node.outbox.under_way(&old).await.unwrap();
+    let before = under_way(&*node.outbox, &old).await;
     harness.kill(node).await;
     let node = harness.node().await;
     let new = lease(&*node.outbox, "0xA").await;
     assert!(new.token > old.token);
-    assert_eq!(node.outbox.under_way(&new).await.unwrap(), before);
+    assert_eq!(under_way(&*node.outbox, &new).await, before);
     assert_eq!(before[0].transactions[1], (transaction("seven-bumped"), b"seven-bumped".to_vec()));
 }

@@ -18,7 +18,7 @@ pub async fn a_replacement_takes_over_the_payments<H: Harness>() {
     assert_eq!((entry.sent_at, entry.changed_at, entry.height), (NOW, NOW.plus(5), 100));
     let dead = node.settlements.find(key(2)).await.unwrap().unwrap();
     assert_eq!((dead.state, dead.transaction), (SettlementState::Dead(refusal("expired")), transaction("one")));
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     let both = [(transaction("one"), b"one".to_vec()), (transaction("bumped"), b"bumped".to_vec())];
     assert_eq!((open[0].transactions.as_slice(), open[0].height), (both.as_slice(), 100));
     assert_eq!(replace(&*node.outbox, &lease, 2, "nothing-there").await, Written::LeaseLost);
@@ -30,7 +30,7 @@ pub async fn refused_frees_the_number_and_the_payments<H: Harness>() {
     let lease = lease(&*node.outbox, "0xA").await;
     send(&*node.outbox, &lease, 1, "one", &[payment(1)]).await;
     node.outbox.refused(&lease, 1, &refusal("nonce too low"), NOW.plus(1)).await.unwrap();
-    assert!(node.outbox.under_way(&lease).await.unwrap().is_empty());
+    assert!(under_way(&*node.outbox, &lease).await.is_empty());
     let entry = node.settlements.find(key(1)).await.unwrap().unwrap();
     assert_eq!((entry.state, entry.changed_at), (SettlementState::Dead(refusal("nonce too low")), NOW.plus(1)));
     assert_eq!(send(&*node.outbox, &lease, 1, "two", &[payment(1)]).await, Written::Yes);
@@ -47,7 +47,7 @@ pub async fn refused_changes_nothing_once_replaced_or_landed<H: Harness>() {
     for sequence in [1, 2, 3] {
         node.outbox.refused(&lease, sequence, &refusal("no"), NOW).await.unwrap();
     }
-    assert_eq!(node.outbox.under_way(&lease).await.unwrap().len(), 2);
+    assert_eq!(under_way(&*node.outbox, &lease).await.len(), 2);
     for number in [1, 2] {
         let entry = node.settlements.find(key(number)).await.unwrap().unwrap();
         assert!(matches!(entry.state, SettlementState::Sending(_)));
@@ -64,7 +64,7 @@ pub async fn what_landed_is_told<H: Harness>() {
     landed.fee_gwei = u64::MAX;
     landed.succeeded = false;
     node.outbox.landed(&lease, 1, &landed).await.unwrap();
-    assert_eq!(node.outbox.under_way(&lease).await.unwrap()[0].landing, Some(landed.clone()));
+    assert_eq!(under_way(&*node.outbox, &lease).await[0].landing, Some(landed.clone()));
     assert_eq!(node.outbox.landing(key(1)).await.unwrap(), Some(landed.clone()));
     node.outbox.closed(&lease, 1).await.unwrap();
     assert_eq!(node.outbox.landing(key(2)).await.unwrap(), Some(landed));
@@ -93,7 +93,7 @@ pub async fn a_reorg_reopens_settled_and_dead_payments<H: Harness>() {
         assert_eq!((entry.transaction, entry.changed_at), (transaction("bumped"), NOW.plus(8)));
     }
     assert_eq!(node.settlements.find(key(3)).await.unwrap().unwrap().state, SettlementState::Settled(other));
-    assert_eq!(node.outbox.under_way(&lease).await.unwrap()[0].landing, None);
+    assert_eq!(under_way(&*node.outbox, &lease).await[0].landing, None);
 }
 
 pub async fn closed_is_not_followed_any_more<H: Harness>() {
@@ -104,7 +104,7 @@ pub async fn closed_is_not_followed_any_more<H: Harness>() {
     send(&*node.outbox, &lease, 2, "two", &[payment(2)]).await;
     node.outbox.closed(&lease, 1).await.unwrap();
     node.outbox.closed(&lease, 9).await.unwrap();
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     assert_eq!(open.iter().map(|it| it.sequence).collect::<Vec<_>>(), [2]);
     node.outbox.reopened(&lease, 1, NOW).await.unwrap();
     node.outbox.landed(&lease, 1, &landing(&transaction("one"), 7)).await.unwrap();
@@ -135,6 +135,20 @@ pub async fn a_payment_that_was_sent_again_is_left_alone_by_its_first_transactio
     }
 }
 
+pub async fn under_way_is_read_page_by_page<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    for number in [2, 3, 5, 8] {
+        send(&*node.outbox, &lease, number.into(), &format!("number-{number}"), &[payment(number)]).await;
+    }
+    let whole = under_way(&*node.outbox, &lease).await;
+    for (from, limit, expected) in [(0, 3, 0..3), (3, 2, 1..3), (4, 9, 2..4), (9, 9, 4..4), (0, 0, 0..0), (u64::MAX, 9, 4..4)] {
+        let page = node.outbox.under_way(&lease, from, limit).await.unwrap();
+        assert_eq!(page.as_deref(), Some(&whole[expected]), "{limit} from {from} on");
+    }
+}
+
 pub async fn under_way_is_in_the_order_of_the_sequence<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
@@ -144,7 +158,7 @@ pub async fn under_way_is_in_the_order_of_the_sequence<H: Harness>() {
     for (sequence, number) in [(30, 1), (4, 2), (200, 3)] {
         send(&*node.outbox, &lease, sequence, &format!("t{sequence}"), &[payment(number)]).await;
     }
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     assert_eq!(open.iter().map(|it| it.sequence).collect::<Vec<_>>(), [4, 30, 200]);
 }
 
@@ -161,7 +175,7 @@ pub async fn under_way_runs_out_with_the_last_of_its_payments<H: Harness>() {
     send(&*node.outbox, &lease, 2, "two", &[]).await;
     send(&*node.outbox, &lease, 3, "three", &[expiring(4, u64::MAX), expiring(5, 5)]).await;
     replace(&*node.outbox, &lease, 1, "bumped").await;
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     let expiries: Vec<_> = open.iter().map(|it| it.expires_at).collect();
     assert_eq!(expiries, [Some(UnixSeconds(90)), None, Some(UnixSeconds(u64::MAX))]);
 }

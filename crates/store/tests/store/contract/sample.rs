@@ -3,7 +3,7 @@
 use farthing_core::amount::Amount;
 use farthing_core::books::{
     Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, PaymentRecord, SponsorBudget,
-    Written,
+    UnderWay, Written,
 };
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
@@ -77,6 +77,11 @@ pub async fn lease(outbox: &dyn Outbox, account: &str) -> LaneLease {
         LaneClaim::Ours(lease) => lease,
         LaneClaim::Theirs => panic!("lane {account} is another node's"),
     }
+}
+
+/// Everything that is under way on a lane that is still held.
+pub async fn under_way(outbox: &dyn Outbox, lease: &LaneLease) -> Vec<UnderWay> {
+    outbox.under_way(lease, 0, usize::MAX).await.unwrap().unwrap()
 }
 
 /// Writes a transaction with the default time and height.

@@ -27,7 +27,7 @@ pub async fn one_bad_payment_and_nothing_is_written<H: Harness>() {
     for number in [2, 3, 4] {
         assert_eq!(node.settlements.find(key(number)).await.unwrap(), None);
     }
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     assert_eq!(open.iter().map(|it| it.sequence).collect::<Vec<_>>(), [1]);
     // The budget was not touched either.
     let full = sponsored(5, 10, &[("payer", 10)]);
@@ -59,13 +59,13 @@ pub async fn the_same_write_again_changes_nothing<H: Harness>() {
     for _ in 0..3 {
         assert_eq!(send(&*node.outbox, &lease, 1, "one", &batch).await, Written::Yes);
     }
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     assert_eq!(open.iter().map(|it| it.transactions.len()).collect::<Vec<_>>(), [1]);
     assert_eq!(send(&*node.outbox, &lease, 2, "two", &[sponsored(2, 4, &[("payer", 10)])]).await, Written::Yes);
     for _ in 0..2 {
         assert_eq!(replace(&*node.outbox, &lease, 1, "bumped").await, Written::Yes);
     }
-    assert_eq!(node.outbox.under_way(&lease).await.unwrap()[0].transactions.len(), 2);
+    assert_eq!(under_way(&*node.outbox, &lease).await[0].transactions.len(), 2);
 }
 
 pub async fn another_transaction_with_the_same_sequence_is_an_error<H: Harness>() {
@@ -73,7 +73,7 @@ pub async fn another_transaction_with_the_same_sequence_is_an_error<H: Harness>(
     let node = harness.node().await;
     let lease = lease(&*node.outbox, "0xA").await;
     send(&*node.outbox, &lease, 1, "one", &[payment(1)]).await;
-    let before = node.outbox.under_way(&lease).await.unwrap();
+    let before = under_way(&*node.outbox, &lease).await;
     let (two, payments) = (transaction("two"), [payment(2)]);
     let outgoing = farthing_core::books::Outgoing {
         lease: &lease,
@@ -85,7 +85,7 @@ pub async fn another_transaction_with_the_same_sequence_is_an_error<H: Harness>(
         now: NOW,
     };
     assert!(node.outbox.sending(&outgoing).await.is_err());
-    assert_eq!(node.outbox.under_way(&lease).await.unwrap(), before);
+    assert_eq!(under_way(&*node.outbox, &lease).await, before);
     assert_eq!(node.settlements.find(key(2)).await.unwrap(), None);
 }
 
@@ -128,7 +128,7 @@ async fn race(nodes: Vec<(Node, String)>) -> (usize, Vec<Node>) {
     let won = answers.iter().filter(|answer| **answer == Written::Yes).count();
     let mut open = 0;
     for ((node, _), lease) in nodes.iter().zip(&leases) {
-        open += node.outbox.under_way(lease).await.unwrap().len();
+        open += under_way(&*node.outbox, lease).await.len();
     }
     assert_eq!(open, won);
     (won, nodes.into_iter().map(|(node, _)| node).collect())
@@ -248,7 +248,7 @@ pub async fn a_transaction_without_payments_is_followed_too<H: Harness>() {
     let node = harness.node().await;
     let lease = lease(&*node.outbox, "0xA").await;
     assert_eq!(send(&*node.outbox, &lease, 1, "gap", &[]).await, Written::Yes);
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     assert_eq!(open[0].transactions, [(transaction("gap"), b"gap".to_vec())]);
     assert_eq!((open[0].payments.len(), open[0].height), (0, 100));
 }
@@ -261,6 +261,6 @@ pub async fn many_payments_at_once_are_written_together<H: Harness>() {
     let numbers: Vec<u16> = (0..100).map(|number| (number * 37) % 101).collect();
     let batch: Vec<_> = numbers.iter().map(|number| payment(*number)).collect();
     assert_eq!(send(&*node.outbox, &lease, 1, "batch", &batch).await, Written::Yes);
-    let open = node.outbox.under_way(&lease).await.unwrap();
+    let open = under_way(&*node.outbox, &lease).await;
     assert_eq!(open[0].payments, numbers.iter().map(|number| key(*number)).collect::<Vec<_>>());
 }
