@@ -18,7 +18,7 @@ use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::scheme::{Settlement, TransactionId};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{
-    Accepted, Payload, PaymentPayload, PaymentRequest, PaymentRequirements, ResourceInfo, Verbatim, Version,
+    Accepted, Extensions, Payload, PaymentPayload, PaymentRequest, PaymentRequirements, ResourceInfo, Verbatim, Version,
 };
 use zeroize::Zeroizing;
 
@@ -92,7 +92,7 @@ impl Sample {
             resource: Some(Verbatim::new(resource)?),
             accepted: Accepted::Offer(self.requirements.clone()),
             payload: Payload::new(signed)?,
-            extensions: None,
+            extensions: Extensions::default(),
         })
     }
 

@@ -17,7 +17,7 @@ use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::facilitator::Facilitator;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Outcome, Payment, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment, VerifyError,
+    FacilitatorScheme, Outcome, Payment, Phase, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment, VerifyError,
 };
 use farthing_core::wire::{PaymentRequest, SupportedKind};
 
@@ -129,7 +129,7 @@ impl FacilitatorScheme for Null {
         FacilitatorScheme::record(&self.real, payment)
     }
 
-    async fn verify(&self, payment: &Payment<Payload, Extra>) -> Result<Recovered, VerifyError> {
+    async fn verify(&self, payment: &Payment<Payload, Extra>, _phase: Phase) -> Result<Recovered, VerifyError> {
         let Payload::Eip3009(authorized) = &payment.payload else { return Err(VerifyError::Invalid(bad())) };
         let strict = authorized.signature.strict().ok();
         let signer = strict.and_then(|strict| strict.signer(authorized.authorization.digest(self.domain)).ok());

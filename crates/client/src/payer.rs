@@ -21,7 +21,9 @@ use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PayError, PaymentFlow};
 use farthing_core::time::Clock;
-use farthing_core::wire::{Accepted, Payload, PaymentPayload, PaymentRequired, PaymentRequirements, SettleResponse, Verbatim};
+use farthing_core::wire::{
+    Accepted, Extensions, Payload, PaymentPayload, PaymentRequired, PaymentRequirements, SettleResponse, Verbatim,
+};
 use metrics::counter;
 
 use crate::controls::SpendControls;
@@ -301,8 +303,8 @@ impl Payer {
         afford(way, considered).await.map_err(Obstacle::Skip)?;
         let limits = self.limits(purchase);
         let reservation = self.ledger.reserve(&spend(way, purchase), &limits, self.clock.now()).await?;
-        match way.scheme.pay(&way.offer).await {
-            Ok(payload) => Ok(Promised { payment: payment(required, way, payload), facts: facts(required, way), reservation }),
+        match way.scheme.pay(&way.offer, &required.extensions).await {
+            Ok(signed) => Ok(Promised { payment: payment(required, way, signed), facts: facts(required, way), reservation }),
             Err(error) => {
                 self.release(reservation).await;
                 Err(match error {
@@ -350,14 +352,16 @@ fn spend(way: &Way, purchase: &Purchase) -> Spend {
     Spend { usd: way.usd, resource: purchase.resource.clone() }
 }
 
-/// The payment as it is sent: resource, offer and extensions as they came.
-fn payment(required: &PaymentRequired, way: &Way, payload: Payload) -> PaymentPayload {
+/// The payment as it is sent: resource, offer and extensions as they came, but for what the scheme adds to these.
+fn payment(required: &PaymentRequired, way: &Way, (payload, added): (Payload, Extensions)) -> PaymentPayload {
+    let mut extensions = required.extensions.clone();
+    extensions.extend(added);
     PaymentPayload {
         version: required.version,
         resource: required.resource.clone(),
         accepted: Accepted::Offer(way.offer.clone()),
         payload,
-        extensions: required.extensions.clone(),
+        extensions,
     }
 }
 

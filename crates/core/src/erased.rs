@@ -16,10 +16,10 @@ use crate::json;
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
 use crate::scheme::{
-    ClientScheme, FacilitatorScheme, Found, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, SendRight,
+    ClientScheme, FacilitatorScheme, Found, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, Phase, SendRight,
     ServerScheme, SettleError, Settlement, VerifiedPayment, VerifyError,
 };
-use crate::wire::{Payload, PaymentPayload, PaymentRequest, PaymentRequirements, SupportedKind};
+use crate::wire::{Extensions, Payload, PaymentPayload, PaymentRequest, PaymentRequirements, SupportedKind};
 
 /// A client scheme whose types are hidden. See [`ClientScheme`].
 pub trait AnyClientScheme: Send + Sync {
@@ -35,8 +35,12 @@ pub trait AnyClientScheme: Send + Sync {
     fn max_spend(&self, requirements: &PaymentRequirements) -> Result<Amount, PayError>;
     /// What the wallet holds of the offer's asset, if it can know.
     fn balance<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Option<Amount>, PayError>>;
-    /// Signs a payment for the offer.
-    fn pay<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Payload, PayError>>;
+    /// Signs a payment for the offer, whose terms came with these extensions. What has to go along is returned beside it.
+    fn pay<'a>(
+        &'a self,
+        requirements: &'a PaymentRequirements,
+        extensions: &'a Extensions,
+    ) -> BoxFuture<'a, Result<(Payload, Extensions), PayError>>;
 }
 
 /// A server scheme whose types are hidden. See [`ServerScheme`].
@@ -51,6 +55,8 @@ pub trait AnyServerScheme: Send + Sync {
     fn complete(&self, requirements: PaymentRequirements, kind: &SupportedKind) -> Result<PaymentRequirements, Refusal>;
     /// When the money of such an offer moves.
     fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal>;
+    /// Whether less may be charged than the offer asks for.
+    fn is_metered(&self) -> bool;
     /// What makes the payment unique.
     fn key(&self, payment: &PaymentPayload, requirements: &PaymentRequirements) -> Result<PaymentKey, Refusal>;
 }
@@ -114,17 +120,23 @@ impl<S: ClientScheme> AnyClientScheme for S {
     }
 
     fn max_spend(&self, requirements: &PaymentRequirements) -> Result<Amount, PayError> {
-        ClientScheme::max_spend(self, &typed_offer(requirements)?)
+        ClientScheme::max_spend(self, &typed_offer(requirements, &Extensions::default())?)
     }
 
     fn balance<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Option<Amount>, PayError>> {
-        Box::pin(async move { ClientScheme::balance(self, &typed_offer(requirements)?).await })
+        Box::pin(async move { ClientScheme::balance(self, &typed_offer(requirements, &Extensions::default())?).await })
     }
 
-    fn pay<'a>(&'a self, requirements: &'a PaymentRequirements) -> BoxFuture<'a, Result<Payload, PayError>> {
+    fn pay<'a>(
+        &'a self,
+        requirements: &'a PaymentRequirements,
+        extensions: &'a Extensions,
+    ) -> BoxFuture<'a, Result<(Payload, Extensions), PayError>> {
         Box::pin(async move {
-            let payload = ClientScheme::pay(self, &typed_offer(requirements)?).await?;
-            written(&payload)
+            let offer = typed_offer(requirements, extensions)?;
+            let payload = ClientScheme::pay(self, &offer).await?;
+            let extensions = ClientScheme::extensions(self, &offer, &payload).await?;
+            Ok((written(&payload)?, extensions))
         })
     }
 }
@@ -148,6 +160,10 @@ impl<S: ServerScheme> AnyServerScheme for S {
 
     fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
         ServerScheme::flow(self, requirements)
+    }
+
+    fn is_metered(&self) -> bool {
+        ServerScheme::is_metered(self)
     }
 
     fn key(&self, payment: &PaymentPayload, requirements: &PaymentRequirements) -> Result<PaymentKey, Refusal> {
@@ -180,7 +196,7 @@ where
 
     fn verify<'a>(&'a self, payment: &'a TypedPayment) -> BoxFuture<'a, Result<AccountId, VerifyError>> {
         Box::pin(async move {
-            let verified = FacilitatorScheme::verify(self, own::<S>(payment)?).await?;
+            let verified = FacilitatorScheme::verify(self, own::<S>(payment)?, Phase::Verify).await?;
             Ok(verified.payer())
         })
     }
@@ -191,7 +207,7 @@ where
         right: Arc<dyn SendRight>,
     ) -> BoxFuture<'a, Result<Settlement, SettleError>> {
         Box::pin(async move {
-            let verified = FacilitatorScheme::verify(self, own::<S>(payment)?).await?;
+            let verified = FacilitatorScheme::verify(self, own::<S>(payment)?, Phase::Settle).await?;
             right.verified();
             FacilitatorScheme::settle(self, verified, right).await
         })
@@ -234,9 +250,9 @@ where
         .ok_or_else(|| VerifyError::Unavailable("a payment was handed to a scheme that did not read it".into()))
 }
 
-fn typed_offer<E: DeserializeOwned>(requirements: &PaymentRequirements) -> Result<Offer<E>, PayError> {
+fn typed_offer<E: DeserializeOwned>(requirements: &PaymentRequirements, extensions: &Extensions) -> Result<Offer<E>, PayError> {
     let extra = typed_extra(requirements).map_err(PayError::Offer)?;
-    Ok(Offer { requirements: requirements.clone(), extra })
+    Ok(Offer { requirements: requirements.clone(), extra, extensions: extensions.clone() })
 }
 
 fn typed_payment<P: DeserializeOwned, E: DeserializeOwned>(
@@ -249,6 +265,7 @@ fn typed_payment<P: DeserializeOwned, E: DeserializeOwned>(
         accepted_scheme: payment.accepted.scheme().to_owned(),
         accepted_network: payment.accepted.network().clone(),
         payload,
+        extensions: payment.extensions.clone(),
         extra: typed_extra(requirements)?,
         requirements: requirements.clone(),
     })

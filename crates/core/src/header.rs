@@ -68,7 +68,7 @@ pub fn decode_payment(value: &[u8]) -> Result<PaymentPayload, Refusal> {
     let unreadable = |error: HeaderError| Refusal::new(Reason::InvalidPayload, format!("payment header: {error}"));
     let text = decode(value, MAX_PAYMENT_BYTES).map_err(unreadable)?;
     let payment = PaymentPayload::read(&text)?;
-    if payment.extensions.is_none() && value.len() > MAX_PLAIN_PAYMENT_BYTES {
+    if payment.extensions.is_empty() && value.len() > MAX_PLAIN_PAYMENT_BYTES {
         return Err(unreadable(HeaderError::TooLong { got_bytes: value.len(), max_bytes: MAX_PLAIN_PAYMENT_BYTES }));
     }
     Ok(payment)

@@ -17,7 +17,7 @@ use crate::asset::{AccountId, Asset};
 use crate::books::{Fingerprint, PaymentRecord, SettlementEntry};
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
-use crate::wire::{PaymentRequirements, SupportedKind};
+use crate::wire::{Extensions, PaymentRequirements, SupportedKind};
 
 /// An offer whose `extra` the scheme has understood.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Offer<E> {
     pub requirements: PaymentRequirements,
     /// Its `extra`, typed.
     pub extra: E,
+    /// The extensions of the terms that it is one of.
+    pub extensions: Extensions,
 }
 
 /// A payment and what it has to meet, as the scheme's own types.
@@ -37,6 +39,8 @@ pub struct Payment<P, E> {
     pub accepted_network: Network,
     /// What the payer signed.
     pub payload: P,
+    /// What came along with it.
+    pub extensions: Extensions,
     /// What the seller asks for.
     pub requirements: PaymentRequirements,
     /// Its `extra`, typed.
@@ -72,6 +76,16 @@ pub struct Found {
     pub settlement: Settlement,
     /// The height of its block, or a lower one.
     pub height: u64,
+}
+
+/// Why a payment is verified. Schemes in which a seller may charge less than was authorised tell the two apart: at first the
+/// requirements name the most that may be charged, and then what is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// To find out whether it is good.
+    Verify,
+    /// To be settled in the same breath.
+    Settle,
 }
 
 /// When money moves, relative to the work (x402 v2 payment flows).
@@ -178,7 +192,7 @@ pub trait ClientScheme: Send + Sync {
     /// What the scheme reads of an offer's `extra`.
     type Extra: DeserializeOwned + Send + Sync;
     /// What the payer signs.
-    type Payload: Serialize + Send;
+    type Payload: Serialize + Send + Sync;
 
     /// Whether this wallet can pay there at all.
     fn supports(&self, network: &Network) -> bool;
@@ -197,6 +211,16 @@ pub trait ClientScheme: Send + Sync {
 
     /// Signs. Nothing is sent.
     fn pay(&self, offer: &Offer<Self::Extra>) -> impl Future<Output = Result<Self::Payload, PayError>> + Send;
+
+    /// What has to go along with a payment that [`Self::pay`] signed for the offer, by the extensions that its terms know.
+    fn extensions(
+        &self,
+        offer: &Offer<Self::Extra>,
+        payload: &Self::Payload,
+    ) -> impl Future<Output = Result<Extensions, PayError>> + Send {
+        let _ = (offer, payload);
+        std::future::ready(Ok(Extensions::default()))
+    }
 }
 
 /// A scheme for the seller. Pure.
@@ -219,6 +243,11 @@ pub trait ServerScheme: Send + Sync {
 
     /// When the money of such an offer moves.
     fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal>;
+
+    /// Whether less may be charged than the offer asks for, once the work has shown how much it was.
+    fn is_metered(&self) -> bool {
+        false
+    }
 
     /// What makes the payment unique, so that it buys one thing once.
     fn key(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Result<PaymentKey, Refusal>;
@@ -249,9 +278,11 @@ pub trait FacilitatorScheme: Send + Sync {
     fn verify(
         &self,
         payment: &Payment<Self::Payload, Self::Extra>,
+        phase: Phase,
     ) -> impl Future<Output = Result<Self::Verified, VerifyError>> + Send;
 
-    /// Moves the money: writes into the outbox, sends, confirms, and checks what moved.
+    /// Moves the money: writes into the outbox, sends, confirms, and checks what moved. Where nothing is charged, nothing is
+    /// sent and the transaction has no name.
     fn settle(
         &self,
         verified: Self::Verified,

@@ -9,7 +9,9 @@ use farthing_core::network::Network;
 use farthing_core::price::{Price, PriceError};
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::PaymentFlow;
-use farthing_core::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, SupportedKind, Verbatim, Version, v1};
+use farthing_core::wire::{
+    Extensions, PaymentRequired, PaymentRequirements, ResourceInfo, SupportedKind, Verbatim, Version, v1,
+};
 use serde_json::{Map, Value};
 
 use crate::template::{Fill, HOLES, Template, has_mark};
@@ -228,7 +230,7 @@ fn terms<'a>(
         resource: Some(Verbatim::new(resource)?),
         accepts: offers.cloned().collect(),
         unreadable: Vec::new(),
-        extensions: None,
+        extensions: Extensions::default(),
     })
 }
 

@@ -81,6 +81,10 @@ impl<T: Outbox + ?Sized> Outbox for Watched<T> {
         self.call("outbox.under_way", move || self.inner.under_way(lease, from, limit), broken)
     }
 
+    fn carrier(&self, key: PaymentKey) -> Answer<'_, Option<(LaneId, u64)>> {
+        self.call("outbox.carrier", move || self.inner.carrier(key), broken)
+    }
+
     fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {
         self.call("outbox.landing", move || self.inner.landing(key), broken)
     }

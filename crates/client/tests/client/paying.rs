@@ -63,7 +63,7 @@ fn odd_parts(base: &str) -> [String; 3] {
     [
         format!(r#"{{ "url" : "{base}/report", "unknown": 1.50 }}"#),
         r#"{"scheme":"exact","network":"eip155:8453","amount":"10000","asset":"0xUSDC", "payTo":"0xS\u0065ller","maxTimeoutSeconds":"60","extra":{"b":1,"a":2},"unknown":null}"#.to_owned(),
-        r#"{"bazaar": {"info":{"z":1,"a":[1.0]}}}"#.to_owned(),
+        r#"{"bazaar":{"info": {"z":1,"a":[1.0]}}}"#.to_owned(),
     ]
 }
 

@@ -251,6 +251,15 @@ impl Outbox for MemorySettlements {
         ready(open)
     }
 
+    fn carrier(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<(LaneId, u64)>, BookError>> {
+        let book = self.book();
+        let Some(entry) = book.entries.get(&key) else { return ready(None) };
+        let mut all =
+            book.lanes.iter().flat_map(|(id, lane)| lane.closed.iter().chain(lane.open.values()).map(move |it| (id, it)));
+        let found = all.rfind(|(_, it)| it.payments.contains(&key) && names(it, &entry.transaction));
+        ready(found.map(|(id, under_way)| (id.clone(), under_way.sequence)))
+    }
+
     fn landing(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<Landing>, BookError>> {
         let book = self.book();
         let Some(entry) = book.entries.get(&key) else { return ready(None) };

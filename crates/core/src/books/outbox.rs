@@ -188,6 +188,9 @@ pub trait Outbox: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Option<Vec<UnderWay>>, BookError>>;
 
+    /// Under which number of which lane a payment was sent last, if it was.
+    fn carrier(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<(LaneId, u64)>, BookError>>;
+
     /// What the transaction that carried a payment came to, if it was mined: for explanations and accounts.
     fn landing(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<Landing>, BookError>>;
 }

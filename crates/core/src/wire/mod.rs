@@ -8,8 +8,8 @@ pub mod v2;
 mod verbatim;
 
 pub use v2::{
-    Accepted, Payload, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse,
-    SupportedKind, SupportedResponse, UnreadableOffer, VerifyResponse,
+    Accepted, Extensions, Payload, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo,
+    SettleResponse, SupportedKind, SupportedResponse, UnreadableOffer, VerifyResponse,
 };
 pub use verbatim::Verbatim;
 

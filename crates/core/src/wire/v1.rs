@@ -3,13 +3,13 @@
 //! Nothing outside this file knows how version 1 spelt things: network names instead of CAIP-2, `maxAmountRequired`,
 //! the resource inside each offer, and payments that name no offer.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::v2::{Accepted, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, UnreadableOffer, seconds};
+use super::v2::{
+    Accepted, Extensions, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, UnreadableOffer, seconds,
+};
 use super::{Verbatim, Version};
 use crate::amount::Amount;
 use crate::asset::{AccountId, AssetId};
@@ -141,7 +141,7 @@ pub fn payment_required(body: &[u8]) -> Result<PaymentRequired, JsonError> {
         resource: None,
         accepts: Vec::new(),
         unreadable: Vec::new(),
-        extensions: None,
+        extensions: Extensions::default(),
     };
     for raw in fields.accepts {
         let read = json::parse::<Requirements>(raw.get()).map_err(|error| error.to_string());
@@ -227,7 +227,7 @@ impl super::PaymentPayload {
                 resource: resource.cloned(),
                 accepted: Accepted::Offer(offer.clone()),
                 payload: self.payload,
-                extensions: None::<Arc<RawValue>>,
+                extensions: Extensions::default(),
             },
         }
     }

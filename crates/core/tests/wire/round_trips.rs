@@ -7,8 +7,8 @@ use farthing_core::header::{decode_payment, decode_required, decode_settlement, 
 use farthing_core::network::Network;
 use farthing_core::reason::Reason;
 use farthing_core::wire::{
-    Accepted, Payload, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse,
-    SupportedKind, SupportedResponse, Verbatim, VerifyResponse, Version, v1,
+    Accepted, Extensions, Payload, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo,
+    SettleResponse, SupportedKind, SupportedResponse, Verbatim, VerifyResponse, Version, v1,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -98,7 +98,7 @@ proptest! {
             resource: resource.map(|resource| Verbatim::new(resource).unwrap()),
             accepts: offers.into_iter().map(|offer| Verbatim::new(offer).unwrap()).collect(),
             unreadable: Vec::new(),
-            extensions: None,
+            extensions: Extensions::default(),
         };
         let read = decode_required(encode(&required).unwrap().as_bytes()).unwrap();
         prop_assert!(read.unreadable.is_empty());
@@ -116,7 +116,7 @@ proptest! {
             resource: Some(Verbatim::new(resource).unwrap()),
             accepts: offers.into_iter().map(|offer| Verbatim::new(offer).unwrap()).collect(),
             unreadable: Vec::new(),
-            extensions: None,
+            extensions: Extensions::default(),
         };
         let read = v1::payment_required(serde_json::to_string(&required).unwrap().as_bytes()).unwrap();
         prop_assert!(read.unreadable.is_empty());
@@ -136,7 +136,7 @@ proptest! {
             resource: resource.map(|resource| Verbatim::new(resource).unwrap()),
             accepted: Accepted::Offer(offer.clone()),
             payload: payload(&signed),
-            extensions: None,
+            extensions: Extensions::default(),
         };
         let read = PaymentPayload::read(&payment.write().unwrap()).unwrap();
         prop_assert_eq!(read.write().unwrap(), payment.write().unwrap());
@@ -153,7 +153,7 @@ proptest! {
     fn payments_and_requests_of_version_1(offer in requirements(old_network()), signed in object_of(json_value())) {
         let offer = Verbatim::new(offer).unwrap();
         let accepted = Accepted::Named { scheme: offer.scheme.clone(), network: offer.network.clone() };
-        let payment = PaymentPayload { version: Version::V1, resource: None, accepted, payload: payload(&signed), extensions: None };
+        let payment = PaymentPayload { version: Version::V1, resource: None, accepted, payload: payload(&signed), extensions: Extensions::default() };
         let read = PaymentPayload::read(&payment.write().unwrap()).unwrap();
         prop_assert_eq!(read.write().unwrap(), payment.write().unwrap());
         let request = PaymentRequest { version: Version::V1, payment, requirements: offer, trace: None };

@@ -7,7 +7,7 @@ use farthing_core::books::{PaymentRecord, SettlementEntry};
 use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Outcome, Payment, PaymentFlow, PaymentKey, SendRight, SettleError, Settlement, VerifiedPayment,
+    FacilitatorScheme, Outcome, Payment, PaymentFlow, PaymentKey, Phase, SendRight, SettleError, Settlement, VerifiedPayment,
     VerifyError,
 };
 use farthing_core::time::UnixSeconds;
@@ -74,7 +74,7 @@ impl FacilitatorScheme for Scheme {
         })
     }
 
-    async fn verify(&self, _: &Payment<Payload, Extra>) -> Result<Verified, VerifyError> {
+    async fn verify(&self, _: &Payment<Payload, Extra>, _: Phase) -> Result<Verified, VerifyError> {
         Ok(Verified)
     }
 

@@ -1,6 +1,6 @@
 //! The terms of a 402 in version 2.
 
-use farthing_core::wire::{PaymentRequired, PaymentRequirements, ResourceInfo, Verbatim, Version};
+use farthing_core::wire::{Extensions, PaymentRequired, PaymentRequirements, ResourceInfo, Verbatim, Version};
 use serde_json::{Value, json};
 
 use crate::golden::{OFFER, REQUIRED, with};
@@ -15,7 +15,7 @@ fn terms_are_read_field_by_field_and_written_as_they_came() {
     assert_eq!(required.version, Version::V2);
     assert_eq!(required.error.as_deref(), Some("Payment required"));
     assert_eq!(required.resource.as_ref().unwrap().url, "https://api.example.com/data");
-    assert!(required.unreadable.is_empty() && required.extensions.is_none());
+    assert!(required.unreadable.is_empty() && required.extensions.is_empty());
     let [offer] = required.accepts.as_slice() else { panic!("{:?}", required.accepts) };
     assert_eq!((offer.scheme.as_str(), offer.network.as_str()), ("exact", "eip155:84532"));
     assert_eq!(offer.amount.to_string(), "10000");
@@ -36,7 +36,7 @@ fn terms_of_our_own_are_written_as_the_official_sdk_writes_them() {
         resource: Some(Verbatim::new(resource).unwrap()),
         accepts: vec![Verbatim::new(offer).unwrap()],
         unreadable: Vec::new(),
-        extensions: None,
+        extensions: Extensions::default(),
     };
     assert_eq!(serde_json::to_string(&required).unwrap(), REQUIRED);
 }

@@ -1,6 +1,8 @@
 //! What a peer sent is echoed to the byte.
 
-use farthing_core::wire::{Accepted, Payload, PaymentPayload, PaymentRequired, PaymentRequirements, Verbatim, Version};
+use farthing_core::wire::{
+    Accepted, Extensions, Payload, PaymentPayload, PaymentRequired, PaymentRequirements, Verbatim, Version,
+};
 use serde_json::json;
 
 use crate::golden::{OFFER, REQUIRED, with};
@@ -40,7 +42,7 @@ fn an_accepted_offer_is_echoed_to_the_byte() {
             resource: required.resource.clone(),
             accepted: Accepted::Offer(offer.clone()),
             payload: Payload::new(&json!({"signature": "0x"})).unwrap(),
-            extensions: None,
+            extensions: Extensions::default(),
         };
         assert!(payment.write().unwrap().contains(&format!("\"accepted\":{spelling},")), "{spelling}");
         let read = PaymentPayload::read(&payment.write().unwrap()).unwrap();

@@ -51,7 +51,7 @@ impl Client {
     /// Whether the offer can be signed for; what is signed is the token's domain as it is known here, never as the offer
     /// says.
     fn accept(&self, offer: &Offer<Extra>) -> Result<(&Arc<KnownAsset>, Authorization), Refusal> {
-        let Offer { requirements, extra } = offer;
+        let Offer { requirements, extra, .. } = offer;
         if requirements.scheme != NAME {
             let got = crate::text::quoted(&requirements.scheme);
             return Err(Refusal::mismatch(Reason::UnsupportedScheme, "scheme", format!("{NAME:?}"), got));

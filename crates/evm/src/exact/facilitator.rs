@@ -9,8 +9,8 @@ use farthing_core::asset::AccountId;
 use farthing_core::books::{PaymentRecord, SettlementEntry, SettlementState, SponsorBudget};
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Found, Outcome, Payment, PaymentKey, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment,
-    VerifyError,
+    FacilitatorScheme, Found, Outcome, Payment, PaymentKey, Phase, SendRight, SettleError, Settlement, TransactionId,
+    VerifiedPayment, VerifyError,
 };
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{SupportedKind, Version, v1};
@@ -166,7 +166,7 @@ impl FacilitatorScheme for Facilitator {
         })
     }
 
-    async fn verify(&self, payment: &Payment<Payload, Extra>) -> Result<Verified, VerifyError> {
+    async fn verify(&self, payment: &Payment<Payload, Extra>, _phase: Phase) -> Result<Verified, VerifyError> {
         check_kind(payment)?;
         let chain = self.chain_of(payment)?;
         let transfer = check_transfer(payment, &self.assets, self.clock.now())?;

@@ -6,7 +6,7 @@
 //!    not be ours: whoever holds the payer's authorization can broadcast it, and the seller has been paid all the same.
 //! 3. Failed: the state of that block proves that this payment can't land any more. The authorization was used for
 //!    something else, or cancelled, or it expired unused by the chain's own time, or it is unused though our transaction
-//!    was mined.
+//!    was mined, or though the number under which we sent it is used up.
 //! 4. Everything else is unknown: missing receipts, nodes that disagree, answers that make no sense.
 //!
 //! A payment that was never sent from here has no transaction and no height to begin at. If somebody else carried it out
@@ -20,7 +20,7 @@ use alloy_sol_types::{SolCall, SolEvent};
 use farthing_core::Source;
 use farthing_core::books::{PaymentRecord, SettlementEntry};
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{Found, Outcome, Settlement, TransactionId, VerifyError};
+use farthing_core::scheme::{Found, Outcome, PaymentKey, Settlement, TransactionId, VerifyError};
 
 use crate::abi::Token;
 use crate::chain::Chain;
@@ -159,8 +159,21 @@ async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash:
         (Some(false), Some(Moved::Perhaps | Moved::Otherwise)) | (None, _) => Ok(Outcome::Unknown),
         (Some(false), _) if block.timestamp_seconds >= entry.record.expires_at.0 => Ok(Outcome::Failed(expired(&block))),
         (Some(false), Some(_)) => Ok(Outcome::Failed(moved_nothing(hash))),
+        (Some(false), None) if is_number_used_up(chain, entry.record.key, &block).await? => {
+            Ok(Outcome::Failed(overtaken(hash)))
+        }
         (Some(false), None) => Ok(Outcome::Unknown),
     }
+}
+
+/// Whether up to this block the account that sent the payment last has used the number under which it did: no transaction
+/// that was signed for that number can land any more.
+async fn is_number_used_up(chain: &Chain, key: PaymentKey, block: &Block) -> Result<bool, NodeError> {
+    let Some((account, sequence)) = chain.relayer().carrier(key).await else { return Ok(false) };
+    let answers = chain.node().ask(&[Call::mined_count_at(block.hash, account)]).await?;
+    // Not every node knows the past.
+    let count = answers.first().and_then(|answer| rpc::quantity(answer, "eth_getTransactionCount").ok());
+    Ok(count.is_some_and(|count| count > sequence))
 }
 
 /// The block to judge at, and the receipt of a transaction, if its block is still part of the chain and deep enough.
@@ -370,6 +383,11 @@ fn expired(block: &Block) -> Refusal {
 
 fn moved_nothing(hash: B256) -> Refusal {
     Refusal::new(Reason::InvalidExactEvmTransactionFailed, format!("transaction {hash} was mined and moved nothing"))
+}
+
+fn overtaken(hash: B256) -> Refusal {
+    let message = format!("transaction {hash} was overtaken: its number is used by another one, and nothing moved");
+    Refusal::new(Reason::InvalidExactEvmTransactionFailed, message)
 }
 
 fn transaction_hash(id: &TransactionId) -> Result<B256, Source> {

@@ -31,6 +31,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use farthing_core::books::{LaneId, Outbox};
 use farthing_core::network::Network;
+use farthing_core::scheme::PaymentKey;
 use farthing_core::time::Clock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -50,7 +51,7 @@ use crate::config::{ChainConfig, ConfigError, ConfirmConfig, GasConfig, RelayCon
 use crate::network::chain_id;
 use crate::rpc::{self, Answer, Call, Node, NodeError};
 use crate::signer::Signer;
-use crate::text::account_id;
+use crate::text::{account_id, parse_address};
 
 /// How long an order waits while no account of this node can send.
 const STANDBY_PATIENCE: Duration = Duration::from_secs(2);
@@ -244,6 +245,20 @@ impl Relayer {
     /// Whether an account of this node can send.
     pub fn ready(&self) -> Result<(), NotReady> {
         self.inner.accounts.ready()
+    }
+
+    /// The account from which a payment was sent last, and under which number, as far as the book can say now.
+    pub(crate) async fn carrier(&self, key: PaymentKey) -> Option<(Address, u64)> {
+        match self.inner.outbox.carrier(key).await {
+            Ok(found) => {
+                let (lane, sequence) = found.filter(|(lane, _)| lane.network == self.inner.network)?;
+                Some((parse_address(lane.account.as_str())?, sequence))
+            }
+            Err(error) => {
+                tracing::warn!(network = %self.inner.network, %error, "the book does not say what carries a payment");
+                None
+            }
+        }
     }
 
     /// What so much gas is expected to cost now, in wei.

@@ -73,7 +73,7 @@ impl Call {
     /// has no answer.
     pub fn execute_at(block_hash: B256, to: Address, data: &[u8]) -> Self {
         let data = hex::encode_prefixed(data);
-        let block = format!(r#"{{"blockHash":"{block_hash}","requireCanonical":true}}"#);
+        let block = canonical(block_hash);
         Self { method: "eth_call", params: format!(r#"[{{"to":"{to:?}","data":"{data}"}},{block}]"#) }
     }
 
@@ -102,6 +102,12 @@ impl Call {
         Self { method: "eth_getTransactionCount", params: format!(r#"["{address:?}","latest"]"#) }
     }
 
+    /// How many transactions an account has up to a block, of which only a node on the same branch can say.
+    pub fn mined_count_at(block_hash: B256, address: Address) -> Self {
+        let block = canonical(block_hash);
+        Self { method: "eth_getTransactionCount", params: format!(r#"["{address:?}",{block}]"#) }
+    }
+
     /// How many transactions an account has in blocks and in the pool.
     pub fn pending_count(address: Address) -> Self {
         Self { method: "eth_getTransactionCount", params: format!(r#"["{address:?}","pending"]"#) }
@@ -126,6 +132,11 @@ impl Call {
     pub fn receipt(hash: B256) -> Self {
         Self { method: "eth_getTransactionReceipt", params: format!(r#"["{hash}"]"#) }
     }
+}
+
+/// A block by its hash, as long as it is on the node's own branch (EIP-1898).
+fn canonical(block_hash: B256) -> String {
+    format!(r#"{{"blockHash":"{block_hash}","requireCanonical":true}}"#)
 }
 
 impl std::fmt::Debug for Call {

@@ -6,6 +6,7 @@ use farthing_core::erased::AnyClientScheme;
 use farthing_core::reason::Reason;
 use farthing_core::scheme::PayError;
 use farthing_core::time::Entropy;
+use farthing_core::wire::Extensions;
 use farthing_core::{BoxFuture, Source};
 use farthing_evm::asset::AssetTable;
 use farthing_evm::exact::{self, MAX_WINDOW_SECONDS};
@@ -167,8 +168,8 @@ async fn without_random_bytes_or_with_the_wrong_key_nothing_is_signed() {
     let assets = Arc::new(AssetTable::known());
     let clock = StillClock::at(NOW);
     let without = exact::Client::new(signer(golden::PAYER_KEY), assets.clone(), clock.clone(), Arc::new(NoEntropy));
-    assert!(matches!(AnyClientScheme::pay(&without, &requirements).await, Err(PayError::Wallet(_))));
+    assert!(matches!(AnyClientScheme::pay(&without, &requirements, &Extensions::default()).await, Err(PayError::Wallet(_))));
     let wrong = Arc::new(WrongKey(signer(golden::SECOND_KEY)));
     let wrong = exact::Client::new(wrong, assets, clock, Arc::new(Counting::default()));
-    assert!(matches!(AnyClientScheme::pay(&wrong, &requirements).await, Err(PayError::Wallet(_))));
+    assert!(matches!(AnyClientScheme::pay(&wrong, &requirements, &Extensions::default()).await, Err(PayError::Wallet(_))));
 }

@@ -75,6 +75,24 @@ async fn a_nonce_that_somebody_else_used_is_left_to_them() {
     assert_eq!(rig.book.count("refused"), 1, "the number was used by somebody else, so nothing of ours can land under it");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_payment_whose_number_somebody_else_has_used_is_dead_long_before_it_expires() {
+    let rig = rig();
+    let request = golden_request();
+    // The node takes the transaction, loses it, and mines another one under its number.
+    rig.node.fault("eth_sendRawTransaction", |world, _| {
+        world.count += 1;
+        Some(Ok(Ok(json_null())))
+    });
+    let settled = rig.settle(&request).await;
+    assert!(matches!(settled, Err(SettleError::Unknown(_))), "{settled:?}");
+    let Outcome::Failed(refusal) = rig.outcome(&request).await else { panic!("it can't land any more") };
+    assert!(refusal.message.contains("overtaken"), "{refusal}");
+    // Whoever's transaction it was that used the number, it was not this payment's.
+    rig.node.world().count -= 1;
+    assert_eq!(rig.outcome(&request).await, Outcome::Unknown);
+}
+
 #[tokio::test]
 async fn a_transaction_that_arrived_twice_is_one_transaction() {
     let rig = rig();

@@ -119,6 +119,10 @@ impl Outbox for Faulty {
         self.book.under_way(lease, from, limit)
     }
 
+    fn carrier(&self, key: PaymentKey) -> Answer<'_, Option<(LaneId, u64)>> {
+        self.book.carrier(key)
+    }
+
     fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {
         self.book.landing(key)
     }

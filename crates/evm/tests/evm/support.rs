@@ -11,7 +11,7 @@ use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, SendRight, TransactionId, VerifyError};
 use farthing_core::time::{Clock, Entropy, UnixSeconds};
-use farthing_core::wire::PaymentRequest;
+use farthing_core::wire::{Extensions, PaymentRequest};
 use farthing_core::{BoxFuture, Source};
 use farthing_evm::asset::AssetTable;
 use farthing_evm::chain::Chain;
@@ -164,6 +164,10 @@ impl Outbox for Book {
 
     fn under_way<'a>(&'a self, lease: &'a LaneLease, from: u64, limit: usize) -> Answer<'a, Option<Vec<UnderWay>>> {
         self.memory.under_way(lease, from, limit)
+    }
+
+    fn carrier(&self, key: PaymentKey) -> Answer<'_, Option<(LaneId, u64)>> {
+        self.memory.carrier(key)
     }
 
     fn landing(&self, key: PaymentKey) -> Answer<'_, Option<Landing>> {
@@ -372,7 +376,7 @@ pub fn wallet(clock: Arc<dyn Clock>) -> exact::Client {
 /// Signs for an offer and makes the body of `/verify` of it.
 pub async fn pay(wallet: &exact::Client, offer: &Value) -> Value {
     let requirements = serde_json::from_value(offer.clone()).unwrap();
-    let payload = AnyClientScheme::pay(wallet, &requirements).await.unwrap();
+    let (payload, _) = AnyClientScheme::pay(wallet, &requirements, &Extensions::default()).await.unwrap();
     let payload: Value = serde_json::from_str(payload.raw()).unwrap();
     json!({
         "x402Version": 2,

@@ -11,8 +11,8 @@ use farthing_core::books::{
 };
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
-    FacilitatorScheme, Found, Outcome, Payment, PaymentKey, SendRight, SettleError, Settlement, TransactionId, VerifiedPayment,
-    VerifyError,
+    FacilitatorScheme, Found, Outcome, Payment, PaymentKey, Phase, SendRight, SettleError, Settlement, TransactionId,
+    VerifiedPayment, VerifyError,
 };
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{SupportedKind, Version};
@@ -327,7 +327,7 @@ impl FacilitatorScheme for Scheme {
         })
     }
 
-    async fn verify(&self, payment: &Payment<Payload, Extra>) -> Result<Verified, VerifyError> {
+    async fn verify(&self, payment: &Payment<Payload, Extra>, _phase: Phase) -> Result<Verified, VerifyError> {
         let Payload { to, value, nonce, signature: signed, .. } = &payment.payload;
         if *signed != signature(*nonce, to, value) {
             return Err(Refusal::new(Reason::InvalidExactEvmSignature, "signature: not the payer's").into());

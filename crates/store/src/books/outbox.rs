@@ -73,6 +73,10 @@ impl Outbox for Books {
         self.read(WhatIsUnderWay { from: Place { lease: lease.clone(), sequence: from }, limit })
     }
 
+    fn carrier(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<(LaneId, u64)>, BookError>> {
+        self.read(CarrierOf(key))
+    }
+
     fn landing(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<Landing>, BookError>> {
         self.read(LandingOf(key))
     }
@@ -293,6 +297,24 @@ impl Operation for WhatIsUnderWay {
             found.push(UnderWay { sequence, transactions, height, payments, expires_at, landing });
         }
         Ok(Verdict::Keep(Some(found)))
+    }
+}
+
+struct CarrierOf(PaymentKey);
+
+impl Operation for CarrierOf {
+    const IS_ONE_STATEMENT: bool = true;
+    type Answer = Option<(LaneId, u64)>;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
+        let query = "SELECT lanes.network, lanes.account, outgoing.sequence FROM payments \
+                     JOIN transactions ON transactions.id = payments.transaction_id \
+                     JOIN outgoing ON outgoing.id = transactions.outgoing JOIN lanes ON lanes.id = outgoing.lane \
+                     JOIN carried ON carried.outgoing = outgoing.id AND carried.payment = payments.key \
+                     WHERE payments.key = $1 ORDER BY outgoing.id DESC LIMIT 1";
+        let Some(mut row) = sql.query_one(query, &[key_value(self.0)]).await? else { return Ok(Verdict::Keep(None)) };
+        let lane = LaneId { network: row.parsed()?, account: row.parsed()? };
+        Ok(Verdict::Keep(Some((lane, row.count()?))))
     }
 }
 

@@ -243,6 +243,7 @@ impl<H: Harness> Side<H> {
         for number in 0..PAYMENTS {
             found.push(shown(node.settlements.find(key(number)).await));
             found.push(shown(node.outbox.landing(key(number)).await));
+            found.push(shown(node.outbox.carrier(key(number)).await));
         }
         for lease in &self.leases {
             found.push(shown(node.outbox.under_way(lease, 0, usize::MAX).await));

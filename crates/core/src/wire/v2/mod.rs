@@ -5,11 +5,13 @@
 //! - [`VerifyResponse`], [`SettleResponse`], [`SupportedResponse`]: what a facilitator answers.
 
 mod answers;
+mod extensions;
 mod lenient;
 mod payment;
 mod terms;
 
 pub use answers::{SettleResponse, SupportedKind, SupportedResponse, VerifyResponse};
+pub use extensions::Extensions;
 pub(super) use lenient::seconds;
 pub use payment::{Accepted, Payload, PaymentPayload, PaymentRequest};
 pub use terms::{PaymentRequired, PaymentRequirements, ResourceInfo, UnreadableOffer};

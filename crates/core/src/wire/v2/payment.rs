@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::extensions::Extensions;
 use super::lenient::present;
 use super::terms::{PaymentRequirements, ResourceInfo};
 use crate::json;
@@ -35,8 +36,8 @@ pub enum Accepted {
 #[derive(Clone)]
 pub struct Payload(Arc<RawValue>);
 
-/// A signed payment (x402 v2 §5.2). Extensions may hold signatures, too, so its `Debug` says only whether there are any.
-#[derive(Clone)]
+/// A signed payment (x402 v2 §5.2).
+#[derive(Clone, Debug)]
 pub struct PaymentPayload {
     /// The version in which it was written.
     pub version: Version,
@@ -47,7 +48,7 @@ pub struct PaymentPayload {
     /// What the payer signed.
     pub payload: Payload,
     /// Extensions, by key.
-    pub extensions: Option<Arc<RawValue>>,
+    pub extensions: Extensions,
 }
 
 /// The body of `/verify` and `/settle` (x402 v2 §7.1, §7.2): a payment and what it has to meet.
@@ -107,15 +108,6 @@ impl fmt::Debug for Payload {
     }
 }
 
-impl fmt::Debug for PaymentPayload {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, resource, accepted, payload, extensions } = self;
-        let mut shown = formatter.debug_struct("PaymentPayload");
-        shown.field("version", version).field("resource", resource).field("accepted", accepted).field("payload", payload);
-        shown.field("extensions", &extensions.is_some()).finish()
-    }
-}
-
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
@@ -165,7 +157,9 @@ impl PaymentPayload {
             .map(Verbatim::from_raw)
             .transpose()
             .map_err(|error| invalid_payload(format!("resource: {error}")))?;
-        Ok(Self { version, resource, accepted, payload, extensions: present(fields.extensions).map(Into::into) })
+        let extensions =
+            Extensions::read(fields.extensions).map_err(|error| invalid_payload(format!("extensions: {error}")))?;
+        Ok(Self { version, resource, accepted, payload, extensions })
     }
 
     /// The payment as JSON text in the version it was made for.
@@ -191,8 +185,8 @@ impl Serialize for PaymentPayload {
             }
         }
         map.serialize_entry("payload", &self.payload)?;
-        if let (Some(extensions), Version::V2) = (&self.extensions, self.version) {
-            map.serialize_entry("extensions", extensions.as_ref())?;
+        if self.version == Version::V2 && !self.extensions.is_empty() {
+            map.serialize_entry("extensions", &self.extensions)?;
         }
         map.end()
     }

@@ -1,13 +1,12 @@
 //! The terms on which a resource is to be had (x402 v2 §5.1).
 
-use std::sync::Arc;
-
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::lenient::{null_as_default, present, seconds, soft};
+use super::extensions::Extensions;
+use super::lenient::{null_as_default, seconds, soft};
 use crate::amount::Amount;
 use crate::asset::{AccountId, AssetId};
 use crate::json::{self, JsonError};
@@ -82,7 +81,7 @@ pub struct PaymentRequired {
     /// Entries of `accepts` that make no sense here. Never written.
     pub unreadable: Vec<UnreadableOffer>,
     /// Extensions, by key.
-    pub extensions: Option<Arc<RawValue>>,
+    pub extensions: Extensions,
 }
 
 impl PaymentRequired {
@@ -111,7 +110,8 @@ impl PaymentRequired {
             resource: fields.resource,
             accepts: Vec::new(),
             unreadable: Vec::new(),
-            extensions: present(fields.extensions).map(Into::into),
+            extensions: Extensions::read(fields.extensions)
+                .map_err(|error| JsonError::Syntax(format!("extensions: {error}")))?,
         };
         for raw in fields.accepts {
             let text = raw.get().to_owned();
@@ -138,8 +138,8 @@ impl Serialize for PaymentRequired {
             map.serialize_entry("resource", resource)?;
         }
         map.serialize_entry("accepts", &self.accepts)?;
-        if let Some(extensions) = &self.extensions {
-            map.serialize_entry("extensions", extensions.as_ref())?;
+        if !self.extensions.is_empty() {
+            map.serialize_entry("extensions", &self.extensions)?;
         }
         map.end()
     }

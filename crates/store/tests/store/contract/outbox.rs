@@ -135,6 +135,23 @@ pub async fn a_payment_that_was_sent_again_is_left_alone_by_its_first_transactio
     }
 }
 
+pub async fn who_carries_a_payment_is_told<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let (a, b) = (lease(&*node.outbox, "0xA").await, lease(&*node.outbox, "0xB").await);
+    let carrier = async |number| node.outbox.carrier(key(number)).await.unwrap();
+    assert_eq!(carrier(1).await, None);
+    send(&*node.outbox, &a, 4, "one", &[payment(1), payment(2)]).await;
+    assert_eq!(carrier(1).await, Some((lane("0xA"), 4)));
+    replace(&*node.outbox, &a, 4, "bumped").await;
+    assert_eq!(carrier(2).await, Some((lane("0xA"), 4)));
+    node.settlements.dead(key(1), &refusal("overtaken"), NOW).await.unwrap();
+    send(&*node.outbox, &b, 4, "again", &[payment(1)]).await;
+    node.outbox.closed(&a, 4).await.unwrap();
+    assert_eq!(carrier(1).await, Some((lane("0xB"), 4)), "what was sent last");
+    assert_eq!(carrier(2).await, Some((lane("0xA"), 4)), "also when nobody follows it any more");
+}
+
 pub async fn under_way_is_read_page_by_page<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
