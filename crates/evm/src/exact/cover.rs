@@ -3,8 +3,8 @@
 //! gas.
 //!
 //! A look is begun before the balance is read, and remembers what had ended by then. What has ended since may be missing
-//! from the balance, so it counts like what is still under way. That may count too much, and never too little: whoever is
-//! not covered waits for the others and looks again.
+//! from the balance, so it counts like what is still under way. That may count too much, and too little only of what this
+//! process has lost sight of, with its lane or before its start: whoever is not covered waits for the others and looks again.
 //!
 //! A payment never stands in its own way: of its copies one can land at most, so they count as one transfer.
 

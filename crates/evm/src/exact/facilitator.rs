@@ -221,7 +221,11 @@ impl FacilitatorScheme for Facilitator {
     }
 
     async fn outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
-        outcome::of(self.chain_of_record(&entry.record)?, entry).await
+        outcome::of(self.chain_of_record(&entry.record)?, entry, Depth::Confirmed).await
+    }
+
+    async fn final_outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
+        outcome::of(self.chain_of_record(&entry.record)?, entry, Depth::Final).await
     }
 
     async fn moved_already(&self, record: &PaymentRecord, refusal: &Refusal) -> Result<Option<Found>, VerifyError> {
@@ -281,7 +285,7 @@ async fn settled(
         sent_at: now,
         changed_at: now,
     };
-    match outcome::of(chain, &entry).await {
+    match outcome::of(chain, &entry, Depth::Confirmed).await {
         Ok(Outcome::Settled(settlement)) => Ok(settlement),
         Ok(Outcome::Failed(refusal)) if refusal.reason == Reason::InvalidExactEvmTransactionFailed && !receipt.succeeded => {
             Err(SettleError::Rejected(reverted(receipt, revert_reason(chain, transfer).await)))
@@ -298,7 +302,8 @@ fn budgets(chain: &Chain, record: &PaymentRecord, caller: Option<&str>) -> Vec<S
         .daily_budget_per_payer_gwei
         .map(|limit_gwei| SponsorBudget { account: format!("payer {} {}", record.network, record.payer), limit_gwei });
     let caller = caller.zip(gas.daily_budget_per_caller_gwei);
-    let caller = caller.map(|(caller, limit_gwei)| SponsorBudget { account: format!("caller {caller}"), limit_gwei });
+    let caller =
+        caller.map(|(caller, limit_gwei)| SponsorBudget { account: format!("caller {} {caller}", record.network), limit_gwei });
     payer.into_iter().chain(caller).collect()
 }
 

@@ -8,12 +8,12 @@
 //!    something else, or cancelled, or it expired unused by the chain's own time, or it is unused though our transaction
 //!    was mined, or though the number under which we sent it is used up.
 //! 4. Everything else is unknown: missing receipts, nodes that disagree, answers that make no sense.
+//! 5. What is to hold for good is judged at a block that is as deep as `confirm.final_blocks` asks for. There an authorization
+//!    that is unused has failed only once it has expired, for until then somebody else may carry it out.
 //!
 //! A payment that was never sent from here has no transaction and no height to begin at. If somebody else carried it out
 //! after it was verified here, that was a moment ago, so it is looked for from the newest block backwards
 //! ([`moved_already`]).
-
-use std::collections::VecDeque;
 
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::{SolCall, SolEvent};
@@ -80,6 +80,23 @@ enum First {
     Newest,
 }
 
+/// How deep the block at which everything is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// As `confirm.blocks` asks for.
+    Confirmed,
+    /// As `confirm.final_blocks` asks for.
+    Final,
+}
+
+/// What became of this payment, which this transaction of ours was to carry?
+struct Question<'a> {
+    entry: &'a SettlementEntry,
+    payment: Expected,
+    hash: B256,
+    depth: Depth,
+}
+
 /// The block at which everything is judged, and our own transaction if it is in there.
 struct View {
     block: Block,
@@ -87,10 +104,10 @@ struct View {
 }
 
 /// What became of the payment. Sends nothing.
-pub(super) async fn of(chain: &Chain, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
+pub(super) async fn of(chain: &Chain, entry: &SettlementEntry, depth: Depth) -> Result<Outcome, VerifyError> {
     let payment = Expected::of(&entry.record).map_err(VerifyError::Unavailable)?;
     let hash = transaction_hash(&entry.transaction).map_err(VerifyError::Unavailable)?;
-    let outcome = judge(chain, entry, &payment, hash).await;
+    let outcome = judge(chain, &Question { entry, payment, hash, depth }).await;
     outcome.map_err(|error| {
         tracing::warn!(network = %chain.network(), %error, "the node does not say what became of a payment");
         VerifyError::Unavailable(Box::new(error))
@@ -126,7 +143,7 @@ pub(super) async fn moved_already(
 
 /// What used the authorization lately; none if it is unused.
 async fn look_back(chain: &Chain, payment: &Expected, was_seen_used: bool) -> Result<Option<Use>, NodeError> {
-    let Some(View { block, .. }) = view(chain, None).await? else { return Ok(Some(Use::Unclear)) };
+    let Some(View { block, .. }) = view(chain, None, Depth::Confirmed).await? else { return Ok(Some(Use::Unclear)) };
     match is_used(chain, payment, &block).await? {
         Some(true) => {}
         Some(false) if !was_seen_used => return Ok(None),
@@ -137,8 +154,10 @@ async fn look_back(chain: &Chain, payment: &Expected, was_seen_used: bool) -> Re
     find_use(chain, payment, (first, block.number), First::Newest).await.map(Some)
 }
 
-async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash: B256) -> Result<Outcome, NodeError> {
-    let Some(View { block, receipt }) = view(chain, Some(hash)).await? else { return Ok(Outcome::Unknown) };
+async fn judge(chain: &Chain, question: &Question<'_>) -> Result<Outcome, NodeError> {
+    let Question { entry, payment, hash, depth } = question;
+    let (hash, depth) = (*hash, *depth);
+    let Some(View { block, receipt }) = view(chain, Some(hash), depth).await? else { return Ok(Outcome::Unknown) };
     let ours = receipt.as_ref().map(|receipt| payment.moved_by(receipt));
     if ours == Some(Moved::Exactly) {
         return Ok(Outcome::Settled(payment.settlement(chain, hash)));
@@ -148,7 +167,13 @@ async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash:
         (Some(true), Some(Moved::Otherwise)) => Ok(Outcome::Failed(payment.used_otherwise(hash))),
         (Some(true), _) => {
             let first = entry.height.saturating_sub(SEARCH_BEFORE_BLOCKS);
-            Ok(match find_use(chain, payment, (first, block.number), First::Oldest).await? {
+            let mut used_by = find_use(chain, payment, (first, block.number), First::Oldest).await?;
+            if let (Use::Unclear, Some(before)) = (&used_by, first.checked_sub(1)) {
+                // It waited for its turn for longer than that: between its verification and its sending.
+                let earliest = entry.height.saturating_sub(SEARCH_BACK_BLOCKS);
+                used_by = find_use(chain, payment, (earliest, before), First::Newest).await?;
+            }
+            Ok(match used_by {
                 Use::Exactly(hash, _) => Outcome::Settled(payment.settlement(chain, hash)),
                 Use::Otherwise(hash) => Outcome::Failed(payment.used_otherwise(hash)),
                 Use::Cancelled(hash) => Outcome::Failed(cancelled(hash)),
@@ -158,6 +183,8 @@ async fn judge(chain: &Chain, entry: &SettlementEntry, payment: &Expected, hash:
         // Nodes that disagree: the logs say that it was used, the state that it was not.
         (Some(false), Some(Moved::Perhaps | Moved::Otherwise)) | (None, _) => Ok(Outcome::Unknown),
         (Some(false), _) if block.timestamp_seconds >= entry.record.expires_at.0 => Ok(Outcome::Failed(expired(&block))),
+        // It may still be carried out by somebody else.
+        (Some(false), _) if depth == Depth::Final => Ok(Outcome::Unknown),
         (Some(false), Some(_)) => Ok(Outcome::Failed(moved_nothing(hash))),
         (Some(false), None) if is_number_used_up(chain, entry.record.key, &block).await? => {
             Ok(Outcome::Failed(overtaken(hash)))
@@ -178,7 +205,7 @@ async fn is_number_used_up(chain: &Chain, key: PaymentKey, block: &Block) -> Res
 
 /// The block to judge at, and the receipt of a transaction, if its block is still part of the chain and deep enough.
 /// `None` if the node's answers do not belong together.
-async fn view(chain: &Chain, hash: Option<B256>) -> Result<Option<View>, NodeError> {
+async fn view(chain: &Chain, hash: Option<B256>, depth: Depth) -> Result<Option<View>, NodeError> {
     const METHOD: &str = "eth_getBlockByNumber";
     let mut calls = vec![Call::chain_id(), Call::block(BlockTag::Latest)];
     calls.extend(hash.map(Call::receipt));
@@ -188,7 +215,11 @@ async fn view(chain: &Chain, hash: Option<B256>) -> Result<Option<View>, NodeErr
     let Some(head) = rpc::block(head)? else { return Ok(None) };
     let receipt = receipt.first().map(rpc::receipt).transpose()?.flatten();
     let receipt = receipt.filter(|receipt| Some(receipt.transaction_hash) == hash);
-    let depth = chain.confirm().blocks.saturating_sub(1);
+    let depth = match depth {
+        Depth::Confirmed => chain.confirm().blocks,
+        Depth::Final => chain.confirm().final_blocks,
+    };
+    let depth = depth.saturating_sub(1);
     let Some(height) = head.number.checked_sub(depth) else { return Ok(None) };
     let receipt = receipt.filter(|receipt| receipt.block_number <= height);
     let mut calls = vec![Call::block(BlockTag::Number(height))];
@@ -229,7 +260,9 @@ async fn find_use(chain: &Chain, payment: &Expected, blocks: (u64, u64), order: 
     if log.log.topics.first() == Some(&Token::AuthorizationCanceled::SIGNATURE_HASH) {
         return Ok(Use::Cancelled(hash));
     }
-    let Some(View { receipt: Some(receipt), .. }) = view(chain, Some(hash)).await? else { return Ok(Use::Unclear) };
+    let Some(View { receipt: Some(receipt), .. }) = view(chain, Some(hash), Depth::Confirmed).await? else {
+        return Ok(Use::Unclear);
+    };
     Ok(match payment.moved_by(&receipt) {
         Moved::Exactly => Use::Exactly(hash, receipt.block_number),
         Moved::Otherwise => Use::Otherwise(hash),
@@ -238,40 +271,38 @@ async fn find_use(chain: &Chain, payment: &Expected, blocks: (u64, u64), order: 
 }
 
 /// Looks for the use or the cancellation, in pieces that the node can take.
-async fn search(chain: &Chain, payment: &Expected, blocks: (u64, u64), order: First) -> Result<Option<MinedLog>, NodeError> {
-    let mut ranges = VecDeque::from([blocks]);
-    let push = |ranges: &mut VecDeque<_>, older, newer| {
-        let (first, second) = if order == First::Oldest { (older, newer) } else { (newer, older) };
-        ranges.push_front(second);
-        ranges.push_front(first);
-    };
-    let mut questions = 0;
-    while let Some((from, to)) = ranges.pop_front() {
-        if to.saturating_sub(from) >= SEARCH_RANGE_BLOCKS {
-            let middle = match order {
-                First::Oldest => from.saturating_add(SEARCH_RANGE_BLOCKS.saturating_sub(1)),
-                First::Newest => to.saturating_sub(SEARCH_RANGE_BLOCKS),
-            };
-            push(&mut ranges, (from, middle), (middle.saturating_add(1), to));
-            continue;
+async fn search(
+    chain: &Chain,
+    payment: &Expected,
+    (mut from, mut to): (u64, u64),
+    order: First,
+) -> Result<Option<MinedLog>, NodeError> {
+    let mut span = SEARCH_RANGE_BLOCKS;
+    for _ in 0..MAX_SEARCHES {
+        if from > to {
+            break;
         }
-        if questions == MAX_SEARCHES {
-            return Ok(None);
-        }
-        questions = questions.saturating_add(1);
-        let answers = chain.node().ask(&payment.questions(from, to)).await?;
+        let (first, last) = match order {
+            First::Oldest => (from, from.saturating_add(span.saturating_sub(1)).min(to)),
+            First::Newest => (to.saturating_sub(span.saturating_sub(1)).max(from), to),
+        };
+        let answers = chain.node().ask(&payment.questions(first, last)).await?;
         if answers.len() != Expected::EVENTS.len() {
             return Err(NodeError::Malformed("eth_getLogs"));
         }
-        if from < to && answers.iter().any(|answer| answer.as_ref().is_err_and(rpc::CallError::range_is_too_large)) {
-            let middle = from.saturating_add(to.saturating_sub(from) / 2);
-            push(&mut ranges, (from, middle), (middle.saturating_add(1), to));
+        if first < last && answers.iter().any(|answer| answer.as_ref().is_err_and(rpc::CallError::range_is_too_large)) {
+            span = (last.saturating_sub(first).saturating_add(1) / 2).max(1);
             continue;
         }
         for answer in &answers {
-            if let Some(found) = rpc::logs(answer)?.into_iter().find(|log| payment.is_meant_by(log, from..=to)) {
+            if let Some(found) = rpc::logs(answer)?.into_iter().find(|log| payment.is_meant_by(log, first..=last)) {
                 return Ok(Some(found));
             }
+        }
+        match (order, first.checked_sub(1)) {
+            (First::Oldest, _) => from = last.saturating_add(1),
+            (First::Newest, Some(before)) => to = before,
+            (First::Newest, None) => break,
         }
     }
     Ok(None)

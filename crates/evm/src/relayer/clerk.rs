@@ -4,11 +4,13 @@
 //! lane next finds out the same from the chain. Only that a block is gone must not be lost: the book would go on saying that
 //! its payments are settled.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farthing_core::books::{Landing, LaneLease, Outbox};
+use farthing_core::books::{BookError, Landing, LaneLease, Outbox};
 use farthing_core::time::UnixSeconds;
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -36,9 +38,20 @@ pub(super) enum Note {
 /// Where notes are left.
 pub(super) struct Notes(mpsc::UnboundedSender<Note>);
 
+impl Note {
+    async fn write(&self, outbox: &dyn Outbox) -> Result<(), BookError> {
+        match self {
+            Self::Landed(lease, sequence, landing) => outbox.landed(lease, *sequence, landing).await,
+            Self::Reopened(lease, sequence, now) => outbox.reopened(lease, *sequence, *now).await,
+            Self::Closed(lease, sequence) => outbox.closed(lease, *sequence).await,
+            Self::Written(_) => Ok(()),
+        }
+    }
+}
+
 impl Notes {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Note>) {
-        // As many as there are transactions under way, which is bounded: each leaves a few.
+        // A few for each transaction under way; while the book can't be told that a block is gone, those behind it gather.
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
@@ -63,14 +76,14 @@ pub(super) async fn write(outbox: Arc<dyn Outbox>, mut notes: mpsc::UnboundedRec
         let mut pause = FIRST_PAUSE;
         let may_be_lost = !matches!(note, Note::Reopened(..));
         for tries in 1_u32.. {
-            let written = match &note {
-                Note::Landed(lease, sequence, landing) => outbox.landed(lease, *sequence, landing).await,
-                Note::Reopened(lease, sequence, now) => outbox.reopened(lease, *sequence, *now).await,
-                Note::Closed(lease, sequence) => outbox.closed(lease, *sequence).await,
-                Note::Written(_) => Ok(()),
+            // A book that panics is one that can't be written now.
+            let written = AssertUnwindSafe(note.write(&*outbox)).catch_unwind().await;
+            let error = match written {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
             };
-            let Err(error) = written else { break };
-            tracing::warn!(%error, tries, "the outbox could not be told where a transaction landed");
+            tracing::warn!(error, tries, "the outbox could not be told where a transaction landed");
             if may_be_lost && tries >= MAX_TRIES {
                 break;
             }

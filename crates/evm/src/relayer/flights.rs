@@ -47,7 +47,18 @@ pub(super) struct Flight {
     /// Since when the chain has counted its number without having it.
     pub(super) missed_since: Option<Instant>,
     /// Its number was used up by a transaction that is not ours.
-    pub(super) foreign: bool,
+    pub(super) foreign: Option<Foreign>,
+    /// The book may have conclusions from one of its transactions' being mined.
+    pub(super) concluded: bool,
+}
+
+/// A number that somebody else has used. It is kept until that is final: a receipt of ours may only be late.
+#[derive(Clone, Copy)]
+pub(super) struct Foreign {
+    /// The height at which it was noticed.
+    pub(super) height: u64,
+    /// Whether those who waited for it were told.
+    pub(super) parted: bool,
 }
 
 /// Where one of a flight's transactions was mined.
@@ -87,7 +98,8 @@ impl Flight {
             seen: false,
             number_refused: false,
             missed_since: None,
-            foreign: false,
+            foreign: None,
+            concluded: false,
         }
     }
 
@@ -120,8 +132,20 @@ impl Flight {
             seen: false,
             number_refused: false,
             missed_since: None,
-            foreign: false,
+            foreign: None,
+            concluded: under_way.landing.is_some(),
         })
+    }
+
+    /// Whether it waits for a block.
+    pub(super) const fn is_in_line(&self) -> bool {
+        self.landed.is_none() && self.foreign.is_none()
+    }
+
+    /// The height at which nothing more was to come of it, if history stays as it is.
+    pub(super) fn ended_at(&self) -> Option<u64> {
+        let landed_at = self.landed.as_ref().map(|landed| landed.landing.height);
+        landed_at.or_else(|| self.foreign.filter(|foreign| foreign.parted).map(|foreign| foreign.height))
     }
 
     /// Whether the node has to be asked for its receipt.
@@ -191,6 +215,15 @@ impl Flights {
         self.all.insert(place, flight);
     }
 
+    /// A transaction for the same number that may have been written down: it is asked for, and broadcast if the book has it.
+    pub(super) fn suspect(&mut self, place: Place, hash: B256) {
+        if let Some(flight) = self.all.get_mut(&place) {
+            self.places.insert(hash, place);
+            flight.hashes.push(hash);
+            flight.newest = None;
+        }
+    }
+
     /// Another transaction for the same number.
     pub(super) fn replace(&mut self, place: Place, signed: Signed) {
         if let Some(flight) = self.all.get_mut(&place) {
@@ -232,9 +265,9 @@ impl Flights {
         self.all.range((lane, 0)..=(lane, u64::MAX)).map(|((_, sequence), flight)| (*sequence, flight))
     }
 
-    /// What is not mined on one lane.
+    /// What waits for a block on one lane.
     pub(super) fn unmined(&self, lane: usize) -> impl Iterator<Item = (u64, &Flight)> {
-        self.lane(lane).filter(|(_, flight)| flight.landed.is_none())
+        self.lane(lane).filter(|(_, flight)| flight.is_in_line())
     }
 
     pub(super) fn is_empty(&self) -> bool {

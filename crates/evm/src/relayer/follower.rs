@@ -88,7 +88,7 @@ impl Follower {
         if flights.is_empty() {
             return Need::Nothing;
         }
-        let is_settled = flights.iter().all(|(_, flight)| flight.landed.is_some() && flight.tickets.is_empty());
+        let is_settled = flights.iter().all(|(_, flight)| !flight.is_in_line() && flight.tickets.is_empty());
         if is_settled && !self.doubt && !flights.has_doubt() { Need::Watch } else { Need::Follow }
     }
 
@@ -142,7 +142,10 @@ impl Follower {
             None => {
                 self.doubt = true;
                 self.recent.clear();
-                self.pace.lost_count();
+                match known {
+                    Some((number, _)) if number < head.number => self.pace.advanced(head.number.saturating_sub(number)),
+                    _ => self.pace.lost_count(),
+                }
                 self.see(head);
             }
         }
@@ -194,8 +197,10 @@ impl Follower {
         let is_certain = !self.doubt && !flights.has_doubt();
         let mut done = Vec::new();
         for (place, flight) in flights.iter_mut() {
-            flight.confirm(height, confirm.blocks);
-            let depth = flight.landed.as_ref().map(|landed| height.saturating_sub(landed.landing.height).saturating_add(1));
+            if is_certain {
+                flight.confirm(height, confirm.blocks);
+            }
+            let depth = flight.ended_at().map(|ended_at| height.saturating_sub(ended_at).saturating_add(1));
             if is_certain && depth.is_some_and(|depth| depth >= confirm.final_blocks) && flight.tickets.is_empty() {
                 done.push(place);
             }
@@ -219,7 +224,15 @@ impl Follower {
         for ((place, hash), answer) in asked.iter().zip(answers) {
             match rpc::receipt(answer) {
                 Ok(Some(receipt)) if receipt.transaction_hash == *hash && receipt.block_number <= height => {
-                    self.land(*place, receipt);
+                    match self.recent.get(&receipt.block_number) {
+                        Some(block) if *block == receipt.block_hash => self.land(*place, receipt),
+                        // Another node's word, of another history than the one that is followed.
+                        Some(_) => self.doubt = true,
+                        None => {
+                            self.doubt = true;
+                            self.land(*place, receipt);
+                        }
+                    }
                 }
                 // A node may know the receipt before it counts the block, or may not have it yet.
                 Ok(None) => {}

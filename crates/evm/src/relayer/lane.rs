@@ -55,7 +55,7 @@ pub(super) struct Lane {
     share_at: Instant,
     /// When something was sent last, and until when orders gather for the next.
     pub(super) launched_at: Instant,
-    pub(super) gather_until: Instant,
+    pub(super) gather_until: Option<Instant>,
     taken: Taken,
 }
 
@@ -187,10 +187,7 @@ impl Claim {
                 Err(error) => tracing::warn!(lane = %lease.lane, %error, "the account could not be given back"),
             }
         }
-        inner.accounts.hold(index, false);
-        for mut flight in inner.flights().shut(index) {
-            flight.unknown();
-        }
+        inner.drop_lane(index);
         match end {
             End::Limbo(limbo) => self.limbo = Some(limbo),
             End::LeaseLost => tracing::warn!(lane = %lease.lane, "another node sends from the account now"),
@@ -225,7 +222,7 @@ impl Lane {
             recheck_at: now,
             share_at: now + SHARE_CHECK,
             launched_at: now,
-            gather_until: now,
+            gather_until: None,
             taken,
         }
     }
@@ -308,6 +305,10 @@ impl Lane {
         }
         self.share_at = Instant::now() + SHARE_CHECK;
         let inner = self.inner.clone();
+        // A lane that sends nothing learns nowhere else that another node has it: no lane has such a number.
+        if let Ok(None) = inner.outbox.under_way(&self.lease, u64::MAX, 1).await {
+            return Err(End::LeaseLost);
+        }
         let is_idle = self.broadcasts.is_empty() && inner.flights().unmined(self.index).next().is_none();
         if !is_idle || !inner.queue.is_empty() {
             return Ok(());
@@ -338,8 +339,8 @@ impl Lane {
         if !self.holes.is_empty() {
             until = until.min(self.fill_at);
         }
-        if !self.inner.queue.is_empty() && self.gather_until > Instant::now() {
-            until = until.min(self.gather_until);
+        if let Some(gather_until) = self.gather_until {
+            until = until.min(gather_until);
         }
         if self.inner.accounts.is_short(self.index) {
             until = until.min(self.recheck_at);

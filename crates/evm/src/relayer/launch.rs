@@ -47,6 +47,7 @@ impl Lane {
     /// Sends what waits, if there is room. `true` if it did something.
     pub(super) async fn send_more(&mut self) -> Result<bool, End> {
         let may_fill = !self.holes.is_empty() && Instant::now() >= self.fill_at;
+        self.gather_until = None;
         if self.inner.queue.is_empty() && !may_fill {
             return Ok(false);
         }
@@ -86,8 +87,8 @@ impl Lane {
         }
         let until_block = self.inner.next_block().and_then(|due| due.checked_duration_since(self.launched_at));
         let pause = until_block.map_or(oldest / GATHER_PART, |left| left / u32::try_from(room).unwrap_or(u32::MAX).max(1));
-        self.gather_until = self.launched_at + pause;
-        self.gather_until > Instant::now()
+        self.gather_until = Some(self.launched_at + pause).filter(|until| *until > Instant::now());
+        self.gather_until.is_some()
     }
 
     /// The orders that wait, as far as this lane can pay for them.
@@ -316,7 +317,10 @@ impl Lane {
 
     /// Takes a transaction that is certain not to land out of the book. Where that fails, it may be out or not.
     pub(super) async fn take_back(&self, sequence: u64, cause: &NotSent) -> Result<(), BookError> {
-        let refusal = Refusal::new(Reason::InvalidExactEvmTransactionFailed, cause.to_string());
+        // Everybody may read the book's words; the node's are in the log.
+        let message = "the network refused the transaction that was to carry it, and nothing moved";
+        tracing::warn!(lane = %self.lease.lane, sequence, %cause, "taking a transaction back");
+        let refusal = Refusal::new(Reason::InvalidExactEvmTransactionFailed, message);
         let taken_back = self.inner.outbox.refused(&self.lease, sequence, &refusal, self.inner.clock.now()).await;
         if let Err(error) = &taken_back {
             tracing::error!(lane = %self.lease.lane, %error, "a refused transaction could not be taken out of the book");

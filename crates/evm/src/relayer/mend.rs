@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::batch::{Load, Offered};
-use super::clerk::Note;
+use super::flights::{Flight, Foreign};
 use super::lane::{End, Lane};
 use super::order::NotSent;
 use crate::rpc::{self, Call, CallError};
@@ -33,8 +33,8 @@ impl Lane {
     pub(super) async fn part_with_foreign(&mut self) -> Result<(), End> {
         let foreign: Vec<u64> = {
             let flights = self.inner.flights();
-            let unmined = flights.unmined(self.index);
-            unmined.filter(|(_, flight)| flight.foreign).map(|(sequence, _)| sequence).collect()
+            let is_news = |flight: &Flight| flight.foreign.is_some_and(|foreign| !foreign.parted);
+            flights.lane(self.index).filter(|(_, flight)| is_news(flight)).map(|(sequence, _)| sequence).collect()
         };
         for sequence in foreign {
             self.next = self.next.max(sequence.saturating_add(1));
@@ -45,18 +45,15 @@ impl Lane {
                 let flight = flights.get_mut((self.index, sequence));
                 flight.is_some_and(|flight| flight.number_refused && flight.hashes.len() == 1)
             };
+            self.report_foreign(sequence);
             // Nobody has it and its number is used: it can't land, so its payments may go under another number, as soon as
             // the book knows.
-            if was_never_sent && self.take_back(sequence, &cause).await.is_err() {
-                continue;
-            }
-            self.report_foreign(sequence);
-            let Some(mut flight) = self.inner.flights().remove((self.index, sequence)) else { continue };
-            if was_never_sent {
+            if was_never_sent && self.take_back(sequence, &cause).await.is_ok() {
+                let Some(flight) = self.inner.flights().remove((self.index, sequence)) else { continue };
                 self.send_again(flight.tickets, |ticket| ticket.attempts < MAX_ATTEMPTS, &cause);
-            } else {
+            } else if let Some(flight) = self.inner.flights().get_mut((self.index, sequence)) {
                 flight.unknown();
-                self.inner.notes.leave(Note::Closed(self.lease.clone(), sequence));
+                flight.foreign = flight.foreign.map(|foreign| Foreign { parted: true, ..foreign });
             }
         }
         Ok(())
@@ -89,8 +86,11 @@ impl Lane {
             let mut calls = Vec::with_capacity(due.len());
             for (sequence, newest) in due {
                 // What the book does not give now is due again soon.
-                let newest = if newest.is_some() { newest } else { inner.newest(&lease, sequence).await };
+                let newest = if newest.is_some() { newest } else { inner.newest(&lease, sequence).await.ok().flatten() };
                 calls.extend(newest.map(|bytes| Call::broadcast(&bytes)));
+            }
+            if calls.is_empty() {
+                return None;
             }
             // What the node says to each does not matter: only a receipt decides.
             drop(inner.node.ask(&calls).await);
@@ -108,7 +108,7 @@ impl Lane {
     /// The first of the line has waited too long: offers more for the same number.
     async fn replace(&mut self) -> Result<(), End> {
         let Some((sequence, newest, is_expired)) = self.stuck() else { return Ok(()) };
-        let newest = if newest.is_some() { newest } else { self.inner.newest(&self.lease, sequence).await };
+        let newest = if newest.is_some() { newest } else { self.inner.newest(&self.lease, sequence).await? };
         let Some(offered) = newest.and_then(|bytes| Offered::read(&bytes)) else { return Ok(()) };
         let Ok(fees) = self.inner.fees().await else { return Ok(()) };
         let Some(fees) = fees.bumped((offered.max_wei, offered.tip_wei), self.inner.fees.cap_wei()) else {
@@ -135,8 +135,9 @@ impl Lane {
             Ok(Written::Yes) => {}
             Ok(Written::LeaseLost | Written::Without(_)) => return Err(End::LeaseLost),
             Err(error) => {
-                // It may be in the book; then it is one more transaction that never arrives.
-                tracing::error!(lane = %self.lease.lane, %error, "a replacement could not be written down; it was not sent");
+                // It may be in the book; then it is sent from there, and may land.
+                tracing::error!(lane = %self.lease.lane, %error, "it is not known whether a replacement was written down");
+                self.inner.flights().suspect((self.index, sequence), signed.hash);
                 return Ok(());
             }
         }
@@ -166,7 +167,7 @@ impl Lane {
         let mut flights = self.inner.flights();
         let (sequence, _) = flights.unmined(self.index).next()?;
         let flight = flights.get_mut((self.index, sequence))?;
-        if flight.since.elapsed() < self.inner.relay.replace_after() || flight.foreign {
+        if flight.since.elapsed() < self.inner.relay.replace_after() {
             return None;
         }
         flight.since = Instant::now();
@@ -188,16 +189,17 @@ impl Lane {
 }
 
 impl Inner {
-    /// The newest transaction under a number, from the book.
-    async fn newest(&self, lease: &LaneLease, sequence: u64) -> Option<Bytes> {
+    /// The newest transaction under a number, from the book; none where it can't be read now.
+    async fn newest(&self, lease: &LaneLease, sequence: u64) -> Result<Option<Bytes>, End> {
         match self.outbox.under_way(lease, sequence, 1).await {
-            Ok(found) => {
-                let of_number = found.into_iter().flatten().find(|one| one.sequence == sequence);
-                of_number.and_then(|mut one| one.transactions.pop()).map(|(_, bytes)| bytes.into())
+            Ok(Some(page)) => {
+                let of_number = page.into_iter().find(|one| one.sequence == sequence);
+                Ok(of_number.and_then(|mut one| one.transactions.pop()).map(|(_, bytes)| bytes.into()))
             }
+            Ok(None) => Err(End::LeaseLost),
             Err(error) => {
                 tracing::error!(lane = %lease.lane, sequence, %error, "a transaction that is not mined can't be read from the book");
-                None
+                Ok(None)
             }
         }
     }

@@ -25,6 +25,7 @@ mod order;
 mod pace;
 mod queue;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use farthing_core::books::{LaneId, Outbox};
 use farthing_core::network::Network;
 use farthing_core::scheme::PaymentKey;
 use farthing_core::time::Clock;
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -57,6 +59,8 @@ use crate::text::{account_id, parse_address};
 const STANDBY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an order waits for a transaction to carry it. Whoever asks waits longer, so that he is told why.
 const TURN_PATIENCE: Duration = Duration::from_secs(30);
+/// The pause before a task that panicked begins again.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 /// How long [`Relayer::stop`] waits for what is under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -189,8 +193,11 @@ impl Relayer {
         let mut tasks = self.tasks();
         let Some(noted) = tasks.notes.take() else { return };
         tasks.others.push(tokio::spawn(clerk::write(self.inner.outbox.clone(), noted)));
-        tasks.others.push(tokio::spawn(follower::follow(self.inner.clone())));
-        tasks.lanes.extend((0..self.inner.lanes.len()).map(|lane| tokio::spawn(lane::run(self.inner.clone(), lane))));
+        tasks.others.push(tokio::spawn(lasting(self.inner.clone(), |inner| follower::follow(inner.clone()), |_| {})));
+        tasks.lanes.extend((0..self.inner.lanes.len()).map(|index| {
+            let run = move |inner: &Arc<Inner>| lane::run(inner.clone(), index);
+            tokio::spawn(lasting(self.inner.clone(), run, move |inner| inner.drop_lane(index)))
+        }));
     }
 
     /// Takes no more orders, waits a moment for what is under way, and gives the accounts to other nodes.
@@ -363,6 +370,14 @@ impl Inner {
         locked(&self.flights)
     }
 
+    /// The lane is not worked any more; whoever waited for what is under way on it hears that nothing is known.
+    fn drop_lane(&self, index: usize) {
+        self.accounts.hold(index, false);
+        for mut flight in self.flights().shut(index) {
+            flight.unknown();
+        }
+    }
+
     /// The newest block that was seen.
     fn head(&self) -> Option<Head> {
         *locked(&self.head)
@@ -370,6 +385,16 @@ impl Inner {
 
     fn next_block(&self) -> Option<Instant> {
         *locked(&self.next_block)
+    }
+}
+
+/// Begins a task again after a panic in it, which may be one of a signer, a node or a book that was handed in: without it
+/// nothing would be confirmed, or an account would be held and never used.
+async fn lasting<W: Future<Output = ()>>(inner: Arc<Inner>, work: impl Fn(&Arc<Inner>) -> W, clean_up: impl Fn(&Inner)) {
+    while AssertUnwindSafe(work(&inner)).catch_unwind().await.is_err() {
+        tracing::error!(network = %inner.network, "a task of the relayer panicked; it begins again");
+        clean_up(&inner);
+        tokio::time::sleep(BEGIN_AGAIN).await;
     }
 }
 

@@ -55,6 +55,8 @@ impl Pace {
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX).max(1);
         if let Some(before) = self.head_at {
             let each = now.duration_since(before) / blocks;
+            // One long gap is no rhythm: a chain that stood still for a while goes on as before.
+            let each = self.interval.map_or(each, |usual| each.min(usual.saturating_mul(2)));
             self.interval = Some(self.interval.map_or(each, |usual| usual.saturating_mul(3).saturating_add(each) / 4));
         }
         self.head_at = Some(now);
@@ -134,6 +136,20 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1_900)).await;
         pace.asked(false);
         assert_eq!(pace.next(LONGEST), Instant::now() + Duration::from_millis(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chain_that_stood_still_is_asked_as_often_as_before() {
+        let mut pace = Pace::new();
+        for _ in 0..20 {
+            pace.advanced(1);
+            pace.mined(Duration::from_secs(1));
+            tokio::time::advance(Duration::from_secs(2)).await;
+        }
+        tokio::time::advance(Duration::from_mins(10)).await;
+        pace.advanced(1);
+        pace.asked(false);
+        assert!(pace.next(LONGEST) <= Instant::now() + Duration::from_secs(4));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A node that answers from memory, counts its round trips and fails on demand.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alloy_consensus::transaction::RlpEcdsaDecodableTx;
@@ -61,6 +61,8 @@ pub struct World {
     /// Nothing is answered at all.
     pub down: Option<NodeError>,
     pub round_trips: usize,
+    /// Round trips in which nothing was asked.
+    pub empty_round_trips: usize,
     pub calls: Vec<Call>,
 }
 
@@ -98,12 +100,14 @@ impl FakeNode {
             delays: HashMap::new(),
             down: None,
             round_trips: 0,
+            empty_round_trips: 0,
             calls: Vec::new(),
         })))
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        // A fault may panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next call of the method gets this error.
@@ -151,6 +155,7 @@ impl Node for FakeNode {
         let delay = {
             let mut world = self.world();
             world.round_trips += 1;
+            world.empty_round_trips += usize::from(calls.is_empty());
             world.calls.extend_from_slice(calls);
             let delays = calls.iter().find_map(|call| world.delays.get_mut(call.method)?.pop_front());
             delays.unwrap_or_default()

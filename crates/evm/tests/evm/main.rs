@@ -15,6 +15,7 @@ mod endpoints;
 mod fake_node;
 mod front_running;
 mod handing_over;
+mod histories;
 mod lanes;
 mod live;
 mod outcomes;

@@ -74,6 +74,10 @@ pub struct Book {
     pub is_full: Arc<AtomicBool>,
     /// The next transaction is written, and whoever wrote it is not told.
     pub loses_answer: Arc<AtomicBool>,
+    /// The next replacement is written, and whoever wrote it is not told.
+    pub loses_answer_of_replacing: Arc<AtomicBool>,
+    /// Where transactions land is never written down.
+    pub forgets_landings: Arc<AtomicBool>,
     /// No account can be taken.
     pub is_cut_off: Arc<AtomicBool>,
 }
@@ -138,8 +142,14 @@ impl Outbox for Book {
     }
 
     fn replacing<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> Answer<'a, Written> {
-        self.happened("replacing");
-        self.memory.replacing(outgoing)
+        Box::pin(async move {
+            let written = self.memory.replacing(outgoing).await;
+            self.happened("replacing");
+            if self.loses_answer_of_replacing.swap(false, Ordering::Relaxed) {
+                return Err(BookError("the connection was closed".into()));
+            }
+            written
+        })
     }
 
     fn refused<'a>(&'a self, lease: &'a LaneLease, sequence: u64, refusal: &'a Refusal, now: UnixSeconds) -> Answer<'a, ()> {
@@ -148,6 +158,9 @@ impl Outbox for Book {
     }
 
     fn landed<'a>(&'a self, lease: &'a LaneLease, sequence: u64, landing: &'a Landing) -> Answer<'a, ()> {
+        if self.forgets_landings.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         self.happened("landed");
         self.memory.landed(lease, sequence, landing)
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::clerk::Note;
 use super::super::fees::gwei;
-use super::super::flights::{Landed, Place};
+use super::super::flights::{Foreign, Landed, Place};
 use super::{Follower, lasted};
 use crate::rpc::{self, BlockTag, Call, NodeError, Receipt};
 
@@ -43,7 +43,7 @@ impl Follower {
             counted.insert(*lane, rpc::quantity(answer, "eth_getTransactionCount")?);
         }
         self.take_receipts(&asked, answers.get(lanes.len()..).unwrap_or_default(), height);
-        self.miss(&counted);
+        self.miss(&counted, height);
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Follower {
     }
 
     /// Notices numbers that the chain has counted without our having been in it.
-    fn miss(&mut self, counted: &BTreeMap<usize, u64>) {
+    fn miss(&mut self, counted: &BTreeMap<usize, u64>, height: u64) {
         let mut flights = self.inner.flights();
         let mut foreign = BTreeSet::new();
         for ((lane, sequence), flight) in flights.iter_mut().filter(|(_, flight)| flight.landed.is_none()) {
@@ -74,13 +74,13 @@ impl Follower {
             let was_asked = flight.is_asked_for();
             flight.ask = false;
             if *count <= sequence {
-                flight.missed_since = None;
+                // Also where another history has not used it.
+                (flight.missed_since, flight.foreign) = (None, None);
                 continue;
             }
             let since = flight.missed_since.get_or_insert_with(Instant::now);
-            let grace = if flight.number_refused { Duration::ZERO } else { FOREIGN_GRACE };
-            if was_asked && lasted(Some(*since), grace) && !flight.foreign {
-                flight.foreign = true;
+            if was_asked && flight.foreign.is_none() && lasted(Some(*since), FOREIGN_GRACE) {
+                flight.foreign = Some(Foreign { height, parted: false });
                 foreign.insert(lane);
             }
         }
@@ -106,8 +106,9 @@ impl Follower {
             succeeded: receipt.succeeded,
         };
         let is_first = flight.landed.is_none();
-        (flight.ask, flight.seen, flight.number_refused, flight.foreign) = (false, false, false, false);
-        (flight.missed_since, flight.newest) = (None, None);
+        (flight.ask, flight.seen, flight.number_refused) = (false, false, false);
+        (flight.missed_since, flight.newest, flight.foreign) = (None, None, None);
+        let was_concluded = std::mem::replace(&mut flight.concluded, true);
         flight.landed = Some(Landed {
             hash: receipt.transaction_hash,
             block: receipt.block_hash,
@@ -117,6 +118,10 @@ impl Follower {
         let waited = flight.since.elapsed();
         drop(flights);
         if let Some(lease) = lease {
+            if was_concluded {
+                // In another block it may have done something else: what was concluded from the first is open again.
+                self.inner.notes.leave(Note::Reopened(lease.clone(), place.1, self.inner.clock.now()));
+            }
             self.inner.notes.leave(Note::Landed(lease, place.1, landing.clone()));
         }
         if is_first {
@@ -145,15 +150,19 @@ impl Follower {
             let answers = self.inner.node.ask(&calls).await?;
             for ((place, landed), pair) in some.iter().zip(answers.chunks_exact(2)) {
                 let [block, receipt] = pair else { return Err(NodeError::Malformed("eth_getBlockByNumber")) };
-                let block = rpc::block(block)?;
-                let receipt = rpc::receipt(receipt)?.filter(|receipt| receipt.transaction_hash == landed.hash);
-                match (block, receipt) {
-                    (Some(block), Some(receipt)) if block.hash == landed.block && receipt.block_hash == landed.block => {}
-                    (_, Some(receipt)) if receipt.block_hash != landed.block && receipt.block_number <= height => {
+                // Each by itself: a node that has forgotten one old receipt must not stop all others.
+                match (rpc::block(block), rpc::receipt(receipt)) {
+                    // What is in a block stays in it.
+                    (Ok(Some(block)), _) if block.hash == landed.block => {}
+                    (_, Ok(Some(receipt)))
+                        if receipt.transaction_hash == landed.hash
+                            && receipt.block_hash != landed.block
+                            && receipt.block_number <= height =>
+                    {
                         tracing::warn!(network = %self.inner.network, transaction = %landed.hash, "a transaction has moved to another block");
                         self.land(*place, receipt);
                     }
-                    (Some(block), None) if block.hash != landed.block => self.reopen(*place, landed),
+                    (Ok(Some(_)), Ok(None)) => self.reopen(*place, landed),
                     // A node that lags behind says nothing: asked again in the next round.
                     _ => certain = false,
                 }
@@ -168,7 +177,7 @@ impl Follower {
         let mut flights = self.inner.flights();
         let lease = flights.lease(place.0).cloned();
         let Some(flight) = flights.get_mut(place) else { return };
-        (flight.landed, flight.ask) = (None, true);
+        (flight.landed, flight.ask, flight.concluded) = (None, true, false);
         (flight.since, flight.rebroadcast_at) = (Instant::now(), Instant::now());
         drop(flights);
         tracing::warn!(
