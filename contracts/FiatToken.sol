@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.30;
 
-/// @dev What a contract account answers when asked whether it signed something (ERC-1271).
-interface IERC1271 {
-    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4);
-}
+import {IERC1271} from "./IERC1271.sol";
 
 /// @title A dollar token that behaves as Circle's FiatTokenV2_2 (USDC) does
 /// @notice Written for development chains. It has neither a constructor nor immutables, so that its runtime code can be

@@ -1,11 +1,23 @@
 // Compiles our Solidity into contracts/artifacts. The settings leave no trace of the machine in the output, so anybody
 // with the pinned compiler gets the same bytes; `--check` proves it and changes nothing.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const CONTRACTS = ["FiatToken", "Multicall3", "Probe"];
+// What is placed on a chain. The other sources are parts of these.
+const CONTRACTS = [
+  "Delegate7702",
+  "Erc20",
+  "FiatToken",
+  "Multicall3",
+  "Permit2",
+  "Probe",
+  "SmartWallet",
+  "SmartWalletFactory",
+  "X402ExactPermit2Proxy",
+  "X402UptoPermit2Proxy",
+];
 const here = dirname(fileURLToPath(import.meta.url));
 const modules = resolve(process.env.FARTHING_NODE_MODULES ?? join(here, "node_modules"));
 const check = process.argv.includes("--check");
@@ -34,7 +46,9 @@ if (!solc.version().startsWith(`${pinned}+`)) {
 const input = {
   language: "Solidity",
   sources: Object.fromEntries(
-    CONTRACTS.map((name) => [`${name}.sol`, { content: readFileSync(join(here, `${name}.sol`), "utf8") }]),
+    readdirSync(here)
+      .filter((file) => file.endsWith(".sol"))
+      .map((file) => [file, { content: readFileSync(join(here, file), "utf8") }]),
   ),
   settings: {
     evmVersion: "cancun",

@@ -1,10 +1,11 @@
-//! anvil, with our token where USDC is on Base Sepolia.
+//! anvil, with the contracts of our own chain at the same addresses, or those of the public networks where anvil has them.
 
-use std::{env, fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{env, path::PathBuf, process::Stdio, time::Duration};
 
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::{SolCall, sol};
 use anyhow::{Context, Result, bail};
+use farthing_devnet::{MULTICALL3, PERMIT2, contracts};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::{CHAIN_ID, MULTICALL3, TOKEN, TOKEN_OWNER},
+    chain::{CHAIN_ID, TOKEN, TOKEN_OWNER},
     installed,
     rpc::Rpc,
 };
@@ -22,16 +23,21 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const MINED_LIMIT: Duration = Duration::from_secs(10);
 
 sol! {
-    function initialize(string name, string symbol, string currency, uint8 decimals, string version, address owner);
     function configureMinter(address minter, uint256 allowance);
     function mint(address to, uint256 amount);
 }
 
 /// Starts anvil and puts the contracts there.
 pub async fn start() -> Result<(Child, Rpc)> {
-    let chain_id = CHAIN_ID.to_string();
+    let (child, rpc) = launch(&["--chain-id", &CHAIN_ID.to_string()]).await?;
+    place_contracts(&rpc).await?;
+    Ok((child, rpc))
+}
+
+async fn launch(arguments: &[&str]) -> Result<(Child, Rpc)> {
     let mut child = Command::new(program()?)
-        .args(["--chain-id", &chain_id, "--port", "0"])
+        .args(arguments)
+        .args(["--port", "0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -49,40 +55,45 @@ pub async fn start() -> Result<(Child, Rpc)> {
     let address = address.await.context("anvil does not listen")??;
     // It logs every call; a full pipe would stop it.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    let rpc = Rpc::new(format!("http://{address}"))?;
-    place_contracts(&rpc).await?;
-    Ok((child, rpc))
+    Ok((child, Rpc::new(format!("http://{address}"))?))
 }
 
-/// Mints to an account.
-pub async fn give(rpc: &Rpc, to: Address, amount: U256) -> Result<()> {
-    send(rpc, mintCall { to, amount }.abi_encode()).await
+/// Mints to an account: USDC, or another token of the chain.
+pub async fn give(rpc: &Rpc, token: Address, to: Address, amount: U256) -> Result<()> {
+    send(rpc, token, mintCall { to, amount }.abi_encode().into()).await
 }
 
+/// Places what our own chain has, and the calls that give it its state. Where anvil carries the contract of the public
+/// networks, that one is taken instead of ours.
 async fn place_contracts(rpc: &Rpc) -> Result<()> {
-    for (name, address) in [("FiatToken", TOKEN), ("Multicall3", MULTICALL3)] {
-        let file = installed::root()?.join(format!("contracts/artifacts/{name}.json"));
-        let text = fs::read_to_string(&file).with_context(|| format!("{} is missing", file.display()))?;
-        let artifact: Value = serde_json::from_str(&text)?;
-        let runtime = artifact.get("runtime").with_context(|| format!("{} has runtime code", file.display()))?;
-        rpc.call("anvil_setCode", json!([address.to_string(), runtime])).await?;
+    let genuine = genuine_contracts().await.context("cannot read the contracts that anvil carries")?;
+    for contract in contracts(CHAIN_ID)? {
+        let code = genuine.iter().find(|(address, _)| *address == contract.address).map(|(_, code)| code.clone());
+        let code = code.unwrap_or_else(|| contract.code.to_string());
+        rpc.call("anvil_setCode", json!([contract.address.to_string(), code])).await?;
+        if let Some(data) = contract.initialize {
+            send(rpc, contract.address, data).await.with_context(|| format!("cannot initialise {}", contract.name))?;
+        }
     }
-    let domain = initializeCall {
-        name: "USDC".to_owned(),
-        symbol: "USDC".to_owned(),
-        currency: "USD".to_owned(),
-        decimals: 6,
-        version: "2".to_owned(),
-        owner: TOKEN_OWNER,
-    };
-    send(rpc, domain.abi_encode()).await?;
-    send(rpc, configureMinterCall { minter: TOKEN_OWNER, allowance: U256::MAX }.abi_encode()).await
+    let allow = configureMinterCall { minter: TOKEN_OWNER, allowance: U256::MAX };
+    send(rpc, TOKEN, allow.abi_encode().into()).await
 }
 
-/// Sends a transaction to the token from its owner, whose key anvil has, and waits until it is mined.
-async fn send(rpc: &Rpc, call: Vec<u8>) -> Result<()> {
-    let transaction =
-        json!([{"from": TOKEN_OWNER.to_string(), "to": TOKEN.to_string(), "data": Bytes::from(call).to_string()}]);
+/// The deployed code of Permit2 and Multicall3: anvil has both where it stands for a network that begins with them.
+async fn genuine_contracts() -> Result<Vec<(Address, String)>> {
+    let (_process, rpc) = launch(&["--network", "tempo"]).await?;
+    let mut found = Vec::new();
+    for address in [PERMIT2, MULTICALL3] {
+        let code = rpc.call("eth_getCode", json!([address.to_string(), "latest"])).await?;
+        let code = code.as_str().filter(|code| code.len() > "0x".len());
+        found.push((address, code.with_context(|| format!("anvil has nothing at {address}"))?.to_owned()));
+    }
+    Ok(found)
+}
+
+/// Sends a transaction to a contract from the owner of the tokens, whose key anvil has, and waits until it is mined.
+async fn send(rpc: &Rpc, to: Address, data: Bytes) -> Result<()> {
+    let transaction = json!([{"from": TOKEN_OWNER.to_string(), "to": to.to_string(), "data": data.to_string()}]);
     let hash = rpc.call("eth_sendTransaction", transaction).await?;
     let receipt = timeout(MINED_LIMIT, async {
         loop {
@@ -95,7 +106,7 @@ async fn send(rpc: &Rpc, call: Vec<u8>) -> Result<()> {
     });
     let receipt = receipt.await.with_context(|| format!("{hash} is not mined"))??;
     if receipt.get("status").and_then(Value::as_str) != Some("0x1") {
-        bail!("the token refused {hash}");
+        bail!("{to} refused {hash}");
     }
     Ok(())
 }

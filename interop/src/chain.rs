@@ -1,7 +1,7 @@
 //! The chain of a test.
 //!
 //! Every purchase runs on two chains: on our own, so that nothing but Farthing is needed to develop, and on anvil, so that
-//! our own chain can't approve its own mistakes. Both have the same token at the same address and the same accounts.
+//! our own chain can't approve its own mistakes. Both have the same contracts at the same addresses and the same accounts.
 
 use std::fmt;
 
@@ -22,8 +22,6 @@ pub const NETWORK: &str = "eip155:84532";
 pub const NETWORK_V1: &str = "base-sepolia";
 /// USDC on Base Sepolia.
 pub const TOKEN: Address = address!("0x036CbD53842c5426634e7929541eC2318f3dCF7e");
-/// Multicall3, at the same address on every chain.
-pub const MULTICALL3: Address = address!("0xcA11bde05977b3631167028862bE2a173976CA11");
 
 /// Who sends the facilitator's transactions: the first of the accounts that development chains have in common.
 pub const FACILITATOR_KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -75,7 +73,7 @@ enum Node {
 }
 
 impl Chain {
-    /// Starts a chain on a free port, with the token and Multicall3 in place.
+    /// Starts a chain on a free port, with USDC and the other contracts of our own chain in place.
     pub async fn start(kind: ChainKind) -> Result<Self> {
         Ok(match kind {
             ChainKind::Anvil => {
@@ -97,10 +95,14 @@ impl Chain {
 
     /// Gives an account money of the token, in atomic units.
     pub async fn fund(&self, account: Address, amount_atomic: u64) -> Result<()> {
-        let amount = U256::from(amount_atomic);
+        self.give(TOKEN, account, U256::from(amount_atomic)).await
+    }
+
+    /// Gives an account another token, one of `farthing_devnet::DevToken`, in atomic units.
+    pub async fn give(&self, token: Address, account: Address, amount: U256) -> Result<()> {
         match &self.node {
-            Node::Anvil { .. } => anvil::give(&self.rpc, account, amount).await,
-            Node::Devnet(devnet) => Ok(devnet.give_usdc(account, amount)?),
+            Node::Anvil { .. } => anvil::give(&self.rpc, token, account, amount).await,
+            Node::Devnet(devnet) => Ok(devnet.give_tokens(token, account, amount)?),
         }
     }
 

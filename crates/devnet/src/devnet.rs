@@ -18,6 +18,8 @@ use crate::filter::MAX_LOG_RANGE_BLOCKS;
 use crate::genesis::{self, ACCOUNTS, DevAccount, TOKEN_OWNER};
 use crate::node::{Mining, Node, Orphans};
 use crate::rpc::{self, Site};
+use crate::token;
+use crate::wallet;
 
 const DEFAULT_CHAIN_ID: u64 = 84532;
 const DEFAULT_BLOCK_GAS_LIMIT: u64 = 30_000_000;
@@ -25,6 +27,9 @@ const DEFAULT_BLOCK_GAS_LIMIT: u64 = 30_000_000;
 const MAX_WAITING_CONNECTIONS: u32 = 4_096;
 /// A block interval below this is raised to it.
 const MIN_BLOCK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What stands before the address in the code of a delegated account (EIP-7702).
+const DELEGATION_MARK: &[u8] = &[0xef, 0x01, 0x00];
 
 /// How long a stopping chain waits for requests under way: an injected delay may be long.
 const MAX_STOP_WAIT: Duration = Duration::from_secs(1);
@@ -88,7 +93,7 @@ impl Builder {
             block_gas_limit: self.block_gas_limit,
             max_log_range_blocks: self.max_log_range_blocks,
         };
-        let usdc = genesis::usdc(rules.chain_id)?;
+        let usdc = token::find_usdc(rules.chain_id)?.address;
         let clock = Clock::new(self.start_seconds);
         let chain = genesis::chain(rules, clock.now())?;
         let listen_failed = |source| DevnetError::Listen { address: self.listen, source };
@@ -228,12 +233,53 @@ impl Devnet {
     /// Adds USDC (atomic units, six decimals) to an account, without a transaction. As all direct edits it belongs to
     /// the newest block, and is undone with it by a reorganisation.
     pub fn give_usdc(&self, holder: Address, amount: U256) -> Result<(), DevnetError> {
-        self.node.edit_state(|state| genesis::give_tokens(state, self.usdc, holder, amount))
+        self.give_tokens(self.usdc, holder, amount)
     }
 
     /// USDC of an account at the newest block, atomic units.
     pub fn usdc_balance(&self, holder: Address) -> U256 {
-        genesis::token_balance(self.node.chain().state(), self.usdc, holder)
+        self.token_balance(self.usdc, holder).unwrap_or_default()
+    }
+
+    /// As [`Devnet::give_usdc`], of USDC or one of [`DevToken::ALL`](crate::DevToken::ALL).
+    pub fn give_tokens(&self, token: Address, holder: Address, amount: U256) -> Result<(), DevnetError> {
+        let ledger = token::ledger(self.chain_id(), token)?;
+        self.node.edit_state(|state| ledger.give(state, holder, amount))
+    }
+
+    /// What an account has of USDC or one of [`DevToken::ALL`](crate::DevToken::ALL) at the newest block, atomic units.
+    pub fn token_balance(&self, token: Address, holder: Address) -> Result<U256, DevnetError> {
+        Ok(token::ledger(self.chain_id(), token)?.balance(self.node.chain().state(), holder))
+    }
+
+    /// Sets what `spender` may take of `holder`'s tokens, without a transaction: for instance
+    /// [`PERMIT2`](crate::PERMIT2) of USDC or one of [`DevToken::ALL`](crate::DevToken::ALL).
+    pub fn set_allowance(&self, token: Address, holder: Address, spender: Address, amount: U256) -> Result<(), DevnetError> {
+        let ledger = token::ledger(self.chain_id(), token)?;
+        self.node.edit_state(|state| ledger.set_allowance(state, holder, spender, amount));
+        Ok(())
+    }
+
+    /// What `spender` may take of `holder`'s tokens at the newest block.
+    pub fn allowance(&self, token: Address, holder: Address, spender: Address) -> Result<U256, DevnetError> {
+        Ok(token::ledger(self.chain_id(), token)?.allowance(self.node.chain().state(), holder, spender))
+    }
+
+    /// Creates the ERC-1271 wallet of an owner at [`Devnet::smart_wallet_address`], as a transaction to
+    /// [`SMART_WALLET_FACTORY`](crate::SMART_WALLET_FACTORY) would. If it exists, nothing happens.
+    pub fn create_smart_wallet(&self, owner: Address, salt: U256) -> Result<Address, DevnetError> {
+        wallet::create(&self.node, owner, salt)
+    }
+
+    /// Where the wallet of an owner is, or will be once somebody creates it.
+    pub fn smart_wallet_address(&self, owner: Address, salt: U256) -> Result<Address, DevnetError> {
+        wallet::address(&self.node, owner, salt)
+    }
+
+    /// Delegates an account to a contract (EIP-7702), as a transaction with its authorisation would: for instance to
+    /// [`DELEGATE_7702`](crate::DELEGATE_7702).
+    pub fn delegate(&self, account: Address, contract: Address) -> Result<(), DevnetError> {
+        self.set_code(account, [DELEGATION_MARK, contract.as_slice()].concat().into())
     }
 
     /// Sets an account's ether, in wei.

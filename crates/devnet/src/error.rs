@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use alloy_primitives::Address;
+
 /// Why a [`Devnet`](crate::Devnet) could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +31,20 @@ pub enum DevnetError {
         /// The contract's name.
         name: &'static str,
         /// What is wrong with it.
+        detail: String,
+    },
+    /// It is not known where this token keeps its balances: only USDC and [`DevToken`](crate::DevToken) can be written.
+    #[error("{token} is neither the chain's USDC nor one of its own tokens: send a transaction to it instead")]
+    UnknownToken {
+        /// What was asked for.
+        token: Address,
+    },
+    /// The call of a contract that a direct edit makes was refused.
+    #[error("{what} failed: {detail}")]
+    Call {
+        /// What was to be done.
+        what: &'static str,
+        /// What the EVM said.
         detail: String,
     },
     /// The amount does not fit what the token can hold.

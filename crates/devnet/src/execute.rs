@@ -10,7 +10,7 @@ use alloy_consensus::{
 use alloy_eips::eip1559::BaseFeeParams;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
-use alloy_primitives::{Address, B256, Bloom, U256, keccak256};
+use alloy_primitives::{B256, Bloom, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, Context, TxEnv};
@@ -42,21 +42,17 @@ pub(crate) fn simulate(
     evm.transact_one(transaction)
 }
 
-/// Runs a call and returns the state after it. Only the genesis uses this: there is no block yet.
-pub(crate) fn apply_call(
-    rules: Rules,
-    world: World,
-    block: BlockEnv,
-    transaction: TxEnv,
-    keep: Address,
-) -> Result<State, String> {
+/// Runs a call of nobody's and returns the state after it with what it answered. There is no block for it, and its sender
+/// is as before.
+pub(crate) fn apply_call(rules: Rules, world: World, block: BlockEnv, transaction: TxEnv) -> Result<(State, Bytes), String> {
     let mut state = world.state.clone();
+    let apart = [transaction.caller, block.beneficiary];
     let outcome = evm(rules, world, block, true).transact(transaction).map_err(|error| error.to_string())?;
     if !outcome.result.is_success() {
         return Err(format!("the call failed: {:?}", outcome.result));
     }
-    state.apply(outcome.state.into_iter().filter(|(address, _)| *address == keep).collect());
-    Ok(state)
+    state.apply(outcome.state.into_iter().filter(|(address, _)| !apart.contains(address)).collect());
+    Ok((state, outcome.result.into_output().unwrap_or_default()))
 }
 
 fn evm(rules: Rules, world: World, block: BlockEnv, simulated: bool) -> MainnetEvm<MainnetContext<World>> {

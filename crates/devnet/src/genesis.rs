@@ -1,60 +1,23 @@
 //! What is on the chain before its first block: accounts, contracts and money.
 
-use alloy_primitives::{Address, Bytes, U256, address, b256, keccak256};
-use alloy_sol_types::{SolCall, SolValue, sol};
+use std::sync::LazyLock;
+
+use alloy_primitives::{Address, U256, address, b256, keccak256};
 use revm::context::{BlockEnv, TxEnv};
 use revm::primitives::TxKind;
 
 use crate::chain::Chain;
+use crate::contracts::{self, Contract, Unusable};
 use crate::error::DevnetError;
 use crate::execute::{Rules, apply_call, header_template, seal};
-use crate::state::State;
-
-/// Where Multicall3 is on every network.
-pub const MULTICALL3: Address = address!("0xcA11bde05977b3631167028862bE2a173976CA11");
+use crate::map::Map;
+use crate::state::{State, World};
+use crate::token;
 
 const INITIAL_BASE_FEE_WEI: u64 = 1_000_000_000;
 const INITIAL_BALANCE_ETHER: u64 = 10_000;
 const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
-const USDC_DECIMALS: u8 = 6;
-/// The token's storage slots, those of the deployed USDC: see `contracts/FiatToken.sol`.
-const BALANCES_SLOT: u64 = 9;
-const TOTAL_SUPPLY_SLOT: u64 = 11;
-
-sol! {
-    function initialize(string name, string symbol, string currency, uint8 decimals, string version, address owner);
-}
-
-/// The USDC of a network: where it is, and the name its EIP-712 domain has. The version is "2" on all of them.
-struct Token {
-    chain_id: u64,
-    address: Address,
-    name: &'static str,
-}
-
-const fn token(chain_id: u64, address: Address, name: &'static str) -> Token {
-    Token { chain_id, address, name }
-}
-
-const TOKENS: &[Token] = &[
-    token(84532, address!("0x036CbD53842c5426634e7929541eC2318f3dCF7e"), "USDC"),
-    token(8453, address!("0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"), "USD Coin"),
-    token(1, address!("0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"), "USD Coin"),
-    token(43114, address!("0xB97EF9Ef8734C71904D8002F8b6Bc66Dd9c48a6E"), "USD Coin"),
-    token(137, address!("0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359"), "USD Coin"),
-    token(42161, address!("0xaf88d065e77c8cC2239327C5EDb3A432268e5831"), "USD Coin"),
-    token(421_614, address!("0x75faf114eafb1BDbe2F0316DF893fd58CE46AA4d"), "USD Coin"),
-    token(143, address!("0x754704Bc059F8C67012fEd69BC8A327a5aafb603"), "USDC"),
-    token(1329, address!("0xe15fC38F6D8c56aF07bbCBe3BAf5708A2Bf42392"), "USDC"),
-    token(1328, address!("0x4fCF1784B31630811181f670Aea7A7bEF803eaED"), "USDC"),
-    token(42220, address!("0xcebA9300f2b948710d2653dD7B07f33A8B32118C"), "USDC"),
-    token(11_142_220, address!("0x01C5C0122039549AD1493B8220cABEdD739BC44E"), "USDC"),
-];
-
-/// A contract of ours, and where it is on every chain. Another one is another row.
-const CONTRACTS: &[(&str, Address, &str)] =
-    &[("Multicall3", MULTICALL3, include_str!("../../../contracts/artifacts/Multicall3.json"))];
-const FIAT_TOKEN: &str = include_str!("../../../contracts/artifacts/FiatToken.json");
+const INITIALIZE_GAS: u64 = 10_000_000;
 
 /// One of the ten accounts that development chains have in common: mnemonic "test test test test test test test test
 /// test test test junk", path m/44'/60'/0'/0/0 to 9. Their keys are public: never send them anything of value.
@@ -93,90 +56,57 @@ pub(crate) const ACCOUNTS: &[DevAccount] = &[
 /// Owner, minter, pauser and blacklister of USDC: the last of the accounts.
 pub(crate) const TOKEN_OWNER: Address = address!("0xa0Ee7A142d267C1f36714E4a8F75612F20a79720");
 
-pub(crate) fn usdc(chain_id: u64) -> Result<Address, DevnetError> {
-    Ok(find(chain_id)?.address)
-}
-
-fn find(chain_id: u64) -> Result<&'static Token, DevnetError> {
-    TOKENS.iter().find(|token| token.chain_id == chain_id).ok_or_else(|| DevnetError::UnsupportedChain {
-        chain_id,
-        supported: TOKENS.iter().map(|token| token.chain_id.to_string()).collect::<Vec<_>>().join(", "),
-    })
-}
-
 /// The chain with its genesis block.
 pub(crate) fn chain(rules: Rules, timestamp: u64) -> Result<Chain, DevnetError> {
-    let token = find(rules.chain_id)?;
-    let mut state = State::default();
-    for account in ACCOUNTS {
-        state.set_balance(account.address, U256::from(INITIAL_BALANCE_ETHER) * U256::from(WEI_PER_ETHER));
-    }
-    for (name, address, artifact) in CONTRACTS {
-        place(&mut state, name, *address, artifact)?;
-    }
-    place(&mut state, "FiatToken", token.address, FIAT_TOKEN)?;
-
+    let usdc = token::find_usdc(rules.chain_id)?;
+    let fiat_token = contracts::contract(contracts::FIAT_TOKEN, usdc.address, Some(usdc.initialize()))?;
+    let state = place(common_state()?, &fiat_token, None)?;
     let mut header = header_template(0, rules.block_gas_limit);
     header.timestamp = timestamp;
     header.base_fee_per_gas = Some(INITIAL_BASE_FEE_WEI);
     // Chains of different networks must not share a block hash.
     header.mix_hash = keccak256(rules.chain_id.to_be_bytes());
-    let genesis = Chain::new(seal(header.clone(), Vec::new()), state.clone());
-    let call = TxEnv {
-        caller: TOKEN_OWNER,
-        kind: TxKind::Call(token.address),
-        gas_limit: rules.block_gas_limit,
-        chain_id: None,
-        data: initializeCall {
-            name: token.name.to_owned(),
-            symbol: "USDC".to_owned(),
-            currency: "USD".to_owned(),
-            decimals: USDC_DECIMALS,
-            version: "2".to_owned(),
-            owner: TOKEN_OWNER,
-        }
-        .abi_encode()
-        .into(),
-        ..TxEnv::default()
-    };
-    let block = BlockEnv { timestamp: U256::from(timestamp), ..BlockEnv::default() };
-    let state = apply_call(rules, genesis.world(state), block, call, token.address)
-        .map_err(|detail| DevnetError::Contract { name: "FiatToken", detail })?;
     Ok(Chain::new(seal(header, Vec::new()), state))
 }
 
-fn place(state: &mut State, name: &'static str, address: Address, artifact: &str) -> Result<(), DevnetError> {
-    let code = runtime(artifact).map_err(|detail| DevnetError::Contract { name, detail })?;
+/// The accounts, and the contracts that are the same on all chains. Many tests start many chains in one process, so it is
+/// made once: a clone costs nothing.
+fn common_state() -> Result<State, Unusable> {
+    static COMMON: LazyLock<Result<State, Unusable>> = LazyLock::new(|| {
+        let mut state = State::default();
+        for account in ACCOUNTS {
+            state.set_balance(account.address, U256::from(INITIAL_BALANCE_ETHER) * U256::from(WEI_PER_ETHER));
+        }
+        let mut before: Option<&Contract> = None;
+        for contract in contracts::common()? {
+            state = place(state, contract, before)?;
+            before = Some(contract);
+        }
+        Ok(state)
+    });
+    COMMON.clone()
+}
+
+/// Puts a contract into a state, after another one that may be of the same kind.
+fn place(mut state: State, contract: &Contract, before: Option<&Contract>) -> Result<State, Unusable> {
+    let failed = |detail| Unusable { name: contract.name, detail };
     // A contract's nonce starts at one (EIP-161).
-    state.set_nonce(address, 1);
-    state.set_code(address, code).map_err(|detail| DevnetError::Contract { name, detail })
-}
-
-fn runtime(artifact: &str) -> Result<Bytes, String> {
-    let artifact: serde_json::Value = serde_json::from_str(artifact).map_err(|error| error.to_string())?;
-    let runtime = artifact.get("runtime").and_then(serde_json::Value::as_str).ok_or("the artifact has no runtime")?;
-    runtime.parse().map_err(|error| format!("runtime is not hexadecimal: {error}"))
-}
-
-fn balance_slot(holder: Address) -> U256 {
-    keccak256((holder, U256::from(BALANCES_SLOT)).abi_encode()).into()
-}
-
-/// The highest bit of a balance word says that the account is blacklisted.
-const BLACKLISTED: U256 = U256::from_limbs([0, 0, 0, 1 << 63]);
-
-pub(crate) fn token_balance(state: &State, token: Address, holder: Address) -> U256 {
-    state.storage(token, balance_slot(holder)) & !BLACKLISTED
-}
-
-/// Raises a balance and the total supply by writing storage: it works while the token is paused and leaves no log.
-pub(crate) fn give_tokens(state: &mut State, token: Address, holder: Address, amount: U256) -> Result<(), DevnetError> {
-    let slot = balance_slot(holder);
-    let word = state.storage(token, slot);
-    let balance = (word & !BLACKLISTED).checked_add(amount).filter(|balance| *balance < BLACKLISTED);
-    let supply = state.storage(token, U256::from(TOTAL_SUPPLY_SLOT)).checked_add(amount);
-    let (Some(balance), Some(supply)) = (balance, supply) else { return Err(DevnetError::Overflow) };
-    state.set_storage(token, slot, (word & BLACKLISTED) | balance);
-    state.set_storage(token, U256::from(TOTAL_SUPPLY_SLOT), supply);
-    Ok(())
+    state.set_nonce(contract.address, 1);
+    match before.filter(|before| before.name == contract.name) {
+        Some(before) => state.share_code(contract.address, before.address),
+        None => state.set_code(contract.address, contract.code.clone()).map_err(failed)?,
+    }
+    let Some(data) = &contract.initialize else { return Ok(state) };
+    let call = TxEnv {
+        caller: TOKEN_OWNER,
+        kind: TxKind::Call(contract.address),
+        gas_limit: INITIALIZE_GAS,
+        chain_id: None,
+        data: data.clone(),
+        ..TxEnv::default()
+    };
+    // What is initialised knows neither chain nor block.
+    let rules = Rules { chain_id: 0, block_gas_limit: INITIALIZE_GAS, max_log_range_blocks: 0 };
+    let (state, _) = apply_call(rules, World::new(state, Map::default()), BlockEnv::default(), call).map_err(failed)?;
+    Ok(state)
 }

@@ -1,8 +1,9 @@
 //! Embedded chains for demo, development and tests.
 //!
 //! [`Devnet`] is an EVM inside the process with JSON-RPC on loopback: what a payment needs of a chain, with no network, no
-//! keys of value and no other software. USDC is there at its canonical address with its EIP-712 domain, and what goes
-//! wrong on real chains (slow nodes, lost answers, dropped transactions, reorganisations) can be made to happen.
+//! keys of value and no other software. USDC, Permit2 and the x402 proxies are there at their canonical addresses with their
+//! typed data, a factory of smart wallets and tokens with awkward ways ([`DevToken`]) beside them; what goes wrong on real
+//! chains (slow nodes, lost answers, dropped transactions, reorganisations) can be made to happen.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -36,6 +37,7 @@
 
 mod chain;
 mod clock;
+mod contracts;
 mod devnet;
 mod error;
 mod execute;
@@ -47,15 +49,22 @@ mod node;
 mod pool;
 mod rpc;
 mod state;
+mod token;
 mod transaction;
+mod wallet;
 
 pub use chain::MAX_HISTORY_BLOCKS;
+pub use contracts::{
+    Contract, DELEGATE_7702, DELEGATE_PREFIX, MULTICALL3, PERMIT2, SMART_WALLET_FACTORY, X402_EXACT_PERMIT2_PROXY,
+    X402_UPTO_PERMIT2_PROXY, contracts,
+};
 pub use devnet::{Builder, Devnet, Endpoint, SnapshotId};
 pub use error::DevnetError;
 pub use fault::{ANY_METHOD, Fault, FaultId, Faults, MAX_FAULTS, Times};
 pub use filter::{MAX_FILTERS, MAX_LOG_ALTERNATIVES, MAX_LOG_RANGE_BLOCKS, MAX_LOG_RESULTS};
-pub use genesis::{DevAccount, MULTICALL3};
+pub use genesis::DevAccount;
 pub use node::{MAX_MINE_BLOCKS, MAX_SNAPSHOTS, Mining};
 pub use pool::MAX_POOL_TRANSACTIONS;
 pub use rpc::{MAX_BATCH_REQUESTS, MAX_BODY_BYTES, MAX_CALL_GAS};
+pub use token::DevToken;
 pub use transaction::MAX_TRANSACTION_BYTES;

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, Bytes};
+use revm::context::TxEnv;
+use revm::primitives::TxKind;
 
 use crate::chain::{Chain, MAX_HISTORY_BLOCKS};
 use crate::clock::{Clock, ClockSetting};
-use crate::execute::{Rules, build_block};
+use crate::execute::{Rules, apply_call, build_block, environment};
 use crate::filter::Filters;
 use crate::pool::Pool;
 use crate::state::State;
@@ -153,6 +155,19 @@ impl Node {
         let result = chain.edit_state(change);
         self.publish(chain);
         result
+    }
+
+    /// Runs a call of nobody's: a direct edit whose new state a contract works out. Returns what the call answered.
+    pub(crate) fn edit_by_call(&self, to: Address, data: Bytes) -> Result<Bytes, String> {
+        let _writer = self.writer();
+        let mut chain = Chain::clone(&self.chain());
+        let call =
+            TxEnv { kind: TxKind::Call(to), gas_limit: self.rules.block_gas_limit, chain_id: None, data, ..TxEnv::default() };
+        let world = chain.world(chain.state().clone());
+        let (state, answer) = apply_call(self.rules, world, environment(&chain.head().header), call)?;
+        chain.edit_state(|newest| *newest = state);
+        self.publish(chain);
+        Ok(answer)
     }
 
     pub(crate) fn snapshot(&self) -> u64 {

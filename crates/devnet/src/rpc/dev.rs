@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use alloy_primitives::{Address, U256};
 use serde_json::{Map, Value, json};
 
 use super::encode::{data, quantity};
@@ -10,8 +11,9 @@ use super::params::{self, Params};
 use super::view::View;
 use super::{RpcError, RpcResult};
 use crate::fault::{Fault, FaultId, Times};
-use crate::genesis;
 use crate::node::Orphans;
+use crate::token::{self, Ledger};
+use crate::wallet;
 
 /// Answers a method of this file, or nothing if it is not one.
 pub(super) fn call(node: &View<'_>, method: &str, params: Params<'_>) -> Option<RpcResult> {
@@ -28,6 +30,9 @@ pub(super) fn call(node: &View<'_>, method: &str, params: Params<'_>) -> Option<
         "anvil_setStorageAt" | "hardhat_setStorageAt" => set_storage(node, params),
         "anvil_dropTransaction" | "hardhat_dropTransaction" => drop_transaction(node, params),
         "dev_giveUsdc" => give_usdc(node, params),
+        "dev_giveTokens" => give_tokens(node, params),
+        "dev_setAllowance" => set_allowance(node, params),
+        "dev_createSmartWallet" => create_smart_wallet(node, params),
         "dev_reorg" => reorg(node, params),
         "dev_fault" => inject(node, params),
         "dev_clearFault" => params.u64(0).map(|id| json!(node.faults.clear(FaultId(id)))),
@@ -96,12 +101,40 @@ fn drop_transaction(node: &View<'_>, params: Params<'_>) -> RpcResult {
     Ok(node.drop_pooled(params.hash(0)?).map_or(Value::Null, |signed| data(signed.hash)))
 }
 
+/// `[holder, amount]`.
 fn give_usdc(node: &View<'_>, params: Params<'_>) -> RpcResult {
-    let (holder, amount) = (params.address(0)?, params.u256(1)?);
-    let token = genesis::usdc(node.rules.chain_id).map_err(|error| RpcError::server(error.to_string()))?;
-    node.edit_state(|state| genesis::give_tokens(state, token, holder, amount))
-        .map_err(|error| RpcError::params(error.to_string()))?;
+    let usdc = token::find_usdc(node.rules.chain_id).map_err(|error| RpcError::server(error.to_string()))?;
+    give(node, usdc.address, params.address(0)?, params.u256(1)?)
+}
+
+/// `[token, holder, amount]`.
+fn give_tokens(node: &View<'_>, params: Params<'_>) -> RpcResult {
+    give(node, params.address(0)?, params.address(1)?, params.u256(2)?)
+}
+
+fn give(node: &View<'_>, token: Address, holder: Address, amount: U256) -> RpcResult {
+    let ledger = ledger(node, token)?;
+    node.edit_state(|state| ledger.give(state, holder, amount)).map_err(|error| RpcError::params(error.to_string()))?;
     Ok(Value::Null)
+}
+
+/// `[token, holder, spender, amount]`.
+fn set_allowance(node: &View<'_>, params: Params<'_>) -> RpcResult {
+    let ledger = ledger(node, params.address(0)?)?;
+    let (holder, spender, amount) = (params.address(1)?, params.address(2)?, params.u256(3)?);
+    node.edit_state(|state| ledger.set_allowance(state, holder, spender, amount));
+    Ok(Value::Null)
+}
+
+fn ledger(node: &View<'_>, token: Address) -> Result<Ledger, RpcError> {
+    token::ledger(node.rules.chain_id, token).map_err(|error| RpcError::params(error.to_string()))
+}
+
+/// `[owner, salt?]`; answers the wallet's address.
+fn create_smart_wallet(node: &View<'_>, params: Params<'_>) -> RpcResult {
+    let (owner, salt) = (params.address(0)?, params.optional(1).map_or(Ok(U256::ZERO), params::u256)?);
+    let wallet = wallet::create(node, owner, salt).map_err(|error| RpcError::params(error.to_string()))?;
+    Ok(data(wallet))
 }
 
 /// `[depth]`, or `[depth, "requeue"]` to have the transactions wait again.

@@ -2,17 +2,24 @@
 
 #![allow(dead_code, reason = "every test file uses another part of it")]
 
+pub mod permit2;
+
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip2930::AccessList;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
-use alloy_sol_types::{SolCall, SolValue, sol};
+use alloy_sol_types::{SolCall, SolEvent, SolValue, sol};
 use farthing_devnet::{DevAccount, Devnet};
 use secp256k1::{Message, SECP256K1, SecretKey};
 use serde_json::{Value, json};
 
 sol! {
     interface Token {
+        event Transfer(address indexed from, address indexed to, uint256 value);
+        function symbol() external view returns (string);
+        function approve(address spender, uint256 value) external returns (bool);
+        function transferFrom(address from, address to, uint256 value) external returns (bool);
+        function nonces(address owner) external view returns (uint256);
         function name() external view returns (string);
         function version() external view returns (string);
         function decimals() external view returns (uint8);
@@ -79,6 +86,14 @@ impl Client {
         let answer = self.request(method, params).await;
         let error = answer.get("error").unwrap_or_else(|| panic!("{method} succeeded: {answer}"));
         (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())
+    }
+
+    /// What a call from this account is reverted with.
+    pub async fn revert(&self, from: Address, to: Address, data: &[u8]) -> Bytes {
+        let call = json!({ "from": from.to_string(), "to": to.to_string(), "data": hex(data) });
+        let answer = self.request("eth_call", json!([call, "latest"])).await;
+        assert_eq!(answer["error"]["code"], 3, "{answer}");
+        answer["error"]["data"].as_str().map(|data| data.parse().unwrap()).unwrap_or_default()
     }
 
     pub async fn number(&self, method: &str, params: Value) -> u64 {
@@ -153,6 +168,17 @@ pub fn bytes(value: &Value) -> Bytes {
 
 pub fn hex(data: &[u8]) -> String {
     hex::encode_prefixed(data)
+}
+
+/// The events of a receipt that are of this kind and from this contract.
+pub fn events<E: SolEvent>(receipt: &Value, contract: Address) -> Vec<E> {
+    let logs = receipt["logs"].as_array().unwrap().iter();
+    logs.filter(|log| log["address"].as_str().unwrap().eq_ignore_ascii_case(&contract.to_string()))
+        .filter_map(|log| {
+            let topics = log["topics"].as_array().unwrap().iter().map(|topic| topic.as_str().unwrap().parse::<B256>().unwrap());
+            E::decode_raw_log(topics, &bytes(&log["data"])).ok()
+        })
+        .collect()
 }
 
 /// An EIP-3009 authorization and its signature.
