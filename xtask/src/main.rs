@@ -23,6 +23,7 @@ Development tasks of Farthing: cargo xtask TASK
   test            everything that CI checks, in one run
   bench [GROUP…]  build farthing, its peers and farthing-bench in release mode, and run the last
   soak [CAMPAIGN…] build the long campaigns of proof/ in release mode and run them; `soak --help` lists them
+  mutants [ARG…]  change what guards money, one place at a time, and see whether a test notices; hours, or `--shard 0/20`
   contracts       compile contracts/ into contracts/artifacts/
   peers           install the official SDKs and the other programs that the tests talk to
   help            this text
@@ -64,6 +65,17 @@ fn task() -> Result<ExitCode> {
             run(workspace.cargo(&["build", "--bins"]).args(proof))?;
             let mut soak = workspace.cargo(&["run", "--bin", "farthing-soak"]);
             run(soak.args(proof).arg("--").args(rest).env(peers::INDEX_VARIABLE, peers))?;
+        }
+        "mutants" => {
+            if !tools::has_mutants() {
+                bail!("cargo-mutants is not installed; get it with `cargo install --locked cargo-mutants`");
+            }
+            let peers = peers::install(&workspace)?;
+            // It builds copies of the work tree, in a folder of their own, and one after the other: incrementally.
+            let output = workspace.target.join("mutants");
+            let mut mutants = workspace.command("cargo");
+            mutants.args(["mutants", "--no-shuffle", "--output"]).arg(&output).args(rest);
+            run(mutants.env("CARGO_TARGET_DIR", output.join("target")).env(peers::INDEX_VARIABLE, peers))?;
         }
         "contracts" => {
             tools::require()?;

@@ -41,6 +41,11 @@ pub fn require() -> Result<()> {
     Ok(())
 }
 
+/// Whether `cargo mutants` is here.
+pub fn has_mutants() -> bool {
+    answers("cargo-mutants", &["mutants", "--version"])
+}
+
 /// Whether `cargo nextest` is here; without it the tests run under `cargo test`.
 pub fn has_nextest() -> bool {
     answers("cargo-nextest", &["nextest", "--version"])
