@@ -8,6 +8,7 @@
 //! - [`amount`], [`price`], [`asset`], [`network`], [`time`]: validated values; no float is ever near money.
 //! - [`scheme`]: what a payment mechanism must bring, for each of the three roles.
 //! - [`erased`]: the one place where JSON becomes a scheme's typed payload.
+//! - [`extension`]: what rides along with terms and payments.
 //! - [`facilitator`]: verify and settle, in process or remote.
 //! - [`books`]: durable state, one book per role, and in-memory versions for tests.
 //! - [`reason`]: the protocol's error strings.
@@ -17,6 +18,7 @@ pub mod amount;
 pub mod asset;
 pub mod books;
 pub mod erased;
+pub mod extension;
 pub mod facilitator;
 pub mod header;
 pub mod json;
