@@ -7,13 +7,16 @@
 //! 3. What the book calls dead moved nothing. Nothing is left between the two.
 //! 4. No authorization was carried by two transactions that were mined: the second could only burn gas.
 //! 5. The facilitator's accounts have no gap in their nonces: nothing waits in the pool for a number that never comes.
+//! 6. A seller's book: everything that settled is used up, in the transaction that moved it. Nothing is left in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use alloy_primitives::{Address, B256, U256};
-use anyhow::{Context, Result, bail};
-use farthing_core::books::{SettlementEntry, SettlementQuery, SettlementState, Settlements};
+use anyhow::{Context, Result, bail, ensure};
+use farthing_core::books::{
+    Deliveries, Delivery, DeliveryClaim, Fingerprint, Presented, SettlementEntry, SettlementQuery, SettlementState, Settlements,
+};
 use serde_json::json;
 
 use crate::chain::{Ledger, read};
@@ -92,6 +95,24 @@ pub async fn all_entries(book: &dyn Settlements) -> Result<Vec<SettlementEntry>>
         }
         entries.extend(page);
     }
+}
+
+/// Holds a seller's book against the book of what was settled, once nobody buys any more. It is asked as a buyer with
+/// another request would ask it.
+pub async fn check_deliveries(book: &dyn Deliveries, entries: &[SettlementEntry]) -> Result<()> {
+    let request = Fingerprint("a request that nobody has paid for".to_owned());
+    for entry in entries {
+        let (key, now) = (entry.record.key, entry.changed_at);
+        let found = book.claim(&Presented { key, request: request.clone(), expires_at: None, now }).await?;
+        let is_right = match &entry.state {
+            SettlementState::Settled(settlement) => {
+                found == DeliveryClaim::Taken(Delivery::Served(settlement.transaction.clone()))
+            }
+            SettlementState::Sending(_) | SettlementState::Dead(_) => matches!(found, DeliveryClaim::New(_)),
+        };
+        ensure!(is_right, "{key} is {:?}, and for the seller {found:?}", entry.state);
+    }
+    Ok(())
 }
 
 /// Holds a book's entries against what the chain shows.

@@ -12,9 +12,11 @@
 //!
 //! What is done:
 //! - [`replica`], [`payments`], [`store`], [`stores`]: facilitators, what they settle, and where their books are.
+//! - [`seller`], [`buyer`]: who sells through them, and who buys, over HTTP.
 //! - [`simulation`]: a whole world in one thread and in its own time.
 //! - [`campaign`]: crash at every point, chaos, races; small as tests, large as `cargo xtask soak`.
 
+pub mod buyer;
 pub mod campaign;
 pub mod chain;
 pub mod chance;
@@ -24,6 +26,7 @@ pub mod invariants;
 pub mod payments;
 pub mod replica;
 pub mod rpc;
+pub mod seller;
 pub mod simulation;
 pub mod store;
 pub mod stores;

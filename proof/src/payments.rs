@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use farthing_core::Source;
 use farthing_core::erased::AnyClientScheme;
 use farthing_core::time::{Clock, Entropy, UnixSeconds};
-use farthing_core::wire::{Accepted, PaymentPayload, PaymentRequest, PaymentRequirements, Verbatim, Version};
+use farthing_core::wire::{Accepted, Extensions, PaymentPayload, PaymentRequest, PaymentRequirements, Verbatim, Version};
 use farthing_evm::asset::AssetTable;
 use farthing_evm::exact;
 use farthing_evm::signer::{LocalSigner, Signer};
@@ -84,11 +84,17 @@ impl Payer {
             "amount": AMOUNT_ATOMIC.to_string(), "maxTimeoutSeconds": WINDOW_SECONDS,
             "extra": {"name": "USDC", "version": "2"},
         }))?;
-        let payload = AnyClientScheme::pay(&self.scheme, &offer).await.map_err(|error| anyhow!(error))?;
         let offer = Verbatim::new(offer)?;
-        let accepted = Accepted::Offer(offer.clone());
-        let payment = PaymentPayload { version: Version::V2, resource: None, accepted, payload, extensions: None };
+        let payment = self.take(&offer).await?;
         Ok(PaymentRequest { version: Version::V2, payment, requirements: offer, trace: None })
+    }
+
+    /// Signs a payment that takes an offer. It does not say what it is for.
+    pub async fn take(&self, offer: &Verbatim<PaymentRequirements>) -> Result<PaymentPayload> {
+        let paid = AnyClientScheme::pay(&self.scheme, offer, &Extensions::default()).await;
+        let (payload, extensions) = paid.map_err(|error| anyhow!(error))?;
+        let accepted = Accepted::Offer(offer.clone());
+        Ok(PaymentPayload { version: Version::V2, resource: None, accepted, payload, extensions })
     }
 }
 

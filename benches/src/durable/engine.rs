@@ -168,6 +168,10 @@ impl FacilitatorScheme for Null {
         Ok(Outcome::Unknown)
     }
 
+    async fn final_outcome(&self, _: &SettlementEntry) -> Result<Outcome, VerifyError> {
+        Ok(Outcome::Unknown)
+    }
+
     fn start(&self) {}
 
     async fn stop(&self) {}

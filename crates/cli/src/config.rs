@@ -12,7 +12,7 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use farthing::core::network::Network as NetworkId;
 use farthing::core::wire::v1;
-use farthing::evm::config::{AssetConfig, ConfirmConfig, GasConfig, RelayConfig};
+use farthing::evm::config::{AssetConfig, ConfirmConfig, GasConfig, RelayConfig, SponsorConfig, WalletConfig};
 use farthing::facilitator::KeyDigest;
 use farthing::secret::SecretRef;
 use farthing::store::StoreUrl;
@@ -109,6 +109,12 @@ pub struct Network {
     /// How transactions are batched, replaced and limited.
     #[serde(default)]
     pub relay: RelayConfig,
+    /// Which contracts may create payers' wallets.
+    #[serde(default)]
+    pub wallets: WalletConfig,
+    /// Which approvals are sent along for payers.
+    #[serde(default)]
+    pub sponsor: SponsorConfig,
 }
 
 /// Somebody who may call.
@@ -195,14 +201,15 @@ fn explain(error: &toml::de::Error, text: &str) -> anyhow::Error {
     let before = text.get(..start).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
     let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    let name = line.split_once('=').map_or(line, |(key, _)| key).trim();
+    // A line without a key is one of a longer value.
+    let name = line.split_once('=').map(|(key, _)| format!(", {}", key.trim()));
     let number = before.matches('\n').count().saturating_add(1);
     // "invalid type: string \"…\", expected …" repeats the value.
     let message = match error.message().strip_prefix("invalid ").and_then(|message| message.rsplit_once(", expected ")) {
         Some((_, expected)) => format!("expected {expected}"),
         None => error.message().to_owned(),
     };
-    anyhow!("line {number}, {name}: {message}")
+    anyhow!("line {number}{}: {message}", name.unwrap_or_default())
 }
 
 fn parsed<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
@@ -302,6 +309,9 @@ mod tests {
                 format!("rpc = \"wss://node.example/{SECRET}\""),
                 "line 5, rpc: expected a node's URL",
             ),
+            ("signer = \"env:KEY\"", format!("signer = [\n  {SECRET},\n]"), "line 7: "),
+            ("signer = \"env:KEY\"", format!("signer = [\n  \"{SECRET}\",\n]"), "line 6, signer: "),
+            ("signer = \"env:KEY\"", format!("signer = [\n  \"env:KEY\",\n  \"{SECRET}\n]"), "line 8: "),
         ] {
             let error = error_of(&GOOD.replace(from, &to));
             assert!(error.contains(taught), "{taught:?} is not in {error:?}");

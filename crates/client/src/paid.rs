@@ -3,10 +3,12 @@
 //! | answer | settlement says | what follows |
 //! |---|---|---|
 //! | not 402 | it settled | the answer, paid for |
+//! | 402 | it settled | [`Error::Rejected`], and counts as spent |
 //! | 2xx, 3xx | it did not, or nothing | the answer; the payment stays reserved |
-//! | 402, or terms again | anything | [`Error::Rejected`], never paid again |
-//! | 4xx, 5xx | it failed | [`Error::Rejected`] |
-//! | 4xx, 5xx | pending, or failed with a transaction | [`Error::Unknown`] |
+//! | 4xx, 5xx, 402 among them | it failed, and no transaction is named | [`Error::Rejected`], never paid again |
+//! | 4xx, 5xx, 402 among them | it is pending | [`Error::Unknown`] |
+//! | 4xx, 5xx, 402 among them | it failed, in a transaction that is named | [`Error::Unknown`]: it may still be mined |
+//! | 402, or terms again | nothing | [`Error::Rejected`], never paid again |
 //! | other 4xx | nothing | the answer; the payment stays reserved |
 //! | 5xx, or none | nothing | [`Error::Unknown`] |
 //!
@@ -217,7 +219,10 @@ fn meaning(status: StatusCode, said: &Said, outcome: PaymentOutcome) -> Meaning 
         PaymentOutcome::Settled => Meaning::Answer,
         _ if !is_error => Meaning::Answer,
         PaymentOutcome::Failed => Meaning::Rejected,
-        PaymentOutcome::Unconfirmed if said.settlement.is_some() => Meaning::Unknown("says that the settlement is pending"),
+        PaymentOutcome::Unconfirmed if said.is_pending() => Meaning::Unknown("says that the settlement is pending"),
+        PaymentOutcome::Unconfirmed if said.settlement.is_some() => {
+            Meaning::Unknown("says that the settlement failed, yet names a transaction, which may move the money all the same")
+        }
         PaymentOutcome::Unconfirmed if asks_again => Meaning::Rejected,
         PaymentOutcome::Unconfirmed if status.is_server_error() => Meaning::Unknown("does not say whether it settled"),
         PaymentOutcome::Unconfirmed => Meaning::Answer,
@@ -252,9 +257,8 @@ impl Heard {
 
     /// In how long the same payment may be sent again, if the server says that its settlement is pending.
     fn asks_to_come_back(&self) -> Option<Duration> {
-        let settlement = self.said.settlement.as_ref()?;
-        let is_pending = !settlement.success && settlement.error_reason == Some(Reason::SettlementPending);
-        let wait = self.retry_after.filter(|_| is_pending && self.status == StatusCode::SERVICE_UNAVAILABLE)?;
+        let is_asked = self.said.is_pending() && self.status == StatusCode::SERVICE_UNAVAILABLE;
+        let wait = self.retry_after.filter(|_| is_asked)?;
         (wait <= MAX_PENDING_WAIT).then_some(wait)
     }
 }
@@ -312,6 +316,12 @@ fn said_in(headers: &HeaderMap) -> Said {
 }
 
 impl Said {
+    /// Whether it says that nobody knows yet what became of the settlement.
+    fn is_pending(&self) -> bool {
+        let settlement = self.settlement.as_ref();
+        settlement.is_some_and(|told| !told.success && told.error_reason == Some(Reason::SettlementPending))
+    }
+
     /// What the body of an answer that is no success says.
     fn search(&mut self, body: &[u8]) {
         self.terms = self.terms.take().or_else(|| v1::payment_required(body).ok());

@@ -19,6 +19,7 @@ use crate::scheme::{
     ClientScheme, FacilitatorScheme, Found, Offer, Outcome, PayError, Payment, PaymentFlow, PaymentKey, Phase, SendRight,
     ServerScheme, SettleError, Settlement, VerifiedPayment, VerifyError,
 };
+use crate::time::UnixSeconds;
 use crate::wire::{Extensions, Payload, PaymentPayload, PaymentRequest, PaymentRequirements, SupportedKind};
 
 /// A client scheme whose types are hidden. See [`ClientScheme`].
@@ -57,8 +58,12 @@ pub trait AnyServerScheme: Send + Sync {
     fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal>;
     /// Whether less may be charged than the offer asks for.
     fn is_metered(&self) -> bool;
-    /// What makes the payment unique.
-    fn key(&self, payment: &PaymentPayload, requirements: &PaymentRequirements) -> Result<PaymentKey, Refusal>;
+    /// What makes the payment unique, and from when on it can't settle any more; see [`ServerScheme::expires_at`].
+    fn identify(
+        &self,
+        payment: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Result<(PaymentKey, Option<UnixSeconds>), Refusal>;
 }
 
 /// A facilitator scheme whose types are hidden. See [`FacilitatorScheme`].
@@ -81,6 +86,8 @@ pub trait AnyFacilitatorScheme: Send + Sync {
     ) -> BoxFuture<'a, Result<Settlement, SettleError>>;
     /// What became of a payment that was sent.
     fn outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>>;
+    /// What became of a payment for good.
+    fn final_outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>>;
     /// Whether somebody else carried out a payment that was good; see [`FacilitatorScheme::moved_already`].
     fn moved_already<'a>(
         &'a self,
@@ -166,8 +173,13 @@ impl<S: ServerScheme> AnyServerScheme for S {
         ServerScheme::is_metered(self)
     }
 
-    fn key(&self, payment: &PaymentPayload, requirements: &PaymentRequirements) -> Result<PaymentKey, Refusal> {
-        ServerScheme::key(self, &typed_payment(payment, requirements)?)
+    fn identify(
+        &self,
+        payment: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Result<(PaymentKey, Option<UnixSeconds>), Refusal> {
+        let payment = typed_payment(payment, requirements)?;
+        Ok((ServerScheme::key(self, &payment)?, ServerScheme::expires_at(self, &payment)))
     }
 }
 
@@ -215,6 +227,10 @@ where
 
     fn outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>> {
         Box::pin(FacilitatorScheme::outcome(self, entry))
+    }
+
+    fn final_outcome<'a>(&'a self, entry: &'a SettlementEntry) -> BoxFuture<'a, Result<Outcome, VerifyError>> {
+        Box::pin(FacilitatorScheme::final_outcome(self, entry))
     }
 
     fn moved_already<'a>(

@@ -7,6 +7,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Serialize;
 
+use crate::extension::sign_in_with_x::SignIn;
 use crate::json::{self, JsonError};
 use crate::reason::{Reason, Refusal};
 use crate::wire::{PaymentPayload, PaymentRequired, SettleResponse, Version, v1};
@@ -22,12 +23,17 @@ pub const X_PAYMENT: &str = "x-payment";
 /// Server to client in version 1: the settlement.
 pub const X_PAYMENT_RESPONSE: &str = "x-payment-response";
 
+/// Client to server: who is asking, where the server knows the extension `sign-in-with-x`.
+pub const SIGN_IN_WITH_X: &str = "sign-in-with-x";
+
 /// The longest payment header that is read, in bytes; with extensions.
 pub const MAX_PAYMENT_BYTES: usize = 32 * 1024;
 /// The longest payment header without extensions, in bytes.
 pub const MAX_PLAIN_PAYMENT_BYTES: usize = 8 * 1024;
 /// The longest terms or settlement header that a client reads, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The longest sign-in header that is read, in bytes; smart wallets' signatures are long.
+pub const MAX_SIGN_IN_BYTES: usize = 32 * 1024;
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
@@ -72,6 +78,13 @@ pub fn decode_payment(value: &[u8]) -> Result<PaymentPayload, Refusal> {
         return Err(unreadable(HeaderError::TooLong { got_bytes: value.len(), max_bytes: MAX_PLAIN_PAYMENT_BYTES }));
     }
     Ok(payment)
+}
+
+/// The sign-in in a `SIGN-IN-WITH-X` header.
+pub fn decode_sign_in(value: &[u8]) -> Result<SignIn, Refusal> {
+    let unreadable = |error: HeaderError| Refusal::new(Reason::InvalidPayload, format!("sign-in header: {error}"));
+    let text = decode(value, MAX_SIGN_IN_BYTES).map_err(unreadable)?;
+    json::read(&text).map_err(|error| unreadable(error.into()))
 }
 
 /// The terms in a `PAYMENT-REQUIRED` header.

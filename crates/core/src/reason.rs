@@ -76,11 +76,45 @@ reasons! {
     /// The requirements ask for an asset transfer method that is not supported.
     UnsupportedAssetTransferMethod = "unsupported_asset_transfer_method",
 
+    // The extension `sign-in-with-x`.
+    /// The sign-in is for another host.
+    InvalidSiwxDomainMismatch = "invalid_siwx_domain_mismatch",
+    /// The sign-in is for another origin, or its `uri` is none.
+    InvalidSiwxUriMismatch = "invalid_siwx_uri_mismatch",
+    /// The sign-in does not say when it was issued.
+    InvalidSiwxIssuedAt = "invalid_siwx_issued_at",
+    /// The sign-in was issued too long ago.
+    InvalidSiwxIssuedAtTooOld = "invalid_siwx_issued_at_too_old",
+    /// The sign-in was issued in the future.
+    InvalidSiwxIssuedAtInFuture = "invalid_siwx_issued_at_in_future",
+    /// The sign-in's expiry is no moment.
+    InvalidSiwxExpirationTime = "invalid_siwx_expiration_time",
+    /// The sign-in has expired.
+    InvalidSiwxExpired = "invalid_siwx_expired",
+    /// The moment from which the sign-in is valid is none.
+    InvalidSiwxNotBefore = "invalid_siwx_not_before",
+    /// The sign-in is not valid yet.
+    InvalidSiwxNotYetValid = "invalid_siwx_not_yet_valid",
+    /// The sign-in's nonce was used before, or is none.
+    InvalidSiwxNonce = "invalid_siwx_nonce",
+    /// The signature is not the account's over this sign-in.
+    InvalidSiwxSignature = "invalid_siwx_signature",
+    /// The sign-in's chain is no network.
+    InvalidSiwxChainId = "invalid_siwx_chain_id",
+    /// Accounts of that chain can't sign in here.
+    InvalidSiwxUnsupportedChain = "invalid_siwx_unsupported_chain",
+    /// The signature, or the account, cannot be read.
+    InvalidSiwxMalformedSignature = "invalid_siwx_malformed_signature",
+    /// The signature could not be checked.
+    InvalidSiwxVerifierError = "invalid_siwx_verifier_error",
+
     // Binding a payment to one request.
     /// The authorization has bought something already.
     PaymentAlreadyUsed = "payment_already_used",
     /// The authorization is being used by another request right now.
     PaymentInFlight = "payment_in_flight",
+    /// The payment expired so long ago that nobody remembers what it bought.
+    PaymentExpired = "payment_expired",
     /// The payment names another resource than the one asked for.
     ResourceMismatch = "resource_mismatch",
     /// The payment takes an offer that this resource does not make.
@@ -135,6 +169,98 @@ reasons! {
     InvalidExactEvmTransferEventMismatch = "invalid_exact_evm_transfer_event_mismatch",
     /// The scheme does not know this kind of payload.
     UnsupportedPayloadType = "unsupported_payload_type",
+    /// The smart wallet of the payer could not be created.
+    SmartWalletDeploymentFailed = "smart_wallet_deployment_failed",
+
+    // Permit2 on EVM chains, for `exact` and `upto`.
+    /// The payer lets somebody else than x402's proxy move the money.
+    InvalidPermit2Spender = "invalid_permit2_spender",
+    /// The payment is to somebody else.
+    InvalidPermit2RecipientMismatch = "invalid_permit2_recipient_mismatch",
+    /// The signature is not the payer's.
+    InvalidPermit2Signature = "invalid_permit2_signature",
+    /// The payment has expired, or would before it could settle.
+    Permit2DeadlineExpired = "permit2_deadline_expired",
+    /// The payment is not valid yet.
+    Permit2NotYetValid = "permit2_not_yet_valid",
+    /// The permitted amount is not the one asked for.
+    Permit2AmountMismatch = "permit2_amount_mismatch",
+    /// The permitted token is not the one asked for.
+    Permit2TokenMismatch = "permit2_token_mismatch",
+    /// x402's proxy is not on this network.
+    Permit2ProxyNotDeployed = "permit2_proxy_not_deployed",
+    /// The payer holds too little of the asset.
+    Permit2InsufficientBalance = "permit2_insufficient_balance",
+    /// The payer has to approve Permit2 for the asset first.
+    Permit2AllowanceRequired = "permit2_allowance_required",
+    /// The transfer reverts when simulated, or would pay too little.
+    Permit2SimulationFailed = "permit2_simulation_failed",
+    /// The EIP-2612 permit is for another amount than the payment.
+    Permit22612AmountMismatch = "permit2_2612_amount_mismatch",
+    /// The contract refused the amount.
+    Permit2InvalidAmount = "permit2_invalid_amount",
+    /// The contract refused the recipient.
+    Permit2InvalidDestination = "permit2_invalid_destination",
+    /// The contract refused the payer.
+    Permit2InvalidOwner = "permit2_invalid_owner",
+    /// The contract says that the payment is not valid yet.
+    Permit2PaymentTooEarly = "permit2_payment_too_early",
+    /// The payment's nonce was used or made void on chain.
+    Permit2InvalidNonce = "permit2_invalid_nonce",
+
+    // Gas sponsoring on EVM chains.
+    /// The extension `eip2612GasSponsoring` cannot be read.
+    InvalidEip2612ExtensionFormat = "invalid_eip2612_extension_format",
+    /// The permit is somebody else's.
+    Eip2612FromMismatch = "eip2612_from_mismatch",
+    /// The permit is for another token.
+    Eip2612AssetMismatch = "eip2612_asset_mismatch",
+    /// The permit is not for Permit2.
+    Eip2612SpenderNotPermit2 = "eip2612_spender_not_permit2",
+    /// The permit has expired, or would before it could be used.
+    Eip2612DeadlineExpired = "eip2612_deadline_expired",
+    /// The extension `erc20ApprovalGasSponsoring` cannot be read.
+    InvalidErc20ApprovalExtensionFormat = "invalid_erc20_approval_extension_format",
+    /// The approval is somebody else's.
+    Erc20ApprovalFromMismatch = "erc20_approval_from_mismatch",
+    /// The approval is for another token.
+    Erc20ApprovalAssetMismatch = "erc20_approval_asset_mismatch",
+    /// The approval is not for Permit2.
+    Erc20ApprovalSpenderNotPermit2 = "erc20_approval_spender_not_permit2",
+    /// The approval's transaction cannot be read, or is not one that is broadcast here.
+    Erc20ApprovalTxParseFailed = "erc20_approval_tx_parse_failed",
+    /// The approval's transaction calls another contract than the token.
+    Erc20ApprovalTxWrongTarget = "erc20_approval_tx_wrong_target",
+    /// The approval's transaction calls something else than `approve`.
+    Erc20ApprovalTxWrongSelector = "erc20_approval_tx_wrong_selector",
+    /// The approval's transaction approves somebody else than Permit2.
+    Erc20ApprovalTxWrongSpender = "erc20_approval_tx_wrong_spender",
+    /// The approval's call cannot be read, or approves too little.
+    Erc20ApprovalTxInvalidCalldata = "erc20_approval_tx_invalid_calldata",
+    /// The approval's transaction is not the payer's.
+    Erc20ApprovalTxSignerMismatch = "erc20_approval_tx_signer_mismatch",
+    /// The approval's transaction has a signature that no key can have made.
+    Erc20ApprovalTxInvalidSignature = "erc20_approval_tx_invalid_signature",
+    /// The network did not take the approval's transaction.
+    Erc20ApprovalBroadcastFailed = "erc20_approval_broadcast_failed",
+    /// The approval's transaction was mined and failed.
+    Erc20ApprovalTxFailed = "erc20_approval_tx_failed",
+
+    // `upto` on EVM chains.
+    /// The scheme is not `upto`.
+    InvalidUptoEvmScheme = "invalid_upto_evm_scheme",
+    /// The payment is for another network than the requirements.
+    InvalidUptoEvmNetworkMismatch = "invalid_upto_evm_network_mismatch",
+    /// The payer named another facilitator.
+    UptoFacilitatorMismatch = "upto_facilitator_mismatch",
+    /// More is charged than the payer permitted.
+    InvalidUptoEvmPayloadSettlementExceedsAmount = "invalid_upto_evm_payload_settlement_exceeds_amount",
+    /// The contract says that more is charged than the payer permitted.
+    UptoAmountExceedsPermitted = "upto_amount_exceeds_permitted",
+    /// The contract says that the sender is not the facilitator whom the payer named.
+    UptoUnauthorizedFacilitator = "upto_unauthorized_facilitator",
+    /// The transaction was refused or reverted.
+    InvalidUptoEvmTransactionFailed = "invalid_upto_evm_transaction_failed",
 }
 
 impl FromStr for Reason {

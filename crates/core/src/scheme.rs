@@ -17,6 +17,7 @@ use crate::asset::{AccountId, Asset};
 use crate::books::{Fingerprint, PaymentRecord, SettlementEntry};
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
+use crate::time::UnixSeconds;
 use crate::wire::{Extensions, PaymentRequirements, SupportedKind};
 
 /// An offer whose `extra` the scheme has understood.
@@ -104,7 +105,7 @@ pub enum PaymentFlow {
 pub enum Outcome {
     /// It moved the money.
     Settled(Settlement),
-    /// It moved nothing and never will.
+    /// What was sent from here moved nothing and never will.
     Failed(Refusal),
     /// The chain does not say yet.
     Unknown,
@@ -251,6 +252,13 @@ pub trait ServerScheme: Send + Sync {
 
     /// What makes the payment unique, so that it buys one thing once.
     fn key(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Result<PaymentKey, Refusal>;
+
+    /// From when on the payment can't settle any more, so that it need not be remembered for ever; `None` if that is never
+    /// sure.
+    fn expires_at(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Option<UnixSeconds> {
+        let _ = payment;
+        None
+    }
 }
 
 /// A scheme for the facilitator.
@@ -290,8 +298,12 @@ pub trait FacilitatorScheme: Send + Sync {
     ) -> impl Future<Output = Result<Settlement, SettleError>> + Send;
 
     /// What became of a payment that was sent: settled only if exactly what it authorises has moved, by whichever
-    /// transaction; failed only if it never can any more. Sends nothing.
+    /// transaction; failed only if nothing that was sent from here can move it any more. Sends nothing.
     fn outcome(&self, entry: &SettlementEntry) -> impl Future<Output = Result<Outcome, VerifyError>> + Send;
+
+    /// What became of a payment for good: settled or failed only where no other history of the chain can take that back
+    /// and nobody can carry it out any more, unknown where that may still happen. Sends nothing.
+    fn final_outcome(&self, entry: &SettlementEntry) -> impl Future<Output = Result<Outcome, VerifyError>> + Send;
 
     /// Whether a payment that was found good here, was sent by nobody here, and is refused now with this refusal, was
     /// carried out by somebody else meanwhile: exactly what it authorises has moved, by whichever transaction. `None` if

@@ -1,6 +1,6 @@
 //! What a settlement is answered, and by what a copy of a request is known.
 
-use farthing_core::books::Fingerprint;
+use farthing_core::books::{Fingerprint, SettlementEntry, SettlementState};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
@@ -46,6 +46,19 @@ pub(crate) fn pending_response(key: PaymentKey, transaction: &TransactionId, net
         transaction: transaction.0.clone(),
         extra: Some(json!({"settlementId": key.to_string()})),
         ..SettleResponse::failure(pending(transaction), Some(network))
+    }
+}
+
+/// What the book says to a request, without a look at the chain; nothing where the payment may be sent.
+pub(crate) fn known(entry: &SettlementEntry, request: &Fingerprint, network: &Network) -> Option<SettleResponse> {
+    let network = || network.clone();
+    let is_copy = entry.request == *request;
+    match &entry.state {
+        SettlementState::Settled(settlement) if is_copy => Some(success(settlement)),
+        SettlementState::Settled(_) => Some(SettleResponse::failure(already_used(), Some(network()))),
+        SettlementState::Sending(transaction) if is_copy => Some(pending_response(entry.record.key, transaction, network())),
+        SettlementState::Sending(_) => Some(SettleResponse::failure(in_flight(), Some(network()))),
+        SettlementState::Dead(_) => None,
     }
 }
 

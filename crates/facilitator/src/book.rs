@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use farthing_core::books::{BookError, Finding, SettlementEntry, SettlementQuery, Settlements};
 use farthing_core::reason::Refusal;
-use farthing_core::scheme::{PaymentKey, Settlement};
+use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
 use farthing_core::time::{Clock, UnixSeconds};
 use tracing::{error, info, warn};
 
@@ -55,14 +55,29 @@ impl Book {
         Ok(existing)
     }
 
-    /// The transaction moved nothing and never will. Says whether the book took the line.
-    pub(crate) async fn dead(&self, key: PaymentKey, refusal: &Refusal) -> bool {
-        info!(payment = %key, reason = %refusal.reason, "the transaction moved nothing");
-        took(key, "dead", &self.settlements.dead(key, refusal, self.now()).await)
+    /// This transaction moved nothing and never will. Says whether the payment is dead in it now: if not, the book knows
+    /// better.
+    pub(crate) async fn dead(&self, key: PaymentKey, judged: &TransactionId, refusal: &Refusal) -> Result<bool, BookError> {
+        info!(payment = %key, transaction = %judged, reason = %refusal.reason, "the transaction moved nothing");
+        let written = self.settlements.dead(key, judged, refusal, self.now()).await;
+        took(key, "dead", &written);
+        written
+    }
+
+    /// What the entry says is so for good. Says whether the book took the line.
+    pub(crate) async fn finished(&self, judged: &SettlementEntry) -> bool {
+        took(judged.record.key, "finished", &self.settlements.finished(judged).await)
+    }
+
+    /// The chain does not show any more what settled the payment. Says whether the book took the line.
+    pub(crate) async fn undone(&self, judged: &SettlementEntry) -> bool {
+        let key = judged.record.key;
+        warn!(payment = %key, transaction = %judged.transaction, "what settled a payment is no part of the chain any more");
+        took(key, "undone", &self.settlements.undone(judged, self.now()).await)
     }
 }
 
-fn took(key: PaymentKey, line: &'static str, written: &Result<(), BookError>) -> bool {
+fn took<T>(key: PaymentKey, line: &'static str, written: &Result<T, BookError>) -> bool {
     if let Err(cause) = written {
         error!(payment = %key, line, error = chain(cause), "the settlements book did not take a line");
     }

@@ -2,8 +2,9 @@
 //!
 //! 1. A key is known by its SHA-256 digest only; the key itself is nowhere kept, shown or logged.
 //! 2. Every configured digest is compared, and each comparison takes as long as any other.
-//! 3. Requests are counted in minutes and settlements in days of the clock that the facilitator was given, in UTC. The
-//!    counts are those of this process and start anew with it.
+//! 3. Requests are counted in minutes of the runtime's timer, which begin with a request, and settlements in days of the
+//!    clock that the facilitator was given, in UTC. A clock that is put forward or back begins another day, and locks nobody
+//!    out. The counts are those of this process and start anew with it.
 //! 4. No quota stands between a caller and a payment that is in the book already: what may have moved is always told.
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use farthing_core::time::UnixSeconds;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use crate::error::OverQuota;
 use crate::progress::Progress;
@@ -78,7 +80,7 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Counts {
-    minute: u64,
+    minute: Option<Instant>,
     verifies: u32,
     settles: u32,
     day: u64,
@@ -164,19 +166,20 @@ impl Callers {
     }
 
     /// Counts a request against the caller's minute.
-    pub(crate) fn ask(&self, name: &str, asked: Asked, now: UnixSeconds) -> Result<(), OverQuota> {
+    pub(crate) fn ask(&self, name: &str, asked: Asked) -> Result<(), OverQuota> {
         let Some((_, known)) = self.named(name) else { return Ok(()) };
         let limits = known.caller.limits;
         let mut counts = known.counts();
-        let minute = now.0 / SECONDS_PER_MINUTE;
-        if minute > counts.minute {
-            (counts.minute, counts.verifies, counts.settles) = (minute, 0, 0);
+        let passed_seconds = counts.minute.map(|began| began.elapsed().as_secs()).filter(|passed| *passed < SECONDS_PER_MINUTE);
+        if passed_seconds.is_none() {
+            (counts.minute, counts.verifies, counts.settles) = (Some(Instant::now()), 0, 0);
         }
+        let rest_seconds = SECONDS_PER_MINUTE.saturating_sub(passed_seconds.unwrap_or_default());
         let (limit, count, what) = match asked {
             Asked::Verify => (limits.verifies_per_minute, &mut counts.verifies, "verify requests a minute"),
             Asked::Settle => (limits.settles_per_minute, &mut counts.settles, "settle requests a minute"),
         };
-        take(name, limit, count, what, rest(now, SECONDS_PER_MINUTE))
+        take(name, limit, count, what, rest_seconds)
     }
 
     /// Counts a settlement against the caller's day.
@@ -189,11 +192,11 @@ impl Callers {
         let Some((index, known)) = self.named(name) else { return Ok(None) };
         let mut counts = known.counts();
         let day = now.0 / SECONDS_PER_DAY;
-        if day > counts.day {
+        if day != counts.day {
             (counts.day, counts.settlements) = (day, 0);
         }
         let limit = known.caller.limits.settlements_per_day;
-        take(name, limit, &mut counts.settlements, "settlements a day", rest(now, SECONDS_PER_DAY))?;
+        take(name, limit, &mut counts.settlements, "settlements a day", SECONDS_PER_DAY - now.0 % SECONDS_PER_DAY)?;
         let (callers, progress) = (Arc::clone(self), Arc::clone(progress));
         Ok(Some(Reserved { callers, index, day: counts.day, progress }))
     }
@@ -201,11 +204,6 @@ impl Callers {
     fn named(&self, name: &str) -> Option<(usize, &Known)> {
         self.0.iter().enumerate().find(|(_, known)| known.caller.name == name)
     }
-}
-
-/// How long a stretch of time lasts from now on.
-const fn rest(now: UnixSeconds, seconds: u64) -> u64 {
-    seconds - now.0 % seconds
 }
 
 fn take(
@@ -279,15 +277,32 @@ mod tests {
         assert_eq!(error(vec![caller("a", "1"), caller("b", "1")]), Some(CallersError::DuplicateKey("b".to_owned())));
     }
 
-    #[test]
-    fn a_minute_holds_so_many_requests_and_the_next_one_as_many_again() {
+    #[tokio::test(start_paused = true)]
+    async fn a_minute_holds_so_many_requests_and_the_next_one_as_many_again() {
         let callers = Callers::new([caller("shop", "1")]).unwrap();
-        let ask = |asked, at| callers.ask("shop", asked, UnixSeconds(at)).map_err(|quota| quota.retry_after_seconds);
-        assert_eq!((ask(Asked::Verify, 120), ask(Asked::Verify, 121)), (Ok(()), Ok(())));
-        assert_eq!(ask(Asked::Verify, 179), Err(1));
-        assert_eq!(ask(Asked::Verify, 100), Err(20), "a clock that is put back opens nothing");
-        assert_eq!(ask(Asked::Settle, 179), Ok(()), "what has no limit is not limited");
-        assert_eq!(ask(Asked::Verify, 180), Ok(()));
+        let ask = |asked| callers.ask("shop", asked).map_err(|quota| quota.retry_after_seconds);
+        let pass = |seconds| tokio::time::advance(std::time::Duration::from_secs(seconds));
+        for _ in 0..2 {
+            assert_eq!((ask(Asked::Verify), ask(Asked::Verify)), (Ok(()), Ok(())));
+            assert_eq!(ask(Asked::Verify), Err(60));
+            pass(59).await;
+            assert_eq!(ask(Asked::Verify), Err(1));
+            assert_eq!(ask(Asked::Settle), Ok(()), "what has no limit is not limited");
+            pass(1).await;
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
+        let callers = Arc::new(Callers::new([caller("shop", "1")]).unwrap());
+        let progress = Progress::new();
+        let reserve = |day: u64| callers.reserve("shop", UnixSeconds(day * SECONDS_PER_DAY), &progress).map(drop);
+        let take = |day: u64| std::mem::forget(callers.reserve("shop", UnixSeconds(day * SECONDS_PER_DAY), &progress));
+        take(900);
+        assert!(reserve(900).is_err());
+        assert!(reserve(7).is_ok());
+        take(7);
+        assert!(reserve(7).is_err(), "the day is counted all the same");
     }
 
     #[test]

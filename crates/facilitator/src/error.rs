@@ -6,6 +6,8 @@ use std::sync::Arc;
 use farthing_core::Source;
 use farthing_core::facilitator::FacilitatorError;
 
+use crate::flight::{MAX_COPIES_PER_FLIGHT, MAX_OTHERS_PER_FLIGHT};
+
 /// Why a settlement came to no answer. Shared by all copies of the request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
@@ -26,6 +28,19 @@ pub(crate) enum NoAnswer {
 pub(crate) struct Overloaded {
     pub(crate) what: &'static str,
     pub(crate) max: usize,
+}
+
+/// A request with an authorization that is being settled could not wait for its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoTurn {
+    /// Others were always first.
+    #[error("other requests with the same authorization are in the way; ask again with the same payment")]
+    TooSlow,
+    /// As many as may wait do so.
+    #[error(
+        "{MAX_COPIES_PER_FLIGHT} copies of this request wait already, or {MAX_OTHERS_PER_FLIGHT} others with its authorization"
+    )]
+    TooMany,
 }
 
 /// The facilitator ends and takes nothing new.

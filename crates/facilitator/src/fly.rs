@@ -66,8 +66,9 @@ async fn broken_off(job: &Job, cause: impl Error + Send + Sync + 'static) -> Ans
     let answer = match (read, job.progress.stage()) {
         (Ok(Ok(Some(answer))), _) => answer,
         (_, Stage::Written(transaction)) => job.pending(&transaction),
-        (_, Stage::Nothing | Stage::Withdrawn(_)) | (Ok(Ok(None)), Stage::Unread) => return Err(NoAnswer::not_sent(cause)),
-        (_, Stage::Unread | Stage::Entered) => return Err(NoAnswer::unclear(cause)),
+        (Ok(Ok(None)), Stage::Unread | Stage::Nothing | Stage::Withdrawn(_)) => return Err(NoAnswer::not_sent(cause)),
+        // Another process may have sent it meanwhile: only the book can rule that out.
+        (_, Stage::Unread | Stage::Nothing | Stage::Withdrawn(_) | Stage::Entered) => return Err(NoAnswer::unclear(cause)),
     };
     error!(error = chain(&cause), "the settlement broke off; it was answered from the book");
     Ok(answer)

@@ -41,7 +41,9 @@ mod slots;
 pub use builder::{BuildError, Builder};
 pub use callers::{Caller, CallerLimits, Callers, CallersError, KeyDigest};
 pub use http::{BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES, RETRY_AFTER_SECONDS, router};
-pub use local::{Local, MAX_SETTLES_IN_FLIGHT, MAX_VERIFIES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS, VERIFY_TIMEOUT_SECONDS};
+pub use local::{
+    Local, MAX_LOOKUPS_IN_FLIGHT, MAX_SETTLES_IN_FLIGHT, MAX_VERIFIES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS, VERIFY_TIMEOUT_SECONDS,
+};
 pub use metrics::describe_metrics;
 pub use ready::{NotReady, READY_TIMEOUT_SECONDS};
 pub use recover::{RECONCILE_EVERY_SECONDS, RECONCILE_GRACE_SECONDS};

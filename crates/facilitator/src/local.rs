@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use farthing_core::books::{Fingerprint, SettlementEntry, SettlementQuery, SettlementState};
+use farthing_core::asset::AccountId;
+use farthing_core::books::{BookError, Fingerprint, SettlementEntry, SettlementQuery, SettlementState};
 use farthing_core::erased::{AnyFacilitatorScheme, TypedPayment};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::reason::Refusal;
@@ -18,12 +19,12 @@ use tokio::time::Instant;
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span, info, info_span, warn};
 
-use crate::answers::{already_used, fingerprint, in_flight, pending};
+use crate::answers::{already_used, fingerprint, known, pending};
 use crate::book::Book;
 use crate::builder::Builder;
 use crate::callers::Callers;
-use crate::error::{NoAnswer, Overloaded, TooSlow, chain};
-use crate::flight::{Flights, Turn, Wait};
+use crate::error::{NoAnswer, NoTurn, Overloaded, TooSlow, chain};
+use crate::flight::{Answer, Flights, Turn};
 use crate::fly::fly;
 use crate::kinds::{Kinds, short};
 use crate::progress::Progress;
@@ -35,8 +36,13 @@ use crate::slots::{NoSlot, Slot, Slots};
 
 /// The most payments that are verified at once; more are answered 503.
 pub const MAX_VERIFIES_IN_FLIGHT: usize = 4_096;
-/// The most settle requests that are under way at once, waiting copies included; more are answered 503.
+/// The most settle requests that are under way at once, those included that wait for another one with the same
+/// authorization, but not the copies of one that is under way; more are answered 503.
 pub const MAX_SETTLES_IN_FLIGHT: usize = 4_096;
+/// The most looks into the book at once that nobody settles or verifies for; more are answered 503.
+pub const MAX_LOOKUPS_IN_FLIGHT: usize = 64;
+/// How long such a look may take, in seconds.
+const LOOKUP_TIMEOUT_SECONDS: u64 = 5;
 /// How long a verification may take, in seconds.
 pub const VERIFY_TIMEOUT_SECONDS: u64 = 15;
 /// How long a settle request may wait for its answer, in seconds: less than the 90 s that the official clients wait.
@@ -67,7 +73,8 @@ pub struct Local {
     callers: Option<Arc<Callers>>,
     flights: Flights,
     proven: Proven,
-    verifies: Arc<Semaphore>,
+    verifies: Semaphore,
+    lookups: Semaphore,
     settles: Arc<Slots>,
     readiness: Readiness,
     reconciling: Mutex<Option<JoinSet<()>>>,
@@ -86,7 +93,8 @@ impl Local {
             callers: callers.map(Arc::new),
             flights: Flights::default(),
             proven: Proven::default(),
-            verifies: Arc::new(Semaphore::new(MAX_VERIFIES_IN_FLIGHT)),
+            verifies: Semaphore::new(MAX_VERIFIES_IN_FLIGHT),
+            lookups: Semaphore::new(MAX_LOOKUPS_IN_FLIGHT),
             settles: Slots::new(),
             readiness: Readiness::default(),
             reconciling: Mutex::default(),
@@ -178,10 +186,6 @@ impl Local {
         self.callers.as_deref()
     }
 
-    pub(crate) fn book(&self) -> &Book {
-        &self.book
-    }
-
     pub(crate) async fn verify_for(
         &self,
         caller: Option<&str>,
@@ -206,18 +210,36 @@ impl Local {
         answer
     }
 
-    /// Whether this very request is being settled, or has been sent: then it must be answered, whatever its caller has
-    /// used up.
-    pub(crate) async fn knows(&self, request: &PaymentRequest) -> bool {
-        let (Ok((_, payment)), Ok(request)) = (self.read(request), fingerprint(request)) else { return false };
-        self.may_be_sent(payment.record.key, &request).await
+    /// What can be said at once of this very request, by whoever has used up what it may ask; none if it was never sent
+    /// and is not being settled.
+    pub(crate) async fn settled_before(&self, request: &PaymentRequest) -> Option<Result<SettleResponse, FacilitatorError>> {
+        let (Ok((_, payment)), Ok(print)) = (self.read(request), fingerprint(request)) else { return None };
+        let (since, key) = (Instant::now(), payment.record.key);
+        let told = match self.find(key).await {
+            Ok(entry) => entry
+                .filter(|entry| entry.request == print)
+                .and_then(|entry| known(&entry, &print, &request.requirements.network))
+                .map(Ok)
+                .or_else(|| self.flights.has(key).then(|| Err(NoAnswer::unclear("it is being settled at this moment")))),
+            Err(cause) => Some(Err(cause)),
+        };
+        let told = told.map(|answer| answer.map_err(FacilitatorError::from));
+        if let Some(answer) = &told {
+            self.kinds.labels(request).settled(since, answer);
+        }
+        told
+    }
+
+    /// One payment in the book.
+    pub(crate) async fn find(&self, key: PaymentKey) -> Result<Option<SettlementEntry>, NoAnswer> {
+        self.look_up(self.book.find(key)).await
     }
 
     /// The payments that a transaction carries, the newest first.
     pub(crate) async fn carried_by(&self, transaction: TransactionId) -> Result<Vec<SettlementEntry>, NoAnswer> {
         let query =
             SettlementQuery { transaction: Some(transaction), limit: MAX_SETTLEMENTS_SHOWN, ..SettlementQuery::default() };
-        self.book.list(&query).await.map_err(NoAnswer::unclear)
+        self.look_up(self.book.list(&query)).await
     }
 
     async fn verify_now(&self, caller: Option<&str>, request: &PaymentRequest) -> Result<VerifyResponse, FacilitatorError> {
@@ -229,14 +251,9 @@ impl Local {
             Ok(read) => read,
             Err(refusal) => return invalid(refusal),
         };
-        match self.book.find(payment.record.key).await.map_err(unavailable)?.map(|entry| entry.state) {
-            Some(SettlementState::Settled(_)) => return invalid(already_used()),
-            Some(SettlementState::Sending(transaction)) => return invalid(pending(&transaction)),
-            Some(SettlementState::Dead(_)) | None => {}
-        }
         let overloaded = |_| unavailable(Overloaded { what: "verifications", max: MAX_VERIFIES_IN_FLIGHT });
         let _slot = self.verifies.try_acquire().map_err(overloaded)?;
-        match tokio::time::timeout(Duration::from_secs(VERIFY_TIMEOUT_SECONDS), scheme.verify(&payment)).await {
+        match tokio::time::timeout(Duration::from_secs(VERIFY_TIMEOUT_SECONDS), self.check(&**scheme, &payment)).await {
             Ok(Ok(payer)) => {
                 self.proven.of(&payment.record, &fingerprint(request).map_err(unavailable)?, caller).remember();
                 Ok(VerifyResponse::valid(payer))
@@ -244,6 +261,16 @@ impl Local {
             Ok(Err(VerifyError::Invalid(refusal))) => invalid(refusal),
             Ok(Err(VerifyError::Unavailable(source))) => Err(FacilitatorError::Unavailable(source)),
             Err(_elapsed) => Err(unavailable(TooSlow { what: "the verification", seconds: VERIFY_TIMEOUT_SECONDS })),
+        }
+    }
+
+    /// Whether the payment is good. What the book knows to be used is not, and takes no look at the chain.
+    async fn check(&self, scheme: &dyn AnyFacilitatorScheme, payment: &TypedPayment) -> Result<AccountId, VerifyError> {
+        let entry = self.book.find(payment.record.key).await.map_err(|cause| VerifyError::Unavailable(Box::new(cause)))?;
+        match entry.map(|entry| entry.state) {
+            Some(SettlementState::Settled(_)) => Err(already_used().into()),
+            Some(SettlementState::Sending(transaction)) => Err(pending(&transaction).into()),
+            Some(SettlementState::Dead(_)) | None => scheme.verify(payment).await,
         }
     }
 
@@ -273,31 +300,41 @@ impl Local {
             progress: Progress::new(),
             proof,
         };
-        // Held by whoever waits and by the work itself, which may go on when nobody waits any more.
-        match self.take_turn(job, &Arc::new(slot)).await {
-            Some(wait) => Ok(wait.answer().await?),
-            None => Ok(SettleResponse::failure(in_flight(), Some(network))),
-        }
+        Ok(self.take_turn(job, slot).await?)
     }
 
-    /// Settles when it is this request's turn, or finds the copy that does; `None` if the turn does not come.
-    async fn take_turn(&self, job: Job, slot: &Arc<Slot>) -> Option<Wait> {
+    /// Settles when it is this request's turn, or waits for the copy that does. Where the turn does not come, the book
+    /// answers.
+    async fn take_turn(&self, job: Job, slot: Slot) -> Answer {
         let deadline = Instant::now() + Duration::from_secs(TURN_TIMEOUT_SECONDS);
-        loop {
-            match self.flights.turn(job.payment.record.key, &job.request) {
-                Turn::Other(wait) => tokio::time::timeout_at(deadline, wait.end()).await.ok()?,
-                Turn::Copy(wait) => return Some(wait),
+        let key = job.payment.record.key;
+        let why = loop {
+            match self.flights.turn(key, &job.request) {
+                Turn::Other(wait) => {
+                    if tokio::time::timeout_at(deadline, wait.end()).await.is_err() {
+                        break NoTurn::TooSlow;
+                    }
+                }
+                Turn::Copy(wait) => {
+                    // The one that settles has a place for all of them.
+                    drop(slot);
+                    return wait.answer().await;
+                }
+                Turn::OneTooMany => break NoTurn::TooMany,
                 Turn::Lead(lead, wait) => {
-                    let slot = Arc::clone(slot);
+                    // The place is the work's, which may go on when nobody waits any more.
                     let flight = async move {
                         fly(job, lead).await;
                         drop(slot);
                     };
                     tokio::spawn(flight.in_current_span());
-                    return Some(wait);
+                    return wait.answer().await;
                 }
             }
-        }
+        };
+        // Not in the book does not mean not sent: another process may be about to.
+        let told = self.find(key).await?.and_then(|entry| known(&entry, &job.request, &job.network));
+        told.ok_or_else(|| NoAnswer::unclear(why))
     }
 
     /// The answer where there is no place. That nothing was sent is said only where it is so.
@@ -308,12 +345,24 @@ impl Local {
 
     async fn may_be_sent(&self, key: PaymentKey, request: &Fingerprint) -> bool {
         self.flights.has(key)
-            || match self.book.find(key).await {
+            || match self.find(key).await {
                 Ok(entry) => {
                     entry.is_some_and(|entry| entry.request == *request && !matches!(entry.state, SettlementState::Dead(_)))
                 }
                 Err(_unknown) => true,
             }
+    }
+
+    /// Looks into the book for somebody who has no other place in a queue: a few at once, and not for long.
+    async fn look_up<T>(&self, look: impl Future<Output = Result<T, BookError>>) -> Result<T, NoAnswer> {
+        let overloaded = |_| NoAnswer::unclear(Overloaded { what: "looks into the book", max: MAX_LOOKUPS_IN_FLIGHT });
+        let _place = self.lookups.try_acquire().map_err(overloaded)?;
+        match tokio::time::timeout(Duration::from_secs(LOOKUP_TIMEOUT_SECONDS), look).await {
+            Ok(found) => found.map_err(NoAnswer::unclear),
+            Err(_elapsed) => {
+                Err(NoAnswer::unclear(TooSlow { what: "the look into the book", seconds: LOOKUP_TIMEOUT_SECONDS }))
+            }
+        }
     }
 
     fn read(&self, request: &PaymentRequest) -> Result<(&Arc<dyn AnyFacilitatorScheme>, TypedPayment), Refusal> {

@@ -37,7 +37,11 @@ pub fn describe_metrics() {
     describe_histogram!(VERIFY_SECONDS, Unit::Seconds, "How long verify requests took, by scheme and chain.");
     describe_histogram!(SETTLE_SECONDS, Unit::Seconds, "How long settle requests took, by scheme and chain.");
     describe_gauge!(UNFINISHED, Unit::Count, "Payments in the book that were sent and have no end yet, by chain.");
-    describe_counter!(RECONCILED, Unit::Count, "Payments whose end the reconciler found out, by outcome (settled, dead).");
+    describe_counter!(
+        RECONCILED,
+        Unit::Count,
+        "What the reconciler found out about payments, by outcome (settled, dead, undone, final)."
+    );
 }
 
 impl Labels {

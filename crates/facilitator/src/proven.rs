@@ -15,9 +15,10 @@
 //! before it settles, as the payment is refused there; where callers have keys, so that nobody verifies in its name; and
 //! where the seller's servers share a book. The same holds for two that settle one authorization at the same moment.
 //!
-//! This is kept in memory, for a bounded number of payments and until each expires. What is forgotten, after a restart or
-//! at another replica, is refused as used: that is safe, and the payer can show the transaction to the seller. `/verify`
-//! refuses a used nonce in every case.
+//! This is kept in memory, for a bounded number of payments and until a while after each has expired. What is forgotten,
+//! after a restart or at another replica, is refused as used: that is safe, and the payer can show the transaction to the
+//! seller. A payment that is dead in the book was sent for its request, which proves as much and is never forgotten.
+//! `/verify` refuses a used nonce in every case.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,10 @@ use sha2::{Digest, Sha256};
 
 /// The most payments that are remembered; the oldest are forgotten first.
 pub(crate) const MAX_PROVEN_PAYMENTS: usize = 65_536;
+
+/// For how long a payment is remembered after its expiry, in seconds: somebody else may have carried it out in its last
+/// moment, and then it looks as if it had merely expired.
+pub(crate) const PROVEN_GRACE_SECONDS: u64 = 600;
 
 /// A digest of payment, request and caller.
 type Mark = [u8; 32];
@@ -82,9 +87,9 @@ impl Proof {
         }
     }
 
-    /// Whether it was found good, and has not expired since.
+    /// Whether it was found good, and has not expired long since.
     pub(crate) fn holds(&self, now: UnixSeconds) -> bool {
-        self.proven.marks().expiries.get(&self.mark).is_some_and(|expires_at| now < *expires_at)
+        self.proven.marks().expiries.get(&self.mark).is_some_and(|expires_at| now < expires_at.plus(PROVEN_GRACE_SECONDS))
     }
 }
 
@@ -122,13 +127,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_the_same_payment_of_the_same_request_and_caller_is_known_and_only_until_it_expires() {
+    fn only_the_same_payment_of_the_same_request_and_caller_is_known_and_only_for_its_time() {
         let proven = Proven::default();
         let good = proof(&proven, 1, "one", Some("shop"));
         assert!(!good.holds(NOW));
         good.remember();
-        assert!(good.holds(NOW) && good.holds(NOW.plus(59)));
-        assert!(!good.holds(NOW.plus(60)));
+        assert!(good.holds(NOW) && good.holds(NOW.plus(60 + PROVEN_GRACE_SECONDS - 1)));
+        assert!(!good.holds(NOW.plus(60 + PROVEN_GRACE_SECONDS)));
         let others = [(2, "one", Some("shop")), (1, "two", Some("shop")), (1, "one", Some("mall")), (1, "one", None)];
         for (number, request, caller) in others {
             assert!(!proof(&proven, number, request, caller).holds(NOW), "{number} {request} {caller:?}");

@@ -21,7 +21,7 @@ use farthing_core::wire::SettleResponse;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::answers::{already_used, in_flight, pending_response, success};
+use crate::answers::{known, pending_response, success};
 use crate::book::Book;
 use crate::callers::{Callers, Reserved};
 use crate::error::{NoAnswer, TooSlow, chain};
@@ -103,7 +103,7 @@ impl Job {
 
     /// The answer that the book gives, if it knows one; for a settlement that ended without any.
     pub(crate) async fn read_back(&self) -> Result<Option<SettleResponse>, BookError> {
-        Ok(self.book.find(self.key()).await?.and_then(|entry| self.known(&entry)))
+        Ok(self.book.find(self.key()).await?.and_then(|entry| known(&entry, &self.request, &self.network)))
     }
 
     pub(crate) fn pending(&self, transaction: &TransactionId) -> SettleResponse {
@@ -114,23 +114,11 @@ impl Job {
         self.payment.record.key
     }
 
-    /// What the book says to this request, without a look at the chain; nothing where it may be sent.
-    fn known(&self, entry: &SettlementEntry) -> Option<SettleResponse> {
-        let is_copy = entry.request == self.request;
-        match &entry.state {
-            SettlementState::Settled(settlement) if is_copy => Some(success(settlement)),
-            SettlementState::Settled(_) => Some(self.failure(already_used())),
-            SettlementState::Sending(transaction) if is_copy => Some(self.pending(transaction)),
-            SettlementState::Sending(_) => Some(self.failure(in_flight())),
-            SettlementState::Dead(_) => None,
-        }
-    }
-
     /// The answer to a payment that is settled or under way; none if it turned out dead, so that it may be sent again.
     async fn under_way(&self, entry: &SettlementEntry) -> Option<Answer> {
         match &entry.state {
             SettlementState::Sending(_) if entry.request == self.request => self.join(entry.clone()).await,
-            _ => self.known(entry).map(Ok),
+            _ => known(entry, &self.request, &self.network).map(Ok),
         }
     }
 
@@ -141,7 +129,7 @@ impl Job {
         let mut pause = Duration::from_millis(FIRST_PAUSE_MILLISECONDS);
         loop {
             let SettlementState::Sending(transaction) = &entry.state else {
-                return if is_dead(&entry) { None } else { self.known(&entry).map(Ok) };
+                return known(&entry, &self.request, &self.network).map(Ok);
             };
             self.progress.found(transaction);
             match self.outcome(&entry).await {
@@ -149,8 +137,8 @@ impl Job {
                 // It is dead, and as good as new: whoever sent it may be about to send it by itself, and what can't be sent
                 // any more is refused with a better reason.
                 Some(Outcome::Failed(refusal)) => {
-                    self.book.dead(self.key(), &refusal).await;
-                    return None;
+                    let written = self.book.dead(self.key(), transaction, &refusal).await;
+                    return if written.is_ok() { None } else { Some(Ok(self.pending(transaction))) };
                 }
                 Some(Outcome::Unknown) | None => {}
             }
@@ -203,7 +191,7 @@ impl Job {
                 return self.spoilt(&transaction, &refusal).await;
             }
             (Err(SettleError::Rejected(refusal) | SettleError::Spoilt(refusal)), Some((transaction, _))) => {
-                self.dead(&transaction, refusal).await
+                return self.dead(&transaction, refusal).await;
             }
             (Err(SettleError::Rejected(refusal) | SettleError::Spoilt(refusal)), None) => {
                 return Attempt::Nothing(Nothing::Refused(refusal));
@@ -226,17 +214,19 @@ impl Job {
     /// moved after all.
     async fn spoilt(&self, transaction: &TransactionId, refusal: &Refusal) -> Attempt {
         let entry = match self.book.find(self.key()).await {
-            Ok(Some(entry)) if entry.request == self.request => entry,
+            Ok(Some(entry)) if entry.request == self.request && matches!(entry.state, SettlementState::Sending(_)) => entry,
+            Ok(Some(entry)) if entry.request == self.request && is_dead(&entry) => return Attempt::Spoilt,
             // Whatever happened to its line, the next round reads it again.
             _ => return Attempt::Taken,
         };
         match self.outcome(&entry).await {
             Some(Outcome::Settled(settlement)) => Attempt::Answered(Ok(self.settled(&settlement).await)),
-            Some(Outcome::Failed(_) | Outcome::Unknown) => {
-                self.book.dead(self.key(), refusal).await;
-                Attempt::Spoilt
-            }
-            None => Attempt::Answered(Ok(self.pending(transaction))),
+            Some(Outcome::Failed(_)) => match self.book.dead(self.key(), &entry.transaction, refusal).await {
+                Ok(true) => Attempt::Spoilt,
+                Ok(false) => Attempt::Taken,
+                Err(_logged) => Attempt::Answered(Ok(self.pending(transaction))),
+            },
+            Some(Outcome::Unknown) | None => Attempt::Answered(Ok(self.pending(transaction))),
         }
     }
 
@@ -248,14 +238,16 @@ impl Job {
             Nothing::NotSent(cause) => return Some(Err(cause)),
             Nothing::Refused(refusal) => refusal,
         };
-        if let Some(entry) = dead.filter(|entry| entry.request == self.request) {
-            match self.outcome(&entry).await {
+        // What was sent for this request was found good for it before.
+        let sent_before = dead.filter(|entry| entry.request == self.request);
+        if let Some(entry) = &sent_before {
+            match self.outcome(entry).await {
                 Some(Outcome::Settled(settlement)) => return self.found(Found { settlement, height: entry.height }).await,
                 Some(Outcome::Failed(_) | Outcome::Unknown) => {}
                 None => return Some(Ok(self.pending(&entry.transaction))),
             }
         }
-        if self.proof.holds(self.book.now()) {
+        if sent_before.is_some() || self.proof.holds(self.book.now()) {
             match self.moved_already(&refusal).await {
                 Ok(Some(found)) => return self.found(found).await,
                 Ok(None) => {}
@@ -313,9 +305,13 @@ impl Job {
         success(settlement)
     }
 
-    async fn dead(&self, transaction: &TransactionId, refusal: Refusal) -> SettleResponse {
-        self.book.dead(self.key(), &refusal).await;
-        SettleResponse { transaction: transaction.0.clone(), ..self.failure(refusal) }
+    /// The transaction that carried it moved nothing. Where the book has another one by now, that one counts.
+    async fn dead(&self, transaction: &TransactionId, refusal: Refusal) -> Attempt {
+        Attempt::Answered(Ok(match self.book.dead(self.key(), transaction, &refusal).await {
+            Ok(true) => SettleResponse { transaction: transaction.0.clone(), ..self.failure(refusal) },
+            Ok(false) => return Attempt::Taken,
+            Err(_logged) => self.pending(transaction),
+        }))
     }
 
     fn failure(&self, refusal: Refusal) -> SettleResponse {

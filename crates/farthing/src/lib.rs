@@ -112,7 +112,7 @@ pub enum Server {}
 impl Server {
     /// Starts with every scheme of this release; name a facilitator and who is paid.
     pub fn builder() -> server::ServerBuilder {
-        server::Server::builder().schemes(chains::server::schemes())
+        server::Server::builder().schemes(chains::server::schemes()).clock(std::sync::Arc::new(system::SystemClock))
     }
 }
 

@@ -1,14 +1,37 @@
 //! A payment taken for one request, in the deliveries book, until the request's end is known.
+//!
+//! Which states there are and which lead where is a table in [`farthing_core::books::Deliveries`]'s file. Of it, this is
+//! what one request writes:
+//!
+//! | the request | writes |
+//! |---|---|
+//! | fails before its settlement, or its settlement was not sent or was refused | `cancel` |
+//! | is about to be settled | `settling` |
+//! | has settled | `served`, and only then does its answer go |
+//! | does not know whether it has settled, or has nobody left to answer | `unsettled` |
+//! | resumes an unsettled payment, and fails or is refused, however clearly | `unsettled`: an earlier request may have settled it |
+//!
+//! The last word of a claim is written until it is written: while the book is away, the payment would be in use for as long
+//! as this process lives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use farthing_core::books::{BookError, Deliveries, Delivery, DeliveryClaim, Fingerprint};
+use farthing_core::books::{BookError, ClaimId, Deliveries, Delivery, DeliveryClaim, Presented, Standing};
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::count::Outcome;
+
+/// The pause after a last word could not be written for the first time; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause before it is tried again.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// For how long it is tried.
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// The right to use one payment for one request.
 ///
@@ -17,9 +40,7 @@ use crate::count::Outcome;
 pub(crate) struct Claim {
     deliveries: Arc<dyn Deliveries>,
     runtime: Handle,
-    key: PaymentKey,
-    /// Whether an earlier settlement of this payment has an outcome that is not known.
-    is_resumed: bool,
+    id: ClaimId,
     otherwise: Otherwise,
 }
 
@@ -36,102 +57,169 @@ enum Otherwise {
 
 /// What a claim found.
 pub(crate) enum Taken {
-    /// The payment is ours.
-    Ours(Claim),
-    /// It is not.
+    /// The payment is ours, and new.
+    New(Claim),
+    /// The payment is ours, and may have been charged for this very request before.
+    Resumed(Claim),
+    /// It is not ours.
     Theirs(Delivery),
 }
 
 impl Claim {
     /// Takes the payment. Runs in a task of its own, so that a caller who leaves while the book is written leaves no
     /// claim behind.
-    pub(crate) async fn take(
-        deliveries: Arc<dyn Deliveries>,
-        key: PaymentKey,
-        fingerprint: Fingerprint,
-    ) -> Result<Taken, BookError> {
+    pub(crate) async fn take(deliveries: Arc<dyn Deliveries>, presented: Presented) -> Result<Taken, BookError> {
         let task = tokio::spawn(async move {
-            let (is_resumed, otherwise) = match deliveries.claim(key, &fingerprint).await? {
-                DeliveryClaim::New => (false, Otherwise::Free),
-                DeliveryClaim::Resumed => (true, Otherwise::Unsettled),
-                DeliveryClaim::Taken(delivery) => return Ok(Taken::Theirs(delivery)),
-            };
-            Ok(Taken::Ours(Self { deliveries, runtime: Handle::current(), key, is_resumed, otherwise }))
+            let claim = deliveries.claim(&presented).await?;
+            let ours = |id, otherwise| Self { deliveries, runtime: Handle::current(), id, otherwise };
+            Ok(match claim {
+                DeliveryClaim::New(id) => Taken::New(ours(id, Otherwise::Free)),
+                DeliveryClaim::Resumed(id) => Taken::Resumed(ours(id, Otherwise::Unsettled)),
+                DeliveryClaim::Taken(delivery) => Taken::Theirs(delivery),
+            })
         });
         task.await.unwrap_or_else(|error| Err(BookError(Box::new(error))))
     }
 
     /// What makes the payment unique.
     pub(crate) const fn key(&self) -> PaymentKey {
-        self.key
+        self.id.key
     }
 
-    /// Whether an earlier settlement of this payment has an outcome that is not known.
-    pub(crate) const fn is_resumed(&self) -> bool {
-        self.is_resumed
-    }
-
-    /// Writes that the payment may be charged from now on. Only after `Ok` may anybody be asked to settle; after an error
+    /// Writes that the payment may be charged from now on. Only if it says so may anybody be asked to settle; otherwise
     /// nobody was, and the payment is still to be given back.
-    pub(crate) async fn settling(&mut self) -> Result<(), BookError> {
-        // What is resumed is in that state since it was claimed. It is written all the same: a node that was taken for dead
-        // meanwhile learns so here, before two of them deliver.
-        self.deliveries.settling(self.key).await?;
-        self.otherwise = Otherwise::Unsettled;
-        Ok(())
-    }
-
-    /// Ends without a settlement of this request, and waits until that is written.
-    pub(crate) async fn give_back(mut self) {
-        if let Some(task) = self.write_otherwise() {
-            // The task logs its own errors and cannot be cancelled; there is nothing else to learn from it.
-            task.await.unwrap_or_default();
+    pub(crate) async fn settling(&mut self) -> bool {
+        match self.deliveries.settling(self.id).await {
+            Ok(Standing::Held) => {
+                self.otherwise = Otherwise::Unsettled;
+                true
+            }
+            Ok(Standing::Lost) => {
+                self.lost("settling");
+                false
+            }
+            Err(error) => {
+                log_unwritten(self.key(), "settling", &error);
+                false
+            }
         }
     }
 
-    /// The facilitator has said that this payment does not settle: it is free again.
+    /// Writes that the money moved. Only if it says so may the answer go: otherwise somebody else may deliver it, or the
+    /// same payment be presented again. Until [`Self::delivered`] says that it did go, the payment can be given back.
+    pub(crate) async fn served(&mut self, transaction: &TransactionId) -> bool {
+        match self.deliveries.served(self.id, transaction).await {
+            Ok(Standing::Held) => true,
+            Ok(Standing::Lost) => {
+                self.lost("served");
+                false
+            }
+            Err(error) => {
+                log_unwritten(self.key(), "served", &error);
+                false
+            }
+        }
+    }
+
+    /// The answer is on its way: nothing is left to be written.
+    pub(crate) fn delivered(mut self) {
+        self.otherwise = Otherwise::Written;
+    }
+
+    /// Ends without an answer, and waits until that was written, or could not be at once.
+    pub(crate) async fn give_back(mut self) {
+        if let Some(first_try) = self.write_otherwise() {
+            // The task goes on by itself and logs its own errors; there is nothing else to learn from it.
+            first_try.await.unwrap_or_default();
+        }
+    }
+
+    /// The facilitator has said that this payment was not settled, and no earlier request can have settled it: it is free.
     pub(crate) async fn refused(mut self) {
         self.otherwise = Otherwise::Free;
         self.give_back().await;
     }
 
-    /// The money moved.
-    pub(crate) async fn served(mut self, transaction: &TransactionId) {
+    fn lost(&mut self, state: &str) {
         self.otherwise = Otherwise::Written;
-        // If this fails the payment stays in use: it can buy nothing else, which is what matters.
-        log_failure(self.key, "served", self.deliveries.served(self.key, transaction).await);
+        tracing::warn!(payment_key = %self.key(), state, "a payment was taken over: its request gets no answer here");
     }
 
-    fn write_otherwise(&mut self) -> Option<JoinHandle<()>> {
-        let otherwise = std::mem::replace(&mut self.otherwise, Otherwise::Written);
-        let (deliveries, key) = (Arc::clone(&self.deliveries), self.key);
-        match otherwise {
-            Otherwise::Written => None,
-            Otherwise::Free => {
-                let writing = async move { log_failure(key, "cancelled", deliveries.cancel(key).await) };
-                Some(self.runtime.spawn(writing.in_current_span()))
-            }
-            Otherwise::Unsettled => {
-                let writing = async move { log_failure(key, "unsettled", deliveries.unsettled(key).await) };
-                Some(self.runtime.spawn(writing.in_current_span()))
-            }
-        }
+    fn write_otherwise(&mut self) -> Option<oneshot::Receiver<()>> {
+        let state = match std::mem::replace(&mut self.otherwise, Otherwise::Written) {
+            Otherwise::Written => return None,
+            Otherwise::Free => LastWord::Cancelled,
+            Otherwise::Unsettled => LastWord::Unsettled,
+        };
+        let (tried, first_try) = oneshot::channel();
+        let writing = write_at_last(Arc::clone(&self.deliveries), self.id, state, tried);
+        self.runtime.spawn(writing.in_current_span());
+        Some(first_try)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if matches!(self.otherwise, Otherwise::Free) {
-            Outcome::FailedFree.count();
+        match self.otherwise {
+            Otherwise::Free => Outcome::FailedFree.count(),
+            Otherwise::Unsettled => Outcome::Pending.count(),
+            Otherwise::Written => {}
         }
         // The task outlives this value on its own.
         drop(self.write_otherwise());
     }
 }
 
-fn log_failure(key: PaymentKey, state: &str, written: Result<(), BookError>) {
-    if let Err(error) = written {
-        let cause = &error as &dyn std::error::Error;
-        tracing::error!(payment_key = %key, state, cause, "the deliveries book could not be written; the payment stays in use");
+/// What a claim ends with that ends without an answer.
+#[derive(Clone, Copy)]
+enum LastWord {
+    Cancelled,
+    Unsettled,
+}
+
+impl LastWord {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Unsettled => "unsettled",
+        }
     }
+
+    async fn write(self, deliveries: &dyn Deliveries, id: ClaimId) -> Result<(), BookError> {
+        let written = match self {
+            Self::Cancelled => deliveries.cancel(id).await,
+            Self::Unsettled => deliveries.unsettled(id).await,
+        };
+        // Where the claim was lost, another request has the payment, or an earlier try has arrived after all.
+        written.map(|_: Standing| ())
+    }
+}
+
+/// Writes a claim's last word, again and again while the book cannot be written. Tells when it was tried once.
+async fn write_at_last(deliveries: Arc<dyn Deliveries>, id: ClaimId, word: LastWord, tried: oneshot::Sender<()>) {
+    let (began, mut pause, mut tried) = (Instant::now(), FIRST_PAUSE, Some(tried));
+    while let Err(error) = word.write(&*deliveries, id).await {
+        if let Some(tried) = tried.take() {
+            log_unwritten(id.key, word.name(), &error);
+            // Whoever wanted to know may have left.
+            tried.send(()).unwrap_or_default();
+        }
+        if began.elapsed() >= PATIENCE {
+            let state = word.name();
+            tracing::error!(payment_key = %id.key, state, "a payment stays in use until this process ends: its book was away for too long");
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(MAX_PAUSE);
+    }
+    if let Some(tried) = tried {
+        tried.send(()).unwrap_or_default();
+    } else {
+        tracing::info!(payment_key = %id.key, state = word.name(), "the deliveries book could be written at last");
+    }
+}
+
+fn log_unwritten(key: PaymentKey, state: &str, error: &BookError) {
+    let cause = error as &dyn std::error::Error;
+    tracing::error!(payment_key = %key, state, cause, "the deliveries book could not be written; no answer goes out for this payment");
 }

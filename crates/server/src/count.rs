@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
     Refused,
     /// The work failed or the client left; nobody pays.
     FailedFree,
-    /// The settlement is not known; the answer was withheld.
+    /// It may have been charged and was not answered; its payment may be presented again.
     Pending,
     /// The payment may be good, and could not be taken now.
     Denied,

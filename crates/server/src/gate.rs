@@ -9,19 +9,25 @@
 //!
 //! The claim comes before the verification and not beside it: a replay or a copy costs a look into the book, and never a
 //! question to the facilitator.
+//!
+//! A payment that the same request presents again, because it may have been charged for it before, goes another way: it is
+//! settled when it is admitted, and its request is let in only once that has succeeded. [`Gate::settle`] then has nothing
+//! left to do but to write down that it was served; [`Gate::cancel`] leaves it to be presented again.
 
 use std::sync::Arc;
 
 use farthing_core::amount::Amount;
 use farthing_core::asset::{AccountId, AssetId};
-use farthing_core::books::{BookError, Deliveries, Delivery, Fingerprint};
+use farthing_core::books::{BookError, Deliveries, Delivery, Fingerprint, KEEP_EXPIRED_SECONDS, Presented};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::PaymentKey;
+use farthing_core::time::Clock;
 use farthing_core::trace::TraceParent;
-use farthing_core::wire::{PaymentPayload, PaymentRequest, Version};
+use farthing_core::wire::{PaymentPayload, PaymentRequest, SettleResponse, Version};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -30,13 +36,14 @@ use crate::claim::{Claim, Taken};
 use crate::count::{self, Outcome};
 use crate::resource::{RequestFacts, is_same_resource};
 use crate::route::{Offer, Route};
-use crate::settle::{self, Settled};
+use crate::settle::{self, Ended, Settled};
 
 /// Lets paid requests in and takes the money once they have been served.
 #[derive(Clone)]
 pub struct Gate {
     facilitator: Arc<dyn Facilitator>,
     deliveries: Arc<dyn Deliveries>,
+    clock: Arc<dyn Clock>,
 }
 
 /// What becomes of a request.
@@ -46,6 +53,9 @@ pub enum Admission {
     Required(Option<Refusal>),
     /// It has a payment that will settle: do the work, then settle or cancel.
     Paid(Admitted),
+    /// It presents a payment again that may have been charged, and that is still not known: answer with what the buyer is
+    /// to be told, as after [`Gate::settle`]. Nothing is to be done for it; it may come again.
+    Unsettled(Settled),
     /// It cannot be let in now, and that is no fault of the payment.
     Denied(Denied),
 }
@@ -63,18 +73,21 @@ pub enum Denied {
     #[error("the facilitator's answer makes no sense; nothing was charged; present the same payment again later")]
     Malformed(#[source] FacilitatorError),
     /// The deliveries book could not be written (HTTP 503).
-    #[error("payments cannot be recorded right now; nothing was charged; present the same payment again later")]
+    #[error(
+        "payments cannot be recorded right now; nothing was charged by this request; present the same payment again later, and \
+         do not sign another"
+    )]
     Book(#[source] BookError),
 }
 
 /// The facts of the payment that let a request in. Handlers find it among the request's extensions.
 ///
-/// The money has not moved yet, so there is no transaction to name; a handler that fails is not paid.
+/// The money has not moved yet, so there is no transaction to name, and a handler that fails is not paid: unless the buyer
+/// presents the payment again after a settlement whose outcome was not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Paid {
-    /// Who pays; `None` if the facilitator did not say, or if the payment is presented again after a settlement whose
-    /// outcome is not known.
+    /// Who pays; `None` if the facilitator did not say.
     pub payer: Option<AccountId>,
     /// To whom.
     pub pay_to: AccountId,
@@ -93,6 +106,8 @@ pub struct Paid {
 pub struct Admitted {
     pub(crate) claim: Claim,
     pub(crate) order: Box<Order>,
+    /// The settlement, where it came before the work.
+    pub(crate) charged: Option<Box<SettleResponse>>,
     /// In which all of it happens, the caller's work included.
     pub(crate) span: Span,
 }
@@ -105,9 +120,10 @@ pub(crate) struct Order {
 }
 
 impl Gate {
-    /// A gate that has payments checked and settled by this facilitator, and writes what they bought into this book.
-    pub fn new(facilitator: Arc<dyn Facilitator>, deliveries: Arc<dyn Deliveries>) -> Self {
-        Self { facilitator, deliveries }
+    /// A gate that has payments checked and settled by this facilitator, and writes what they bought into this book, which
+    /// forgets by this clock what has expired.
+    pub fn new(facilitator: Arc<dyn Facilitator>, deliveries: Arc<dyn Deliveries>, clock: Arc<dyn Clock>) -> Self {
+        Self { facilitator, deliveries, clock }
     }
 
     /// Decides about one request. Must be called inside a tokio runtime.
@@ -122,6 +138,10 @@ impl Gate {
                 Outcome::Refused.count();
                 Admission::Required(Some(refusal))
             }
+            Err(Stop::Unsettled(settled)) => {
+                Outcome::Pending.count();
+                Admission::Unsettled(settled)
+            }
             Err(Stop::Denied(denied)) => {
                 Outcome::Denied.count();
                 Admission::Denied(denied)
@@ -131,20 +151,35 @@ impl Gate {
 
     /// Moves the money for a request that was served, and says whether its answer may go.
     ///
-    /// Runs in a task of its own: a caller who leaves neither stops the settlement nor keeps it out of the book.
+    /// Runs in a task of its own: a caller who leaves neither stops the settlement nor keeps it out of the book. What was
+    /// charged for a caller who has left can be presented again by the same request, which then gets its answer.
     pub async fn settle(&self, admitted: Admitted) -> Settled {
         let began = Instant::now();
         let network = admitted.order.paid.network.clone();
-        let span = admitted.span.clone();
-        let task = tokio::spawn(settle::run(Arc::clone(&self.facilitator), admitted).instrument(span));
-        let settled = task.await.unwrap_or_else(|_| Settled::unknown(network));
+        let (span, facilitator) = (admitted.span.clone(), Arc::clone(&self.facilitator));
+        let (answer, caller) = oneshot::channel::<Ended>();
+        let settling = async move {
+            let ended = settle::run(&*facilitator, admitted, &answer).await;
+            // An end that nobody hears is dropped, and its claim gives the payment back.
+            drop(answer.send(ended));
+        };
+        tokio::spawn(settling.instrument(span));
+        let Ended { settled, claim } = caller.await.unwrap_or_else(|_| Settled::unknown(network).into());
         count::settled(&settled, began.elapsed());
+        if let (Settled::Charged(_), Some(claim)) = (&settled, claim) {
+            claim.delivered();
+        }
         settled
     }
 
-    /// Ends a request that was not served: nothing is charged and the payment is free again.
+    /// Ends a request that was not served: nothing is charged and the payment is free again. One that was charged before it
+    /// was admitted stays charged, and may be presented again.
     pub async fn cancel(&self, admitted: Admitted) {
-        Outcome::FailedFree.count();
+        if admitted.charged.is_some() {
+            Outcome::Pending.count();
+        } else {
+            Outcome::FailedFree.count();
+        }
         admitted.claim.give_back().instrument(admitted.span).await;
     }
 
@@ -154,10 +189,13 @@ impl Gate {
             let got: String = resource.url.chars().take(200).collect();
             return Err(Refusal::mismatch(Reason::ResourceMismatch, "resource.url", &facts.resource_url, got).into());
         }
-        let key = offer.scheme.key(&payment, &offer.requirements)?;
+        let (key, expires_at) = offer.scheme.identify(&payment, &offer.requirements)?;
+        let now = self.clock.now();
         let (trace, span) = open_span(key, facts.trace);
         let admitting = async {
-            let taken = self.take(key, Order::new(offer, payment, trace), facts, span.clone()).await;
+            let order = Order::new(offer, payment, trace);
+            let request = order.fingerprint(facts).map_err(Denied::Book)?;
+            let taken = self.take(Presented { key, request, expires_at, now }, order, span.clone()).await;
             if let Err(Stop::Denied(denied)) = &taken {
                 log(denied);
             }
@@ -166,25 +204,37 @@ impl Gate {
         admitting.instrument(span.clone()).await
     }
 
-    /// Claims the payment, and has it verified if it is new.
-    async fn take(&self, key: PaymentKey, order: Order, facts: &RequestFacts, span: Span) -> Result<Admitted, Stop> {
-        let fingerprint = order.fingerprint(facts).map_err(Denied::Book)?;
-        let taken = Claim::take(Arc::clone(&self.deliveries), key, fingerprint).await;
-        let claim = match taken.map_err(Denied::Book)? {
-            Taken::Ours(claim) => claim,
-            Taken::Theirs(delivery) => return Err(taken_already(&delivery)),
-        };
-        let mut admitted = Admitted { claim, order: Box::new(order), span };
-        if !admitted.claim.is_resumed() {
-            match self.verify(&admitted.order.request).await {
-                Ok(payer) => admitted.order.paid.payer = payer,
-                Err(stop) => {
-                    admitted.claim.give_back().await;
-                    return Err(stop);
-                }
+    /// Claims the payment, and has it verified if it is new, and settled if it may have been before.
+    async fn take(&self, presented: Presented, order: Order, span: Span) -> Result<Admitted, Stop> {
+        let mut order = Box::new(order);
+        let too_old = forgotten(&presented);
+        let taken = Claim::take(Arc::clone(&self.deliveries), presented).await;
+        match taken.map_err(Denied::Book)? {
+            Taken::New(claim) => {
+                // The facilitator has better words for a payment that expired, but need not be right.
+                let stop = match (self.verify(&order.request).await, too_old) {
+                    (Ok(payer), None) => {
+                        order.paid.payer = payer;
+                        return Ok(Admitted { claim, order, charged: None, span });
+                    }
+                    (Ok(_), Some(refusal)) => refusal.into(),
+                    (Err(stop), _) => stop,
+                };
+                claim.give_back().await;
+                Err(stop)
             }
+            Taken::Resumed(claim) => match settle::again(&*self.facilitator, &claim, &order).await {
+                Ok(response) => {
+                    order.paid.payer.clone_from(&response.payer);
+                    Ok(Admitted { claim, order, charged: Some(Box::new(response)), span })
+                }
+                Err(settled) => {
+                    claim.give_back().await;
+                    Err(Stop::Unsettled(settled))
+                }
+            },
+            Taken::Theirs(delivery) => Err(taken_already(&delivery)),
         }
-        Ok(admitted)
     }
 
     async fn verify(&self, request: &PaymentRequest) -> Result<Option<AccountId>, Stop> {
@@ -220,11 +270,13 @@ impl Order {
     }
 
     /// What the claim is bound to: the request, and the very payment that came with it. While a settlement is unknown its
-    /// nonce may be seen on chain, and whoever copies that has another payment. A digest, so that the book holds no
-    /// signature.
+    /// nonce may be seen on chain, and whoever copies that has another payment. A digest, so that the book holds neither
+    /// signatures nor what buyers ask for.
     fn fingerprint(&self, facts: &RequestFacts) -> Result<Fingerprint, BookError> {
         let payment = serde_json::to_vec(&self.request).map_err(|error| BookError(Box::new(error)))?;
-        Ok(Fingerprint(format!("{} {:x}", facts.fingerprint.0, Sha256::digest(payment))))
+        // The first part is as long as every digest, so that nothing can be moved from one part into the other.
+        let digest = Sha256::new().chain_update(Sha256::digest(&facts.fingerprint.0)).chain_update(payment).finalize();
+        Ok(Fingerprint(format!("{digest:x}")))
     }
 }
 
@@ -239,6 +291,11 @@ impl Admitted {
         self.order.version
     }
 
+    /// The settlement, if the money had to move before the work: the buyer presented the payment again.
+    pub fn charged(&self) -> Option<&SettleResponse> {
+        self.charged.as_deref()
+    }
+
     /// The span of this request in its trace: the parent of whatever the work asks of others.
     pub const fn trace(&self) -> Option<TraceParent> {
         self.order.request.trace
@@ -248,6 +305,7 @@ impl Admitted {
 /// Why a payment does not let its request in.
 enum Stop {
     Refused(Refusal),
+    Unsettled(Settled),
     Denied(Denied),
 }
 
@@ -276,14 +334,28 @@ fn open_span(key: PaymentKey, parent: Option<TraceParent>) -> (TraceParent, Span
     (trace, span)
 }
 
+/// Why a payment is refused that is new to the book: it may have forgotten it.
+fn forgotten(presented: &Presented) -> Option<Refusal> {
+    let now = presented.now;
+    let at = presented.expires_at.filter(|at| at.plus(KEEP_EXPIRED_SECONDS) < now)?;
+    let expected = format!("one that expired less than {KEEP_EXPIRED_SECONDS} seconds ago, if at all");
+    let got = format!("one that expired at {at}, and it is {now} now");
+    Some(Refusal::mismatch(Reason::PaymentExpired, "payment", expected, got))
+}
+
 fn taken_already(delivery: &Delivery) -> Stop {
-    let used = |message: &str| Refusal::new(Reason::PaymentAlreadyUsed, message).into();
+    let used = |message: String| Refusal::new(Reason::PaymentAlreadyUsed, message).into();
     match delivery {
         Delivery::Claimed | Delivery::Settling => Denied::InFlight.into(),
-        Delivery::Served(_) => used("this payment has bought something already; sign a new one"),
-        Delivery::Unsettled => {
-            used("this payment was presented for another request and may have settled; present it there, or sign a new one")
-        }
+        // Whoever was paid can find the answer by the transaction, if it got lost on its way to the buyer.
+        Delivery::Served(transaction) => used(format!(
+            "this payment has bought something already, in transaction {transaction}; if that answer never came, show the seller the \
+             transaction, and for another purchase sign a new payment"
+        )),
+        Delivery::Unsettled => used(
+            "this payment was presented for another request and may have settled; present it there, or sign a new one"
+                .to_owned(),
+        ),
     }
 }
 

@@ -7,13 +7,16 @@
 //! - [`remote`]: a facilitator behind HTTP.
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use axum::{Router, routing::get};
-//! use farthing_core::erased::ServerSchemes;
+//! use farthing_core::{erased::ServerSchemes, time::Clock};
 //! use farthing_server::Server;
 //!
-//! async fn app(schemes: ServerSchemes) -> Result<Router, Box<dyn std::error::Error>> {
+//! async fn app(schemes: ServerSchemes, clock: Arc<dyn Clock>) -> Result<Router, Box<dyn std::error::Error>> {
 //!     let toll = Server::builder()
 //!         .schemes(schemes)
+//!         .clock(clock)
 //!         .facilitator("https://facilitator.example")?
 //!         .pay_to("eip155:8453", "0x209693Bc6afc0C5328bA36FaF03C514EF312287C")?
 //!         .build()

@@ -197,8 +197,10 @@ impl Facilitator for RemoteFacilitator {
             let body = written(request)?;
             let answer = self.post("verify", body, request.trace).await;
             let answer = answer.map_err(|error| FacilitatorError::Unavailable(Box::new(error)))?;
+            let verdict = answer.protocol::<VerifyResponse>();
+            answer.expect_a_welcome(verdict.as_ref().ok().and_then(|verdict| verdict.invalid_reason.as_ref()))?;
             // Facilitators refuse with 4xx and answer with 5xx; what counts is whether the body says `isValid`.
-            let verdict = answer.protocol().map_err(|message| {
+            let verdict = verdict.map_err(|message| {
                 if answer.is_busy() {
                     FacilitatorError::Unavailable(message.into())
                 } else {
@@ -217,15 +219,14 @@ impl Facilitator for RemoteFacilitator {
                 Err(error) if error.is_connect() => return Err(FacilitatorError::Unavailable(Box::new(error))),
                 Err(error) => return Err(FacilitatorError::Indeterminate(Box::new(error))),
             };
-            let settlement = answer.protocol().map_err(|message| {
-                let described = format!("/settle: {message}").into();
-                if answer.is_turned_away() {
-                    FacilitatorError::Unavailable(described)
-                } else {
-                    FacilitatorError::Indeterminate(described)
-                }
-            })?;
-            answer.judge_settlement(settlement)
+            let settlement = answer.protocol::<SettleResponse>();
+            let names_one = settlement.as_ref().is_ok_and(|settlement| !settlement.transaction.is_empty());
+            if !names_one {
+                let reason = settlement.as_ref().ok().and_then(|settlement| settlement.error_reason.as_ref());
+                answer.expect_a_welcome(reason)?;
+            }
+            let unclear = |message| FacilitatorError::Indeterminate(format!("/settle: {message}").into());
+            answer.judge_settlement(settlement.map_err(unclear)?)
         })
     }
 }
@@ -300,6 +301,7 @@ impl Answer {
     /// The verdict, unless it is that there is none: a facilitator that could not look at the payment says nothing of it.
     fn judge_verdict(&self, verdict: VerifyResponse) -> Result<VerifyResponse, FacilitatorError> {
         let gave_up = self.is_busy() && verdict.invalid_reason == Some(Reason::UnexpectedVerifyError);
+        let gave_up = gave_up || self.may_have_been_cut_short();
         if gave_up && !verdict.is_valid {
             return Err(FacilitatorError::Unavailable(self.describe().into()));
         }
@@ -311,13 +313,14 @@ impl Answer {
         Ok(VerifyResponse { invalid_reason, invalid_message, extra: None, extensions: None, ..verdict })
     }
 
-    /// The settlement, unless it is that there is none. With 503 nothing was done, as that status says, and to a caller who
-    /// is turned away neither; after any other trouble of the facilitator's own a transaction may be on its way.
+    /// The settlement, unless it is that there is none. With 503 nothing was done, as that status says; after any other
+    /// trouble of the facilitator's own a transaction may be on its way.
     fn judge_settlement(&self, settlement: SettleResponse) -> Result<SettleResponse, FacilitatorError> {
         let gave_up = self.is_busy() && settlement.error_reason == Some(Reason::UnexpectedSettleError);
+        let gave_up = gave_up || self.may_have_been_cut_short();
         if gave_up && !settlement.success && settlement.transaction.is_empty() {
             let described = self.describe().into();
-            return Err(if self.status == StatusCode::SERVICE_UNAVAILABLE || self.is_turned_away() {
+            return Err(if self.status == StatusCode::SERVICE_UNAVAILABLE {
                 FacilitatorError::Unavailable(described)
             } else {
                 FacilitatorError::Indeterminate(described)
@@ -340,9 +343,26 @@ impl Answer {
         self.body.as_ref().is_some_and(|body| body.len() > MAX_TOLD_BYTES)
     }
 
-    /// Whether the request was one too many, and was told when to come back: it was not worked on.
-    fn is_turned_away(&self) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS && self.names_a_time
+    /// Says so if the facilitator judged not the payment but this server: who it is, how much it asks, how large its
+    /// requests are. Nothing was looked at then, and nothing sent; what it says is for the operator and not for buyers.
+    fn expect_a_welcome(&self, reason: Option<&Reason>) -> Result<(), FacilitatorError> {
+        let is_turned_away = match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PAYLOAD_TOO_LARGE => true,
+            // Whoever does not say when to come back may have been at work.
+            StatusCode::TOO_MANY_REQUESTS => self.names_a_time,
+            _ => false,
+        };
+        if !is_turned_away && !matches!(reason, Some(Reason::Unauthorized | Reason::QuotaExceeded)) {
+            return Ok(());
+        }
+        let (status, answer) = (self.status.as_u16(), self.describe());
+        tracing::error!(status, answer, "the facilitator turned this server away: see to its key there, and to its quota");
+        Err(FacilitatorError::Unavailable(format!("it turned this server away: {answer}").into()))
+    }
+
+    /// Whether the request was ended for what it took: its time, or too many of its kind.
+    fn may_have_been_cut_short(&self) -> bool {
+        matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
     }
 
     /// Whether the same request may get an answer later.

@@ -8,6 +8,7 @@ use farthing_core::erased::ServerSchemes;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::{Network, NetworkError};
 use farthing_core::price::Price;
+use farthing_core::time::Clock;
 use farthing_core::wire::{SupportedResponse, Version};
 use url::Url;
 
@@ -37,6 +38,7 @@ pub struct ServerBuilder {
     schemes: ServerSchemes,
     facilitator: Option<Arc<dyn Facilitator>>,
     deliveries: Option<Arc<dyn Deliveries>>,
+    clock: Option<Arc<dyn Clock>>,
     pay_to: Vec<(Network, AccountId)>,
     public_url: Option<String>,
     max_held_body_bytes: Option<usize>,
@@ -48,6 +50,9 @@ pub enum BuildError {
     /// Nobody was named to verify and settle.
     #[error("no facilitator; name one with facilitator(\"https://…\")")]
     NoFacilitator,
+    /// Without the time, no book can forget what has expired.
+    #[error("no clock; hand one in with clock(…)")]
+    NoClock,
     /// Nobody was named to be paid.
     #[error("nobody to pay; name an account with pay_to(\"eip155:8453\", \"0x…\")")]
     NoPayTo,
@@ -102,7 +107,7 @@ pub trait IntoFacilitator {
 }
 
 impl Server {
-    /// Starts with nothing: no scheme, no facilitator, nobody to pay.
+    /// Starts with nothing: no scheme, no clock, no facilitator, nobody to pay.
     pub fn builder() -> ServerBuilder {
         ServerBuilder::default()
     }
@@ -165,11 +170,17 @@ impl ServerBuilder {
         Ok(self)
     }
 
-    /// The book of which payment bought which request. In memory unless set: then a payment that was in use when the
-    /// process died is known to nobody but the chain. Servers that sell the same routes must share one book: with a book
-    /// each, every one of them would deliver for the same payment.
+    /// The book of which payment bought which request. In memory unless set: then a process that ends forgets what was
+    /// bought, and a buyer whose payment was being settled just then may have paid for nothing. Servers that sell the same
+    /// routes must share one book: with a book each, every one of them would deliver for the same payment.
     pub fn deliveries(mut self, deliveries: Arc<dyn Deliveries>) -> Self {
         self.deliveries = Some(deliveries);
+        self
+    }
+
+    /// Tells the time, by which the book forgets payments that expired long ago.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -204,6 +215,7 @@ impl ServerBuilder {
         if self.pay_to.is_empty() {
             return Err(BuildError::NoPayTo);
         }
+        let clock = self.clock.ok_or(BuildError::NoClock)?;
         let supported = facilitator.supported().await?;
         let mut accepts = Vec::new();
         for (network, pay_to) in self.pay_to {
@@ -211,7 +223,7 @@ impl ServerBuilder {
         }
         let deliveries = self.deliveries.unwrap_or_else(|| Arc::new(MemoryDeliveries::default()));
         Ok(Server(Arc::new(Shared {
-            gate: Gate::new(facilitator, deliveries),
+            gate: Gate::new(facilitator, deliveries, clock),
             accepts,
             public_url: self.public_url,
             max_held_body_bytes: self.max_held_body_bytes.unwrap_or(DEFAULT_MAX_HELD_BODY_BYTES),

@@ -1,20 +1,20 @@
 //! Moves the money of one admitted request and decides whether its answer may go.
 //!
-//! The book says that the payment may be charged before the facilitator is asked to: whoever finds that entry after a
-//! crash must not take the payment for free.
+//! The book says that the payment may be charged before the facilitator is asked to, and that it was before the answer
+//! goes: whoever finds those entries after a crash must neither take the payment for free nor deliver for it again.
 //!
 //! An unknown outcome is never turned into failure: the money may have moved, so the payment stays bound to its request
-//! and may be presented for it again.
+//! and may be presented for it again. Then it is settled *before* the work, and only success counts: a facilitator without
+//! a book refuses what it has carried out (the nonce is used), so a refusal says nothing about the settlement before it.
 
-use std::sync::Arc;
-
-use farthing_core::books::BookError;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use farthing_core::wire::{PaymentRequest, SettleResponse};
+use tokio::sync::oneshot;
 
+use crate::claim::Claim;
 use crate::gate::{Admitted, Order, Paid};
 
 /// What became of the money, and so of the answer. Only `Charged` lets it go.
@@ -27,7 +27,8 @@ pub enum Settled {
     Refused(SettleResponse),
     /// Nothing was sent; the payment is as good as before: drop the answer (HTTP 503).
     NotSent(SettleResponse),
-    /// The outcome is not known: withhold the answer; the same request may present the payment again (HTTP 503).
+    /// The outcome is not known, or cannot be written: withhold the answer; the same request may present the payment again
+    /// (HTTP 503).
     Pending(SettleResponse),
     /// The facilitator's answer contradicts itself or the payment: treated as unknown (HTTP 502).
     Untrusted(SettleResponse),
@@ -36,7 +37,7 @@ pub enum Settled {
 impl Settled {
     /// Nothing is known, not even from the facilitator.
     pub(crate) fn unknown(network: Network) -> Self {
-        Self::Pending(pending(Some(network), String::new()))
+        Self::Pending(pending(network, String::new()))
     }
 
     /// What the buyer is told.
@@ -51,63 +52,121 @@ impl Settled {
     }
 }
 
-/// Settles, and writes into the book what became of it.
-pub(crate) async fn run(facilitator: Arc<dyn Facilitator>, admitted: Admitted) -> Settled {
-    let Admitted { mut claim, order, .. } = admitted;
-    let Order { request, paid, .. } = *order;
-    let was_unknown = claim.is_resumed();
-    let network = Some(paid.network.clone());
-    let key = claim.key();
-    if let Err(error) = claim.settling().await {
-        log_unrecorded(key, &error);
-        claim.give_back().await;
-        return Settled::NotSent(not_sent(network));
+/// A settlement on its way to whoever asked for it.
+pub(crate) struct Ended {
+    pub(crate) settled: Settled,
+    /// Of a payment whose answer may go. If nobody takes it any more, its end says so.
+    pub(crate) claim: Option<Claim>,
+}
+
+impl From<Settled> for Ended {
+    fn from(settled: Settled) -> Self {
+        Self { settled, claim: None }
     }
-    match ask(&*facilitator, &request, key).await {
-        Ok(response) if response.success => match contradiction(&response, &paid) {
-            None => {
-                claim.served(&TransactionId(response.transaction.clone())).await;
-                let payer = response.payer.or(paid.payer);
-                Settled::Charged(SettleResponse { payer, ..response })
+}
+
+/// Settles, and writes into the book what became of it.
+pub(crate) async fn run(facilitator: &dyn Facilitator, admitted: Admitted, caller: &oneshot::Sender<Ended>) -> Ended {
+    let Admitted { mut claim, order, charged, .. } = admitted;
+    let response = match charged {
+        Some(response) => *response,
+        None => match charge(facilitator, &mut claim, &order).await {
+            Ok(response) => response,
+            Err(no) => {
+                if no.is_free {
+                    claim.refused().await;
+                } else {
+                    claim.give_back().await;
+                }
+                return no.settled.into();
             }
+        },
+    };
+    let (network, transaction) = (order.paid.network.clone(), response.transaction.clone());
+    if caller.is_closed() {
+        tracing::warn!(payment_key = %claim.key(), transaction, "a payment was charged and its buyer has left; it may come back for it");
+        return Ended { settled: Settled::Pending(pending(network, transaction)), claim: Some(claim) };
+    }
+    if !claim.served(&TransactionId(transaction.clone())).await {
+        claim.give_back().await;
+        return Settled::Pending(pending(network, transaction)).into();
+    }
+    Ended { settled: Settled::Charged(response), claim: Some(claim) }
+}
+
+/// Asks once more about a payment that may have settled. Only success, or an outcome that is still unknown, can come of it.
+pub(crate) async fn again(facilitator: &dyn Facilitator, claim: &Claim, order: &Order) -> Result<SettleResponse, Settled> {
+    let (key, network) = (claim.key(), order.paid.network.clone());
+    judge(ask(facilitator, &order.request, key).await, &order.paid, key).map_err(|no| match no.settled {
+        // An earlier settlement may have done what this one could not do again.
+        Settled::Refused(response) | Settled::NotSent(response) => Settled::Pending(pending(network, response.transaction)),
+        settled => settled,
+    })
+}
+
+/// Why a payment was not charged, as far as is known.
+struct NotCharged {
+    settled: Settled,
+    /// Whether it is certain that it never was.
+    is_free: bool,
+}
+
+impl NotCharged {
+    const fn for_sure(settled: Settled) -> Self {
+        Self { settled, is_free: true }
+    }
+
+    const fn perhaps(settled: Settled) -> Self {
+        Self { settled, is_free: false }
+    }
+}
+
+/// Moves the money of a payment that nobody was asked to settle before.
+async fn charge(facilitator: &dyn Facilitator, claim: &mut Claim, order: &Order) -> Result<SettleResponse, NotCharged> {
+    if !claim.settling().await {
+        // The claim knows by itself what may be written.
+        return Err(NotCharged::perhaps(Settled::NotSent(not_sent(order.paid.network.clone()))));
+    }
+    let key = claim.key();
+    judge(ask(facilitator, &order.request, key).await, &order.paid, key)
+}
+
+/// What a facilitator's answer says of a payment.
+#[expect(clippy::result_large_err, reason = "it is made once and moved once; a box would cost more")]
+fn judge(answer: Result<SettleResponse, FacilitatorError>, paid: &Paid, key: PaymentKey) -> Result<SettleResponse, NotCharged> {
+    let network = paid.network.clone();
+    match answer {
+        Ok(response) if response.success => match contradiction(&response, paid) {
+            None => Ok(SettleResponse { payer: response.payer.or_else(|| paid.payer.clone()), ..response }),
             Some(contradiction) => {
                 tracing::error!(payment_key = %key, contradiction, "a settlement cannot be trusted; its answer was withheld");
-                claim.give_back().await;
-                Settled::Untrusted(pending(network, response.transaction))
+                Err(NotCharged::perhaps(Settled::Untrusted(pending(network, response.transaction))))
             }
         },
         Ok(response) if response.error_reason == Some(Reason::SettlementPending) => {
             tracing::warn!(payment_key = %key, transaction = response.transaction, "a settlement is pending; its answer was withheld");
-            claim.give_back().await;
-            Settled::Pending(pending(network, response.transaction))
+            Err(NotCharged::perhaps(Settled::Pending(pending(network, response.transaction))))
         }
         Ok(response) => {
             let error_reason = response.error_reason.unwrap_or(Reason::UnexpectedSettleError);
             let reason = error_reason.as_str();
-            tracing::warn!(payment_key = %key, reason, was_unknown, "a settlement was refused; its answer was dropped");
-            // Even after an unknown settlement: left resumable, it would have its work done for nothing again and again,
-            // while a payment that is free again must first pass verification.
-            claim.refused().await;
-            Settled::Refused(SettleResponse { error_reason: Some(error_reason), network, ..response })
+            tracing::warn!(payment_key = %key, reason, "a settlement was refused; its answer was dropped");
+            let (error_reason, network) = (Some(error_reason), Some(network));
+            Err(NotCharged::for_sure(Settled::Refused(SettleResponse { error_reason, network, ..response })))
         }
         Err(error) => {
             log(key, &error, "a settlement got no answer; the work's answer was withheld");
-            let nothing_sent = matches!(error, FacilitatorError::Unavailable(_)) && !was_unknown;
-            if nothing_sent {
-                claim.refused().await;
-            } else {
-                claim.give_back().await;
-            }
-            match error {
-                _ if nothing_sent => Settled::NotSent(not_sent(network)),
-                FacilitatorError::Malformed(_) => Settled::Untrusted(pending(network, String::new())),
-                _ => Settled::Pending(pending(network, String::new())),
-            }
+            Err(match error {
+                FacilitatorError::Unavailable(_) => NotCharged::for_sure(Settled::NotSent(not_sent(network))),
+                FacilitatorError::Malformed(_) => NotCharged::perhaps(Settled::Untrusted(pending(network, String::new()))),
+                FacilitatorError::Indeterminate(_) => NotCharged::perhaps(Settled::unknown(network)),
+            })
         }
     }
 }
 
-/// Asks once, and exactly once more, with the same payment, if a transaction was sent and not yet seen to end.
+/// Asks once, and exactly once more, with the same payment, if a transaction was sent and not yet seen to end. What comes
+/// then counts only if it is about that transaction: whoever has forgotten it refuses the payment for its sake.
 async fn ask(
     facilitator: &dyn Facilitator,
     request: &PaymentRequest,
@@ -119,7 +178,13 @@ async fn ask(
         return Ok(first);
     }
     match facilitator.settle(request).await {
-        Ok(second) => Ok(second),
+        Ok(second) if second.success || second.error_reason == Some(Reason::SettlementPending) => Ok(second),
+        Ok(second) if second.transaction == first.transaction => Ok(second),
+        Ok(second) => {
+            let reason = second.error_reason.as_ref().map(Reason::as_str);
+            tracing::warn!(payment_key = %key, transaction = first.transaction, reason, "a pending settlement was refused when it was asked for again; it stays pending");
+            Ok(first)
+        }
         Err(error) => {
             log(key, &error, "a pending settlement could not be asked for again");
             Ok(first)
@@ -153,18 +218,14 @@ fn log(key: PaymentKey, error: &FacilitatorError, what: &str) {
     tracing::warn!(payment_key = %key, cause, "{what}");
 }
 
-fn log_unrecorded(key: PaymentKey, error: &BookError) {
-    let cause = error as &dyn std::error::Error;
-    tracing::error!(payment_key = %key, cause, "a settlement could not be recorded and was not asked for; its answer was withheld");
-}
-
-fn pending(network: Option<Network>, transaction: String) -> SettleResponse {
+fn pending(network: Network, transaction: String) -> SettleResponse {
     let message = "it is not known whether the payment has settled; present the same payment for the same request again, \
                    and do not sign another";
-    SettleResponse { transaction, ..SettleResponse::failure(Refusal::new(Reason::SettlementPending, message), network) }
+    SettleResponse { transaction, ..SettleResponse::failure(Refusal::new(Reason::SettlementPending, message), Some(network)) }
 }
 
-fn not_sent(network: Option<Network>) -> SettleResponse {
-    let message = "the payment could not be settled right now and nothing was charged; present the same payment again later";
-    SettleResponse::failure(Refusal::new(Reason::UnexpectedSettleError, message), network)
+fn not_sent(network: Network) -> SettleResponse {
+    let message = "the payment could not be settled right now and nothing was charged by this request; present the same \
+                   payment again later, and do not sign another";
+    SettleResponse::failure(Refusal::new(Reason::UnexpectedSettleError, message), Some(network))
 }

@@ -20,6 +20,9 @@ pub enum StoreError {
     /// The file or database holds something else, or was written by a newer program.
     #[error("{0}")]
     Unsuitable(String),
+    /// The settings do not go together.
+    #[error("{0}")]
+    Options(String),
     /// It could not be reached, read or written.
     #[error("{what}: {cause}")]
     Unavailable {
@@ -65,6 +68,11 @@ impl Failure {
     /// A failure that another try won't mend.
     pub fn new(message: impl Into<String>) -> Self {
         Self { kind: FailureKind::Final, message: message.into() }
+    }
+
+    /// The connection does not answer any more.
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Lost, message: message.into() }
     }
 
     /// The book holds what no version of this program writes.

@@ -33,3 +33,25 @@ pub mod eip3009 {
     /// The payer's signature.
     pub const SIGNATURE: &str = "0xb94ef123cd6d9ddd3d07c0ca613bfdda66fa4dfa9643d26b88b548aadb58f820635c7c9e214548348d6e30f3d920b13dceea7bef05e329c54b6cebb53cc70fd01b";
 }
+
+/// Transfers by Permit2: `validAfter` 0, deadline [`VALID_BEFORE`].
+pub mod permit2 {
+    /// The nonce.
+    pub const NONCE: u64 = 7;
+    /// The typed-data hash for `exact`.
+    pub const EXACT_DIGEST: &str = "0xbf2d9891c1f566fb8ef8543315addb98f76d25416fd555f97e7134e8a0b8e002";
+    /// The payer's signature of it.
+    pub const EXACT_SIGNATURE: &str = "0x85ab25f285f1f17165ab3c7c8b16ba53c60de4f165df59f6d78074a7da3afa74272e58f092d3228e28ce436925fcfcd8c600afae82a41ae7c8072a35e51c861a1c";
+    /// The typed-data hash for `upto`, with [`SECOND`](super::SECOND) as the facilitator.
+    pub const UPTO_DIGEST: &str = "0xfb967580684c90286560c23b234af20743e1a191a3676696fe5cf0c606e76fca";
+    /// The payer's signature of it.
+    pub const UPTO_SIGNATURE: &str = "0xa47cccc2c9e0a0bf9cd341ef8e350ad537fed7a385bd04559bf8c8487e27fd9d37d96def0638ef9589bdd05d495dc5a001bb0bcd193159dd58eba86cc66387b01b";
+}
+
+/// A permit by EIP-2612 for Permit2: domain `USDC` / `2`, nonce 0, deadline [`VALID_BEFORE`].
+pub mod eip2612 {
+    /// The typed-data hash.
+    pub const DIGEST: &str = "0x5b33e3c54faa5a075ed8a5c0d70c6b6130df1ba957074730b8ba20f35c684aa6";
+    /// The payer's signature.
+    pub const SIGNATURE: &str = "0x364a40590f3db2bedf8f6149182ac9a0ee21844b971033748f4acc4c2e37c7265ff1fb52152372483659cd40e0163e79f0d13ecfaf4a8ec899c18309a807e3191c";
+}

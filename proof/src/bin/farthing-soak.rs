@@ -35,7 +35,7 @@ enum Campaign {
     Races(RacesArguments),
     /// Whole worlds in simulated time, one for each seed.
     Simulate(SimulateArguments),
-    /// A facilitator dies before and after each call of its books and its node.
+    /// A facilitator, and then a seller, dies before and after each call of its books and its node.
     Crash(CrashArguments),
 }
 
@@ -95,6 +95,9 @@ struct SimulateArguments {
 
 #[derive(Args)]
 struct CrashArguments {
+    /// Only this one dies.
+    #[arg(long)]
+    role: Option<RoleName>,
     /// Payments in each run.
     #[arg(long, default_value_t = 8)]
     payments: u64,
@@ -104,6 +107,12 @@ struct CrashArguments {
     /// Runs at once.
     #[arg(long, default_value_t = 4)]
     jobs: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleName {
+    Facilitator,
+    Seller,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -220,6 +229,7 @@ async fn run_races(report: Report, arguments: RacesArguments) -> Result<()> {
     let config = races::Config { stores, chain, replicas: 2, copies: arguments.copies };
     report.show("copies", &races::copies(&config).await?);
     let scenario = crash::Scenario {
+        role: crash::Role::Facilitator,
         stores,
         survivor: crash::Survivor::Replica,
         chain,
@@ -232,15 +242,22 @@ async fn run_races(report: Report, arguments: RacesArguments) -> Result<()> {
 }
 
 async fn run_crash(report: Report, arguments: CrashArguments) -> Result<()> {
-    let scenarios = [
-        ("crash, SQLite, one node", Stores::Sqlite, crash::Survivor::Itself),
-        ("crash, PostgreSQL, one node", Stores::Postgres, crash::Survivor::Itself),
-        ("crash, PostgreSQL, two nodes", Stores::Postgres, crash::Survivor::Replica),
+    let places = [
+        ("SQLite, one node", Stores::Sqlite, crash::Survivor::Itself),
+        ("PostgreSQL, one node", Stores::Postgres, crash::Survivor::Itself),
+        ("PostgreSQL, two nodes", Stores::Postgres, crash::Survivor::Replica),
     ];
-    for (name, stores, survivor) in scenarios {
-        let CrashArguments { payments, chain, jobs } = arguments;
-        let scenario = crash::Scenario { stores, survivor, chain: chain.into(), payments, jobs, child: child()? };
-        report.show(name, &scenario.run().await?);
+    let CrashArguments { role, payments, chain, jobs } = arguments;
+    let roles = role.map_or_else(|| vec![RoleName::Facilitator, RoleName::Seller], |role| vec![role]);
+    for role in roles {
+        for (place, stores, survivor) in places {
+            let (role, name) = match role {
+                RoleName::Facilitator => (crash::Role::Facilitator, format!("crash, {place}")),
+                RoleName::Seller => (crash::Role::Seller, format!("crash of a seller, {place}")),
+            };
+            let scenario = crash::Scenario { role, stores, survivor, chain: chain.into(), payments, jobs, child: child()? };
+            report.show(&name, &scenario.run().await?);
+        }
     }
     Ok(())
 }

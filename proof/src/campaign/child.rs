@@ -1,19 +1,24 @@
 //! The process that is killed: what it is told, what it does, and what it says.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use farthing_core::wire::SettleResponse;
-use futures_util::future::try_join_all;
+use futures_util::future::{Either, select, try_join_all};
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::spawn_blocking;
 
 use crate::crash::{Point, Side, Tripwire};
 use crate::payments;
 use crate::replica::Parts;
+use crate::seller::Seller;
 use crate::store;
 use crate::watched::Watch;
 
@@ -31,12 +36,21 @@ pub struct Job {
     pub rpc_url: String,
     /// The keys of its sending accounts; they are worth nothing.
     pub keys: Vec<[u8; 32]>,
-    /// The payments that it is to settle.
-    pub payments: PathBuf,
+    /// What it does.
+    pub work: Work,
     /// Where it writes down every point that it passes.
     pub report: PathBuf,
     /// Where it dies.
     pub fatal: Option<String>,
+}
+
+/// What a child does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Work {
+    /// Settles the payments in this file, says each [`Answer`], and ends.
+    Settle(PathBuf),
+    /// Opens a shop, says its URL, and closes it when nobody holds the other end of its input any more.
+    Sell,
 }
 
 /// One answer of a child.
@@ -59,19 +73,34 @@ pub struct Ended {
     pub passed: Vec<Point>,
 }
 
+/// A child at work.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    fatal: Option<String>,
+    report: PathBuf,
+}
+
 impl Job {
     /// Does what it is told, in the child.
     pub async fn work(self) -> Result<()> {
         let fatal = self.fatal.as_deref().map(str::parse).transpose()?;
         let wire = Arc::new(Tripwire::new(fatal, &self.report)?);
+        match &self.work {
+            Work::Settle(payments) => self.settle(payments, &wire).await,
+            Work::Sell => self.sell(&wire).await,
+        }
+    }
+
+    async fn settle(&self, payments: &Path, wire: &Arc<Tripwire>) -> Result<()> {
         let watch: Arc<dyn Watch> = wire.clone();
-        let requests = payments::read(&self.payments)?;
+        let requests = payments::read(payments)?;
         wire.pass("start", Side::Before);
         let store = store::open(&self.store_url).await?;
         let replica = Parts::new(&store, &self.rpc_url, &self.keys)?.watched(&watch).start()?;
         wire.pass("start", Side::After);
         let settle_one = |(payment, request)| {
-            let (replica, wire) = (&replica, &wire);
+            let replica = &replica;
             async move {
                 let response = replica.settle(request, PATIENCE).await?;
                 wire.pass("answer", Side::Before);
@@ -88,14 +117,49 @@ impl Job {
         Ok(())
     }
 
-    /// Runs a child to its end, whatever that is.
-    pub async fn run(&self, program: &Path, folder: &Path) -> Result<Ended> {
-        let file = folder.join("job.json");
+    async fn sell(&self, wire: &Arc<Tripwire>) -> Result<()> {
+        let watch: Arc<dyn Watch> = wire.clone();
+        wire.pass("start", Side::Before);
+        let seller = Seller::open_watched(&self.store_url, &self.rpc_url, &self.keys, &watch).await?;
+        wire.pass("start", Side::After);
+        println!("{}", seller.url());
+        spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+        wire.pass("stop", Side::Before);
+        seller.stop().await?;
+        wire.pass("stop", Side::After);
+        Ok(())
+    }
+
+    /// Starts a child.
+    pub fn start(&self, program: &Path) -> Result<Process> {
+        let file = self.report.with_extension("job.json");
         std::fs::write(&file, serde_json::to_string(self)?)?;
         let mut command = Command::new(program);
-        command.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.arg(&file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let ended = tokio::time::timeout(LIFETIME, child.wait_with_output()).await;
+        Ok(Process { child, fatal: self.fatal.clone(), report: self.report.clone() })
+    }
+}
+
+impl Process {
+    /// The first thing that it says; nothing if it dies before. What it says after that is not heard.
+    pub async fn first_line(&mut self) -> Result<Option<String>> {
+        let said = BufReader::new(self.child.stdout.take().context("it is listened to for the first time")?);
+        Ok(said.lines().next_line().await?)
+    }
+
+    /// Waits until it has ended, whatever its end is, and asks it to end once that is time.
+    pub async fn end(mut self, is_time: impl Future<Output = ()>) -> Result<Ended> {
+        let input = self.child.stdin.take();
+        let close = async move {
+            is_time.await;
+            drop(input);
+        };
+        let ending = tokio::time::timeout(LIFETIME, self.child.wait_with_output());
+        let ended = match select(pin!(ending), pin!(close)).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(((), ending)) => ending.await,
+        };
         let output = ended.with_context(|| format!("the child did not end; it was to die at {:?}", self.fatal))??;
         let was_killed = is_kill(output.status);
         if !was_killed && !output.status.success() {

@@ -1,6 +1,6 @@
 //! Campaigns: each proves one thing, in a small form as a test and in a large one as `cargo xtask soak`.
 //!
-//! - [`crash`]: a facilitator dies at every point.
+//! - [`crash`]: a facilitator, or a seller, dies at every point.
 //! - [`chaos`]: the way to the node goes wrong all the time.
 //! - [`races`]: replicas on one book are presented the same payment.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use child::{Answer, Job};
+pub use child::{Answer, Ended, Job, Process, Work};
 
 /// How long a payment may take until it has its answer, with nothing in its way any more.
 const PATIENCE: Duration = Duration::from_secs(30);

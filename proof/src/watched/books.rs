@@ -2,8 +2,8 @@
 
 use farthing_core::BoxFuture;
 use farthing_core::books::{
-    BookError, Deliveries, DeliveryClaim, Finding, Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing,
-    SettlementEntry, SettlementQuery, Settlements, UnderWay, Written,
+    BookError, ClaimId, Deliveries, DeliveryClaim, Finding, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, Presented,
+    SettlementEntry, SettlementQuery, Settlements, Standing, UnderWay, Written,
 };
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
@@ -31,8 +31,22 @@ impl<T: Settlements + ?Sized> Settlements for Watched<T> {
         self.call("settlements.found", move || self.inner.found(finding), broken)
     }
 
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> Answer<'a, ()> {
-        self.call("settlements.dead", move || self.inner.dead(key, refusal, now), broken)
+    fn dead<'a>(
+        &'a self,
+        key: PaymentKey,
+        judged: &'a TransactionId,
+        refusal: &'a Refusal,
+        now: UnixSeconds,
+    ) -> Answer<'a, bool> {
+        self.call("settlements.dead", move || self.inner.dead(key, judged, refusal, now), broken)
+    }
+
+    fn finished<'a>(&'a self, judged: &'a SettlementEntry) -> Answer<'a, ()> {
+        self.call("settlements.finished", move || self.inner.finished(judged), broken)
+    }
+
+    fn undone<'a>(&'a self, judged: &'a SettlementEntry, now: UnixSeconds) -> Answer<'a, ()> {
+        self.call("settlements.undone", move || self.inner.undone(judged, now), broken)
     }
 
     fn list<'a>(&'a self, query: &'a SettlementQuery) -> Answer<'a, Vec<SettlementEntry>> {
@@ -91,23 +105,23 @@ impl<T: Outbox + ?Sized> Outbox for Watched<T> {
 }
 
 impl<T: Deliveries + ?Sized> Deliveries for Watched<T> {
-    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> Answer<'a, DeliveryClaim> {
-        self.call("deliveries.claim", move || self.inner.claim(key, request), broken)
+    fn claim<'a>(&'a self, presented: &'a Presented) -> Answer<'a, DeliveryClaim> {
+        self.call("deliveries.claim", move || self.inner.claim(presented), broken)
     }
 
-    fn settling(&self, key: PaymentKey) -> Answer<'_, ()> {
-        self.call("deliveries.settling", move || self.inner.settling(key), broken)
+    fn settling(&self, claim: ClaimId) -> Answer<'_, Standing> {
+        self.call("deliveries.settling", move || self.inner.settling(claim), broken)
     }
 
-    fn served<'a>(&'a self, key: PaymentKey, transaction: &'a TransactionId) -> Answer<'a, ()> {
-        self.call("deliveries.served", move || self.inner.served(key, transaction), broken)
+    fn served<'a>(&'a self, claim: ClaimId, transaction: &'a TransactionId) -> Answer<'a, Standing> {
+        self.call("deliveries.served", move || self.inner.served(claim, transaction), broken)
     }
 
-    fn unsettled(&self, key: PaymentKey) -> Answer<'_, ()> {
-        self.call("deliveries.unsettled", move || self.inner.unsettled(key), broken)
+    fn unsettled(&self, claim: ClaimId) -> Answer<'_, Standing> {
+        self.call("deliveries.unsettled", move || self.inner.unsettled(claim), broken)
     }
 
-    fn cancel(&self, key: PaymentKey) -> Answer<'_, ()> {
-        self.call("deliveries.cancel", move || self.inner.cancel(key), broken)
+    fn cancel(&self, claim: ClaimId) -> Answer<'_, Standing> {
+        self.call("deliveries.cancel", move || self.inner.cancel(claim), broken)
     }
 }

@@ -77,11 +77,20 @@ async fn a_failed_settlement_is_a_rejection_with_the_servers_reason() {
 async fn a_pending_settlement_is_unknown_whatever_the_status() {
     for (status, settlement) in [
         (402, failed("settlement_pending", "0xfeed")),
-        (402, failed("transaction_failed", "0xfeed")),
+        (402, failed("settlement_pending", "")),
         (500, failed("settlement_pending", "")),
     ] {
         let seller = Seller::answering(move || with_settlement(status, &settlement)).await;
-        assert!(unknown(&Buyer::new(), &seller.url("/report")).await.contains("pending"));
+        assert!(unknown(&Buyer::new(), &seller.url("/report")).await.contains("says that the settlement is pending"));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_settlement_that_names_a_transaction_is_unknown_and_not_called_pending() {
+    for status in [402, 400, 500] {
+        let seller = Seller::answering(move || with_settlement(status, &failed("transaction_failed", "0xfeed"))).await;
+        let text = unknown(&Buyer::new(), &seller.url("/report")).await;
+        assert!(text.contains("failed, yet names a transaction") && !text.contains("pending"), "{text}");
     }
 }
 

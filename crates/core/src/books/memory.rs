@@ -25,6 +25,8 @@ pub struct MemorySettlements {
 #[derive(Debug, Default)]
 struct Book {
     entries: HashMap<PaymentKey, SettlementEntry>,
+    /// From when on the chain is to be asked whether an end is for good.
+    checks: HashMap<PaymentKey, UnixSeconds>,
     lanes: BTreeMap<LaneId, Lane>,
     sponsored: HashMap<Account, u64>,
     nodes: u64,
@@ -82,10 +84,14 @@ impl Settlements for MemorySettlements {
         settlement: &'a Settlement,
         now: UnixSeconds,
     ) -> BoxFuture<'a, Result<(), BookError>> {
-        if let Some(entry) = self.book().entries.get_mut(&key) {
+        let mut book = self.book();
+        let is_followed = book.is_followed(key, &settlement.transaction);
+        let is_known = |entry: &SettlementEntry| is_settled(entry) && entry.transaction == settlement.transaction;
+        if let Some(entry) = book.entries.get_mut(&key).filter(|entry| !is_known(entry)) {
             entry.transaction = settlement.transaction.clone();
             entry.state = SettlementState::Settled(settlement.clone());
             entry.changed_at = now;
+            book.check(key, if is_followed { None } else { Some(now) });
         }
         ready(())
     }
@@ -108,11 +114,44 @@ impl Settlements for MemorySettlements {
             changed_at: finding.now,
         };
         book.entries.insert(key, entry);
+        book.check(key, Some(finding.now));
         ready(None)
     }
 
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
-        self.book().die(key, refusal, now);
+    fn dead<'a>(
+        &'a self,
+        key: PaymentKey,
+        judged: &'a TransactionId,
+        refusal: &'a Refusal,
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<bool, BookError>> {
+        let mut book = self.book();
+        let is_judged = |entry: &SettlementEntry| entry.transaction == *judged;
+        if book.entries.get(&key).is_some_and(is_judged) {
+            book.die(key, refusal, now);
+        }
+        let is_dead = |entry: &SettlementEntry| is_judged(entry) && matches!(entry.state, SettlementState::Dead(_));
+        ready(book.entries.get(&key).is_some_and(is_dead))
+    }
+
+    fn finished<'a>(&'a self, judged: &'a SettlementEntry) -> BoxFuture<'a, Result<(), BookError>> {
+        let mut book = self.book();
+        if book.is_still(judged) {
+            book.check(judged.record.key, None);
+        }
+        ready(())
+    }
+
+    fn undone<'a>(&'a self, judged: &'a SettlementEntry, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
+        let mut book = self.book();
+        let key = judged.record.key;
+        if is_settled(judged) && book.is_still(judged) && book.checks.contains_key(&key) {
+            book.check(key, None);
+            if let Some(entry) = book.entries.get_mut(&key) {
+                entry.state = SettlementState::Sending(entry.transaction.clone());
+                entry.changed_at = now;
+            }
+        }
         ready(())
     }
 
@@ -225,17 +264,25 @@ impl Outbox for MemorySettlements {
                 entry.transaction = newest.clone();
                 entry.state = SettlementState::Sending(newest.clone());
                 entry.changed_at = now;
+                book.check(*key, None);
             }
         }
         ready(())
     }
 
     fn closed<'a>(&'a self, lease: &'a LaneLease, sequence: u64) -> BoxFuture<'a, Result<(), BookError>> {
-        if let Some(lane) = self.book().lane(lease)
-            && let Some(under_way) = lane.open.remove(&sequence)
-        {
-            lane.charged.remove(&sequence);
-            lane.closed.push(under_way);
+        let mut book = self.book();
+        let Some(lane) = book.lane(lease) else { return ready(()) };
+        let Some(under_way) = lane.open.remove(&sequence) else { return ready(()) };
+        lane.charged.remove(&sequence);
+        lane.closed.push(under_way.clone());
+        let landed = under_way.landing.as_ref().filter(|landing| landing.succeeded).map(|landing| &landing.transaction);
+        for key in &under_way.payments {
+            let Some(entry) = book.entries.get(key) else { continue };
+            if is_settled(entry) && names(&under_way, &entry.transaction) && landed != Some(&entry.transaction) {
+                let at = entry.changed_at;
+                book.check(*key, Some(at));
+            }
         }
         ready(())
     }
@@ -278,6 +325,10 @@ fn is_sending(entry: &SettlementEntry) -> bool {
     matches!(entry.state, SettlementState::Sending(_))
 }
 
+fn is_settled(entry: &SettlementEntry) -> bool {
+    matches!(entry.state, SettlementState::Settled(_))
+}
+
 impl Book {
     /// The lane, if the lease still holds.
     fn lane(&mut self, lease: &LaneLease) -> Option<&mut Lane> {
@@ -289,10 +340,31 @@ impl Book {
         self.lanes.values().flat_map(|lane| lane.closed.iter().chain(lane.open.values()))
     }
 
+    /// Whether a transaction that carries the payment is under way.
+    fn is_followed(&self, key: PaymentKey, transaction: &TransactionId) -> bool {
+        let mut open = self.lanes.values().flat_map(|lane| lane.open.values());
+        open.any(|under_way| names(under_way, transaction) && under_way.payments.contains(&key))
+    }
+
+    /// Whether the book still says what somebody has judged.
+    fn is_still(&self, judged: &SettlementEntry) -> bool {
+        let now = self.entries.get(&judged.record.key);
+        now.is_some_and(|now| now.transaction == judged.transaction && now.state.name() == judged.state.name())
+    }
+
+    fn check(&mut self, key: PaymentKey, at: Option<UnixSeconds>) {
+        match at {
+            Some(at) => self.checks.insert(key, at),
+            None => self.checks.remove(&key),
+        };
+    }
+
     fn die(&mut self, key: PaymentKey, refusal: &Refusal, now: UnixSeconds) {
         if let Some(entry) = self.entries.get_mut(&key).filter(|entry| is_sending(entry)) {
             entry.state = SettlementState::Dead(refusal.clone());
             entry.changed_at = now;
+            let expires_at = entry.record.expires_at;
+            self.check(key, Some(expires_at));
         }
     }
 
@@ -345,6 +417,7 @@ impl Book {
                 changed_at: outgoing.now,
             };
             self.entries.insert(payment.record.key, entry);
+            self.check(payment.record.key, None);
         }
         let under_way = UnderWay {
             sequence: outgoing.sequence,
@@ -368,6 +441,7 @@ impl Book {
             && query.pay_to.as_ref().is_none_or(|pay_to| *pay_to == record.pay_to)
             && query.transaction.as_ref().is_none_or(|transaction| self.carried(transaction, entry))
             && query.state.is_none_or(|state| state == entry.state.name())
+            && query.check_by.is_none_or(|by| self.checks.get(&record.key).is_some_and(|at| *at <= by))
             && query.since.is_none_or(|since| entry.sent_at >= since)
             && query.before.is_none_or(|before| entry.sent_at < before)
             && query.after.is_none_or(|(at, key)| entry.sent_at < at || (entry.sent_at == at && record.key > key))

@@ -2,7 +2,7 @@
 //!
 //! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
 //!   side of the same book.
-//! - [`Deliveries`] (server): which payment bought which request.
+//! - [`Deliveries`] (server): which payment bought which request; [`SignIns`] beside it: who may come back without paying.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
@@ -12,8 +12,11 @@ mod ledger;
 mod memory;
 mod outbox;
 mod settlements;
+mod sign_ins;
 
-pub use deliveries::{Deliveries, Delivery, DeliveryClaim, Fingerprint, MemoryDeliveries};
+pub use deliveries::{
+    ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, MemoryDeliveries, Presented, Standing,
+};
 pub use ledger::{Ledger, MemoryLedger, Reservation, ReservationState, ReserveError, Spend, SpendLimit, SpendWindow, Usd};
 pub use memory::MemorySettlements;
 pub use outbox::{
@@ -22,6 +25,7 @@ pub use outbox::{
 pub use settlements::{
     Finding, PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName, Settlements,
 };
+pub use sign_ins::{Grant, KEEP_USED_NONCE_SECONDS, MAX_RESOURCE_BYTES, MemorySignIns, Reach, SignIns, Visit};
 
 /// A book could not be read or written. Nothing may be sent, signed or delivered on the strength of it.
 #[derive(Debug, thiserror::Error)]

@@ -59,7 +59,7 @@ pub struct OutgoingPayment {
 /// The most that may be spent for somebody within one UTC day of the store's `now`, in gwei.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SponsorBudget {
-    /// Whom it is spent for, such as `payer eip155:8453 0x…` or `caller shop`.
+    /// Whom it is spent for, such as `payer eip155:8453 0x…` or `caller eip155:8453 shop`.
     pub account: String,
     /// The most.
     pub limit_gwei: u64,
@@ -176,7 +176,7 @@ pub trait Outbox: Send + Sync {
     fn reopened<'a>(&'a self, lease: &'a LaneLease, sequence: u64, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>>;
 
     /// Nothing can change any more, whether one of ours landed or somebody else used the number up: it need not be
-    /// followed.
+    /// followed. What the one that landed has settled is final; what is said to be settled by another one is to be checked.
     fn closed<'a>(&'a self, lease: &'a LaneLease, sequence: u64) -> BoxFuture<'a, Result<(), BookError>>;
 
     /// What is not closed on the lane from that sequence number on, in their order, at most so many: page by page, because

@@ -7,6 +7,12 @@
 //!
 //! A payment that somebody else carried out before it was sent from here enters the book as `Settled` at once
 //! ([`Settlements::found`]); the same unique key decides which request it belongs to.
+//!
+//! An end is not for good at once: a block may vanish with the settlement that it held, and an authorization whose
+//! transaction moved nothing can be carried out by somebody else until it expires. A settlement by a transaction that the
+//! outbox follows is watched there until it is final. Every other one, and each dead payment from its expiry on, is to be
+//! checked ([`SettlementQuery::check_by`]): the chain is asked once more, until it says for good that it is so
+//! ([`Settlements::finished`]), or that it is not ([`Settlements::undone`]).
 
 use super::{BookError, Fingerprint};
 use crate::BoxFuture;
@@ -48,7 +54,7 @@ pub enum SettlementState {
     Sending(TransactionId),
     /// The money moved.
     Settled(Settlement),
-    /// The transaction moved nothing and never will. The payment may be tried again, as long as the chain takes it.
+    /// Its transaction moved nothing and never will. The payment may be sent again, as long as the chain takes it.
     Dead(Refusal),
 }
 
@@ -103,6 +109,8 @@ pub struct SettlementQuery {
     pub transaction: Option<TransactionId>,
     /// In this state.
     pub state: Option<SettlementStateName>,
+    /// Ended, not for good, followed by no outbox, and to be checked from this moment on at the latest.
+    pub check_by: Option<UnixSeconds>,
     /// First sent at this moment or later.
     pub since: Option<UnixSeconds>,
     /// First sent before this moment.
@@ -129,7 +137,8 @@ pub trait Settlements: Send + Sync {
     /// The payment, if it was ever sent.
     fn find(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementEntry>, BookError>>;
 
-    /// The money moved. Taken over from any state: what the chain shows is true.
+    /// The money moved. Taken over from any state: what the chain shows is true. Unless the outbox follows the
+    /// transaction, it is to be checked. Changes nothing where the payment is settled by this transaction already.
     fn settled<'a>(
         &'a self,
         key: PaymentKey,
@@ -142,8 +151,24 @@ pub trait Settlements: Send + Sync {
     /// [`Outbox::sending`](super::Outbox::sending). One of many concurrent calls is answered `None`.
     fn found<'a>(&'a self, finding: &'a Finding<'a>) -> BoxFuture<'a, Result<Option<SettlementEntry>, BookError>>;
 
-    /// The transaction moved nothing and never will. Changes nothing unless the payment is being sent.
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>>;
+    /// The transaction that was judged moved nothing and never will. Changes nothing unless that one is being sent: whoever
+    /// judged an earlier one knows nothing of the one that carries the payment now. Says whether the payment is dead in
+    /// that transaction now.
+    fn dead<'a>(
+        &'a self,
+        key: PaymentKey,
+        judged: &'a TransactionId,
+        refusal: &'a Refusal,
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<bool, BookError>>;
+
+    /// The end that was judged is for good, so that nobody need check it again. Changes nothing where the book says
+    /// something else by now.
+    fn finished<'a>(&'a self, judged: &'a SettlementEntry) -> BoxFuture<'a, Result<(), BookError>>;
+
+    /// The chain does not show any more what settled the payment, so it is `Sending` again, by the same transaction.
+    /// Changes nothing where the book says something else by now, or the settlement need not be checked.
+    fn undone<'a>(&'a self, judged: &'a SettlementEntry, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>>;
 
     /// The entries that match, the newest first, ties in the order of their keys.
     fn list<'a>(&'a self, query: &'a SettlementQuery) -> BoxFuture<'a, Result<Vec<SettlementEntry>, BookError>>;

@@ -8,6 +8,8 @@
 
 use serde_json::{Map, Value};
 
+use super::builder_code::{self, MAX_ECHOED_CODES};
+use super::{offer_receipt, sign_in_with_x};
 use crate::reason::{Reason, Refusal};
 use crate::wire::Extensions;
 
@@ -24,9 +26,9 @@ struct Exceptions {
 
 fn exceptions(key: &str) -> Exceptions {
     match key {
-        "offer-receipt" => Exceptions { dynamic: &["offers"], ..Exceptions::default() },
-        "sign-in-with-x" => Exceptions { dynamic: &["nonce", "issuedAt", "expirationTime"], ..Exceptions::default() },
-        "builder-code" => Exceptions { growing: &[("s", 10)], servers_own: &["a"], ..Exceptions::default() },
+        offer_receipt::KEY => Exceptions { dynamic: &["offers"], ..Exceptions::default() },
+        sign_in_with_x::KEY => Exceptions { dynamic: &["nonce", "issuedAt", "expirationTime"], ..Exceptions::default() },
+        builder_code::KEY => Exceptions { growing: &[("s", MAX_ECHOED_CODES)], servers_own: &["a"], ..Exceptions::default() },
         _ => Exceptions::default(),
     }
 }

@@ -4,7 +4,13 @@
 //! Servers declare extensions in their terms; clients echo them and may add what is theirs to say.
 //!
 //! - [`echo`]: what a client may change of what it echoes.
+//! - [`builder_code`]: who built what a payment went through, written behind the transaction's data.
+//! - [`offer_receipt`]: the server's signature under its offers and under what was paid.
 //! - [`payment_identifier`]: a name that the client gives a purchase, so that it is made once.
+//! - [`sign_in_with_x`]: a wallet proves who it is, so that what it paid for once opens again.
 
+pub mod builder_code;
 pub mod echo;
+pub mod offer_receipt;
 pub mod payment_identifier;
+pub mod sign_in_with_x;

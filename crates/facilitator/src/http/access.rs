@@ -34,7 +34,7 @@ pub(super) fn caller<'a>(facilitator: &'a Local, headers: &HeaderMap) -> Result<
 /// Counts a request against its caller's minute.
 pub(super) fn ask(facilitator: &Local, caller: Option<&str>, asked: Asked) -> Result<(), OverQuota> {
     match (facilitator.callers(), caller) {
-        (Some(callers), Some(caller)) => callers.ask(caller, asked, facilitator.book().now()),
+        (Some(callers), Some(caller)) => callers.ask(caller, asked),
         _ => Ok(()),
     }
 }

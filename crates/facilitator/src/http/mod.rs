@@ -81,7 +81,7 @@ async fn settle(State(facilitator): State<Arc<Local>>, request: Request) -> Resp
         Ok(caller) => caller,
         Err(refusal) => return access::unauthorized(unread(refusal)),
     };
-    let asked = access::ask(&facilitator, caller, Asked::Settle);
+    let quota = access::ask(&facilitator, caller, Asked::Settle).err();
     let request = match body::read(body).await {
         Ok(request) => request,
         Err(Unreadable { status, refusal }) => return (status, unread(refusal)).into_response(),
@@ -91,12 +91,15 @@ async fn settle(State(facilitator): State<Arc<Local>>, request: Request) -> Resp
         let network = request.requirements.network.clone();
         Json(in_version(&SettleResponse::failure(refusal, Some(network)), request.version))
     };
-    if let Err(quota) = asked
-        && !facilitator.knows(&request).await
-    {
-        return access::too_many(&quota, failure(access::over_quota(&quota)));
-    }
-    match facilitator.settle_for(caller, &request).await {
+    let answer = match quota {
+        None => facilitator.settle_for(caller, &request).await,
+        // What may have moved is told, and nobody waits for it.
+        Some(quota) => match facilitator.settled_before(&request).await {
+            Some(answer) => answer,
+            None => return access::too_many(&quota, failure(access::over_quota(&quota))),
+        },
+    };
+    match answer {
         Ok(answer) => Json(in_version(&answer, request.version)).into_response(),
         Err(cause) => match OverQuota::behind(&cause) {
             Some(quota) => access::too_many(quota, failure(access::over_quota(quota))),

@@ -1,7 +1,7 @@
 //! `GET /settlements/{id}`: what became of a payment, or of everything that one transaction carries.
 //!
-//! It tells what the chain tells everybody: no signature and no request, and whose request it was only to the caller
-//! itself.
+//! It tells what the chain tells everybody: no signature and no request. Whose request it was, and in whose words it was
+//! refused, is told to the caller itself only.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(super) async fn settlement(State(facilitator): State<Arc<Local>>, Path(id): 
 
 async fn look_up(facilitator: &Local, id: &str, caller: Option<&str>) -> Result<Option<Value>, NoAnswer> {
     if let Ok(key) = id.parse::<PaymentKey>()
-        && let Some(entry) = facilitator.book().find(key).await.map_err(NoAnswer::unclear)?
+        && let Some(entry) = facilitator.find(key).await?
     {
         return Ok(Some(shown(&entry, caller)));
     }
@@ -69,16 +69,22 @@ fn shown(entry: &SettlementEntry, caller: Option<&str>) -> Value {
         "changedAt": entry.changed_at,
     });
     let Some(fields) = shown.as_object_mut() else { return shown };
+    let own = caller.filter(|caller| entry.caller.as_deref() == Some(*caller));
     match &entry.state {
         SettlementState::Sending(_) => {}
         SettlementState::Settled(settlement) => {
             fields.insert("amount".to_owned(), json!(settlement.amount));
         }
         SettlementState::Dead(refusal) => {
-            fields.insert("refusal".to_owned(), json!({"reason": refusal.reason, "message": refusal.message}));
+            let mut refused = json!({"reason": refusal.reason});
+            // A scheme's words may be those of its node.
+            if let (Some(_), Some(refused)) = (own, refused.as_object_mut()) {
+                refused.insert("message".to_owned(), json!(refusal.message));
+            }
+            fields.insert("refusal".to_owned(), refused);
         }
     }
-    if let Some(caller) = caller.filter(|caller| entry.caller.as_deref() == Some(*caller)) {
+    if let Some(caller) = own {
         fields.insert("caller".to_owned(), json!(caller));
     }
     shown

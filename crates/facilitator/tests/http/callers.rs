@@ -57,6 +57,35 @@ async fn a_known_key_settles_and_its_callers_name_is_in_the_book_and_told_to_nob
     assert_eq!(facilitator.get(&path).await.json.get("caller"), None);
 }
 
+#[tokio::test]
+async fn in_whose_words_a_payment_was_refused_is_told_to_its_caller_alone() {
+    let facilitator = facilitator(CallerLimits::default());
+    facilitator.chain.fault(Fault::Reverts);
+    shop(&facilitator, "/settle", &request(1)).await;
+    let path = format!("/settlements/{}", "01".repeat(32));
+    for (authorization, message) in
+        [("", json!(null)), ("Bearer SECRET-of-the-bank", json!(null)), (&*format!("Bearer {KEY}"), json!("it reverted"))]
+    {
+        let request = Request::get(&path).header("authorization", authorization).body(Body::empty()).unwrap();
+        let refusal = facilitator.send(request).await.json["refusal"].clone();
+        assert_eq!((&refusal["message"], &refusal["reason"]), (&message, &json!("invalid_exact_evm_transaction_failed")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_used_up_its_quota_is_told_what_is_under_way_and_waits_for_nothing() {
+    let limits = CallerLimits { settles_per_minute: Some(1), ..CallerLimits::default() };
+    let facilitator = facilitator(limits);
+    facilitator.chain.fault(Fault::Unknown);
+    assert_eq!(shop(&facilitator, "/settle", &request(1)).await.reason(), "settlement_pending");
+    let began = tokio::time::Instant::now();
+    for _ in 0..3 {
+        let answer = shop(&facilitator, "/settle", &request(1)).await;
+        assert_eq!((answer.reason(), &answer.json["transaction"]), ("settlement_pending", &json!(transaction(1))));
+    }
+    assert_eq!((began.elapsed().as_secs(), Chain::count(&facilitator.chain.outcomes)), (0, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_minute_holds_so_many_requests() {
     let limits = CallerLimits { verifies_per_minute: Some(2), settles_per_minute: Some(1), ..CallerLimits::default() };

@@ -1,6 +1,6 @@
 //! A scheme whose chain does what the test says, and whose relayer writes into the book as a real one does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -23,6 +23,11 @@ use tokio::time::Instant;
 
 pub const PAYER: &str = "0xPayer";
 
+/// When a test begins.
+const START: UnixSeconds = UnixSeconds(1_800_000_000);
+/// How long an authorization is good, in seconds.
+pub const LIFE_SECONDS: u64 = 3_600;
+
 /// What the chain does with a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -36,6 +41,8 @@ pub enum Fault {
     SpoiltByNeighbours,
     /// As before, but the money moved all the same.
     SpoiltAndSettled,
+    /// As before, and the chain does not say what became of it.
+    SpoiltAndUnclear,
     /// It is written, and then certainly not sent.
     NotSentAfterAll,
     /// It cannot be written.
@@ -51,6 +58,8 @@ pub enum Fault {
     LowBalance,
     /// It does not say yet by whom an authorization was used.
     UseUnclear,
+    /// It does not say what became of a payment.
+    OutcomeUnclear,
 }
 
 /// The script, what was counted while it was played, and what is true on chain.
@@ -67,6 +76,12 @@ pub struct Chain {
     pub moved: Mutex<HashMap<u8, TransactionId>>,
     /// What was sent and may still be mined.
     pub mempool: Mutex<HashMap<u8, TransactionId>>,
+    /// What was mined and moved nothing.
+    reverted: Mutex<HashSet<TransactionId>>,
+    /// By how many seconds the next answers to what became of a payment come late.
+    pub late_seconds: Mutex<VecDeque<u64>>,
+    /// Whether what is mined is final.
+    pub is_final: AtomicBool,
     /// How often each payment was written.
     attempts: Mutex<HashMap<u8, u64>>,
     /// Whether authorizations that were not used have expired.
@@ -90,6 +105,9 @@ impl Chain {
             stops: AtomicUsize::new(0),
             moved: Mutex::default(),
             mempool: Mutex::default(),
+            reverted: Mutex::default(),
+            late_seconds: Mutex::default(),
+            is_final: AtomicBool::new(true),
             attempts: Mutex::default(),
             expired: AtomicBool::new(false),
             gate: Semaphore::new(0),
@@ -106,6 +124,11 @@ impl Chain {
         let theirs = TransactionId(format!("0xfefe{nonce:02x}"));
         assert_eq!(self.moved.lock().unwrap().insert(nonce, theirs.clone()), None, "{nonce} has moved already");
         theirs
+    }
+
+    /// The block in which the payment was carried out vanishes.
+    pub fn reorganize(&self, nonce: u8) {
+        assert!(self.moved.lock().unwrap().remove(&nonce).is_some(), "{nonce} has not moved");
     }
 
     /// Mines all that was sent.
@@ -146,8 +169,8 @@ impl Chain {
         TransactionId(later_transaction(nonce, *attempt - 1))
     }
 
-    fn drop_transaction(&self, nonce: u8) {
-        self.mempool.lock().unwrap().remove(&nonce);
+    fn revert(&self, nonce: u8) {
+        self.reverted.lock().unwrap().extend(self.mempool.lock().unwrap().remove(&nonce));
     }
 
     async fn reach(&self) -> Result<(), VerifyError> {
@@ -164,18 +187,25 @@ impl Chain {
     }
 }
 
-/// The runtime's time, which tests can hold and push.
-pub struct TestClock(Instant);
+/// The runtime's time, which tests can hold and push, and put back.
+pub struct TestClock {
+    began: Instant,
+    put_back_seconds: AtomicU64,
+}
 
 impl TestClock {
     pub fn start() -> Arc<Self> {
-        Arc::new(Self(Instant::now()))
+        Arc::new(Self { began: Instant::now(), put_back_seconds: AtomicU64::new(0) })
+    }
+
+    pub fn put_back(&self, seconds: u64) {
+        self.put_back_seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> UnixSeconds {
-        UnixSeconds(1_800_000_000).plus(self.0.elapsed().as_secs())
+        START.plus(self.began.elapsed().as_secs()).minus(self.put_back_seconds.load(Ordering::SeqCst))
     }
 }
 
@@ -322,7 +352,7 @@ impl FacilitatorScheme for Scheme {
             pay_to: payment.requirements.pay_to.clone(),
             asset: payment.requirements.asset.clone(),
             amount: payment.requirements.amount,
-            expires_at: UnixSeconds(2_000_000_000),
+            expires_at: START.plus(LIFE_SECONDS),
             reference: nonce.to_string(),
         })
     }
@@ -373,13 +403,14 @@ impl FacilitatorScheme for Scheme {
         chain.gate.acquire().await.unwrap().forget();
         match chain.now() {
             Fault::Reverts => {
-                chain.drop_transaction(nonce);
+                chain.revert(nonce);
                 return Err(SettleError::Rejected(failed()));
             }
             Fault::SpoiltByNeighbours if !right.alone() => {
-                chain.drop_transaction(nonce);
+                chain.revert(nonce);
                 return Err(SettleError::Spoilt(failed()));
             }
+            Fault::SpoiltAndUnclear => return Err(SettleError::Spoilt(failed())),
             Fault::Unknown => return Err(SettleError::Unknown(transaction)),
             Fault::PanicsAfter => panic!("after sending"),
             Fault::HangsAfter => std::future::pending().await,
@@ -395,12 +426,28 @@ impl FacilitatorScheme for Scheme {
         self.chain.outcomes.fetch_add(1, Ordering::SeqCst);
         self.chain.reach().await?;
         let nonce = entry.record.reference.parse().unwrap();
-        Ok(match self.chain.moved(nonce) {
+        let has_reverted = self.chain.reverted.lock().unwrap().contains(&entry.transaction);
+        let outcome = match self.chain.moved(nonce) {
+            _ if self.chain.now() == Fault::OutcomeUnclear => Outcome::Unknown,
             Some(transaction) => Outcome::Settled(settlement(&entry.record, transaction)),
-            None if self.chain.expired.load(Ordering::SeqCst) => {
-                let reason = Reason::InvalidExactEvmPayloadAuthorizationValidBefore;
-                Outcome::Failed(Refusal::new(reason, "it expired unused"))
-            }
+            None if self.chain.expired.load(Ordering::SeqCst) => Outcome::Failed(expired()),
+            None if has_reverted => Outcome::Failed(Refusal::new(Reason::InvalidExactEvmTransactionFailed, "it moved nothing")),
+            None => Outcome::Unknown,
+        };
+        let late_seconds = self.chain.late_seconds.lock().unwrap().pop_front();
+        if let Some(seconds) = late_seconds {
+            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn final_outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
+        self.chain.outcomes.fetch_add(1, Ordering::SeqCst);
+        self.chain.reach().await?;
+        let is_final = self.chain.is_final.load(Ordering::SeqCst);
+        Ok(match self.chain.moved(entry.record.reference.parse().unwrap()).filter(|_| is_final) {
+            Some(transaction) => Outcome::Settled(settlement(&entry.record, transaction)),
+            None if is_final && self.chain.expired.load(Ordering::SeqCst) => Outcome::Failed(expired()),
             None => Outcome::Unknown,
         })
     }
@@ -430,6 +477,10 @@ impl FacilitatorScheme for Scheme {
         }
         self.chain.reach().await
     }
+}
+
+fn expired() -> Refusal {
+    Refusal::new(Reason::InvalidExactEvmPayloadAuthorizationValidBefore, "it expired unused")
 }
 
 fn settlement(record: &PaymentRecord, transaction: TransactionId) -> Settlement {

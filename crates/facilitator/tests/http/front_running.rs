@@ -10,16 +10,9 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::settle::Refusing;
-use crate::support::{Answer, Chain, Facilitator, Fault, request, transaction};
+use crate::support::{Answer, Chain, Facilitator, Fault, other_request, request, transaction};
 
 const USED: &str = "invalid_exact_evm_nonce_already_used";
-
-/// Another request with the same authorization, to the same seller.
-fn other_request(nonce: u8) -> Value {
-    let mut other = request(nonce);
-    other["paymentPayload"]["resource"]["url"] = json!("https://api.example.com/another-report");
-    other
-}
 
 async fn verified(facilitator: &Facilitator, request: &Value) {
     assert_eq!(facilitator.verify(request).await.json["isValid"], json!(true));
@@ -42,7 +35,7 @@ async fn a_payment_that_was_verified_here_and_then_carried_out_by_somebody_else_
     // From now on the book knows it, like any other.
     is_settled_by(&facilitator.settle(&request(1)).await, &theirs.0);
     verified(&facilitator, &request(2)).await;
-    assert_eq!(facilitator.settle(&other_request(1)).await.reason(), "payment_already_used");
+    assert_eq!(facilitator.settle(&other_request(1, "another-report")).await.reason(), "payment_already_used");
     assert_eq!(facilitator.verify(&request(1)).await.reason(), "payment_already_used");
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 0);
     assert_eq!(Chain::count(&facilitator.chain.searches), 1);
@@ -64,7 +57,7 @@ async fn what_was_verified_for_one_request_does_not_pay_for_another() {
     let facilitator = Facilitator::new();
     verified(&facilitator, &request(1)).await;
     let theirs = facilitator.chain.front_run(1);
-    assert_eq!(facilitator.settle(&other_request(1)).await.reason(), USED);
+    assert_eq!(facilitator.settle(&other_request(1, "another-report")).await.reason(), USED);
     assert_eq!(facilitator.entry(1).await, None);
     is_settled_by(&facilitator.settle(&request(1)).await, &theirs.0);
 }
@@ -100,10 +93,22 @@ async fn a_payment_that_was_taken_back_here_and_carried_out_by_somebody_else_is_
     assert!(matches!(facilitator.state(1).await, Some(SettlementState::Dead(_))));
     facilitator.chain.fault(Fault::None);
     // For whichever request that was verified before comes first.
-    verified(&facilitator, &other_request(1)).await;
+    verified(&facilitator, &other_request(1, "another-report")).await;
     let theirs = facilitator.chain.front_run(1);
-    is_settled_by(&facilitator.settle(&other_request(1)).await, &theirs.0);
+    is_settled_by(&facilitator.settle(&other_request(1, "another-report")).await, &theirs.0);
     assert_eq!(facilitator.settle(&request(1)).await.reason(), "payment_already_used");
+}
+
+#[tokio::test]
+async fn a_payment_that_is_dead_in_the_book_needs_no_other_proof_that_it_was_good_for_its_request() {
+    let before = Facilitator::with_fault(Fault::NotSentAfterAll);
+    assert_eq!(before.settle(&request(1)).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let theirs = before.chain.front_run(1);
+    // This one has verified nothing, and the chain only says who used the authorization, not what became of ours.
+    let after = before.replica();
+    after.chain.fault(Fault::OutcomeUnclear);
+    assert_eq!(after.settle(&other_request(1, "another-report")).await.reason(), USED);
+    is_settled_by(&after.settle(&request(1)).await, &theirs.0);
 }
 
 #[tokio::test]
@@ -116,7 +121,7 @@ async fn a_restart_forgets_what_was_verified_and_not_what_was_found() {
     is_settled_by(&before.settle(&request(1)).await, &theirs[0].0);
     let after = before.replica();
     is_settled_by(&after.settle(&request(1)).await, &theirs[0].0);
-    assert_eq!(after.settle(&other_request(1)).await.reason(), "payment_already_used");
+    assert_eq!(after.settle(&other_request(1, "another-report")).await.reason(), "payment_already_used");
     assert_eq!(after.settle(&request(2)).await.reason(), USED);
 }
 
@@ -124,7 +129,7 @@ async fn a_restart_forgets_what_was_verified_and_not_what_was_found() {
 async fn one_of_two_requests_gets_it_however_many_replicas_find_it() {
     let one = Facilitator::new();
     let two = one.replica();
-    let requests = [request(1), other_request(1)];
+    let requests = [request(1), other_request(1, "another-report")];
     for (facilitator, request) in [(&one, &requests[0]), (&two, &requests[1])] {
         verified(facilitator, request).await;
     }
@@ -166,7 +171,7 @@ async fn while_it_is_not_certain_who_used_it_nothing_is_said_for_certain() {
 
 #[tokio::test]
 async fn what_the_book_does_not_take_is_no_success() {
-    let facilitator = Facilitator::with_book(|book| Arc::new(Refusing(book, "found")));
+    let facilitator = Facilitator::with_book(|book| Arc::new(Refusing::new(book, "found")));
     verified(&facilitator, &request(1)).await;
     facilitator.chain.front_run(1);
     let answer = facilitator.settle(&request(1)).await;

@@ -5,6 +5,8 @@
 mod bodies;
 mod callers;
 mod chain;
+mod crowds;
+mod finality;
 mod front_running;
 mod kinds;
 mod metrics;

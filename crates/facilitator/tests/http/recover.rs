@@ -101,6 +101,14 @@ async fn a_settlement_whose_block_vanished_is_open_until_it_is_mined_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_was_put_back_keeps_no_payment_from_its_end() {
+    let (_killed, started) = killed_and_started_again().await;
+    started.clock.put_back(1_000_000);
+    started.chain.mine();
+    assert_eq!(started.until_settled(1).await.0, transaction(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_reconciler_ends_with_the_facilitator() {
     let (_killed, started) = killed_and_started_again().await;
     started.local.stop().await;

@@ -1,8 +1,10 @@
 //! Several processes on one book.
 
+use farthing_core::books::SettlementState;
+use farthing_core::scheme::TransactionId;
 use serde_json::json;
 
-use crate::support::{Answer, Chain, Facilitator, Fault, request, request_for, transaction};
+use crate::support::{Answer, Chain, Facilitator, Fault, later_transaction, request, request_for, transaction};
 
 fn spawn(facilitator: &Facilitator) -> tokio::task::JoinHandle<Answer> {
     let facilitator = facilitator.clone();
@@ -66,6 +68,28 @@ async fn a_copy_that_waits_while_its_neighbours_spoil_it_gets_the_answer_of_the_
     let (first, second) = (first.await.unwrap(), second.await.unwrap());
     assert_eq!((&first.json["success"], &second.json), (&json!(true), &first.json));
     assert_eq!(one.chain.moved.lock().unwrap()[&1].0, first.json["transaction"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_word_about_the_first_transaction_does_not_touch_the_second() {
+    let one = Facilitator::held();
+    let two = one.replica();
+    one.chain.fault(Fault::SpoiltByNeighbours);
+    let first = spawn(&one);
+    one.chain.sent.acquire().await.unwrap().forget();
+    let second = spawn(&two);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    // Both replicas see that the first transaction moved nothing. The other one is slow to say so: by then the payment is
+    // on its way again, by itself.
+    one.chain.late_seconds.lock().unwrap().extend([3, 14]);
+    one.chain.gate.add_permits(1);
+    tokio::time::sleep(std::time::Duration::from_secs(18)).await;
+    assert_eq!(one.state(1).await, Some(SettlementState::Sending(TransactionId(later_transaction(1, 1)))));
+    one.chain.gate.add_permits(10);
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert_eq!((&first.json["success"], &first.json["transaction"]), (&json!(true), &json!(later_transaction(1, 1))));
+    assert_eq!(second.json, first.json);
+    assert_eq!(Chain::count(&one.chain.broadcasts), 2);
 }
 
 #[tokio::test(start_paused = true)]

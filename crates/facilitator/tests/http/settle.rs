@@ -13,7 +13,7 @@ use farthing_core::reason::Refusal;
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
 use farthing_core::time::UnixSeconds;
 use farthing_core::wire::PaymentRequest;
-use farthing_facilitator::{MAX_SETTLES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS};
+use farthing_facilitator::SETTLE_TIMEOUT_SECONDS;
 use futures_util::FutureExt;
 use http::StatusCode;
 use serde_json::json;
@@ -76,31 +76,6 @@ async fn copies_on_many_threads_settle_each_payment_once() {
         assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!(transaction(nonce))));
     }
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 8);
-}
-
-#[tokio::test(start_paused = true)]
-async fn more_settlements_than_fit_are_sent_away_at_once() {
-    let facilitator = Facilitator::held();
-    let under_way = Arc::new(AtomicUsize::new(0));
-    let copies: Vec<_> = (0..MAX_SETTLES_IN_FLIGHT)
-        .map(|_| {
-            let (facilitator, under_way) = (facilitator.clone(), Arc::clone(&under_way));
-            tokio::spawn(async move {
-                under_way.fetch_add(1, Ordering::SeqCst);
-                facilitator.settle(&request(1)).await
-            })
-        })
-        .collect();
-    while under_way.load(Ordering::SeqCst) < MAX_SETTLES_IN_FLIGHT {
-        tokio::task::yield_now().await;
-    }
-    let answer = facilitator.settle(&request(2)).await;
-    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_settle_error"));
-    facilitator.chain.gate.add_permits(2);
-    for copy in copies {
-        assert_eq!(copy.await.unwrap().json["success"], json!(true));
-    }
-    assert_eq!(facilitator.settle(&request(2)).await.json["success"], json!(true));
 }
 
 #[tokio::test]
@@ -211,6 +186,19 @@ async fn what_looked_spoilt_and_moved_the_money_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn what_looked_spoilt_and_may_have_moved_the_money_is_pending_and_not_sent_again() {
+    let facilitator = Facilitator::with_fault(Fault::SpoiltAndUnclear);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((answer.reason(), &answer.json["transaction"]), ("settlement_pending", &json!(transaction(1))));
+    assert_eq!(facilitator.state(1).await, Some(SettlementState::Sending(TransactionId(transaction(1)))));
+    facilitator.chain.fault(Fault::None);
+    facilitator.chain.mine();
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((&answer.json["success"], &answer.json["transaction"]), (&json!(true), &json!(transaction(1))));
+    assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
+}
+
+#[tokio::test]
 async fn a_payment_that_somebody_carried_out_after_it_failed_here_is_settled() {
     let facilitator = Facilitator::with_fault(Fault::Reverts);
     assert_eq!(facilitator.settle(&request(1)).await.reason(), "invalid_exact_evm_transaction_failed");
@@ -259,18 +247,34 @@ async fn a_facilitator_that_stops_says_so_at_once_and_finishes_what_is_under_way
     assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
 }
 
-/// A book that refuses one kind of line.
-pub struct Refusing(pub MemorySettlements, pub &'static str);
+/// A book that refuses one kind of line, after so many that it took.
+pub struct Refusing {
+    book: MemorySettlements,
+    refused: &'static str,
+    taken: AtomicUsize,
+}
 
 impl Refusing {
+    pub const fn new(book: MemorySettlements, refused: &'static str) -> Self {
+        Self::after(0, book, refused)
+    }
+
+    pub const fn after(taken: usize, book: MemorySettlements, refused: &'static str) -> Self {
+        Self { book, refused, taken: AtomicUsize::new(taken) }
+    }
+
     fn line(&self, line: &str) -> Result<(), BookError> {
-        if line == self.1 { Err(BookError("the disk is full".into())) } else { Ok(()) }
+        let is_taken = |left: usize| left.checked_sub(1);
+        if line != self.refused || self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_taken).is_ok() {
+            return Ok(());
+        }
+        Err(BookError("the disk is full".into()))
     }
 }
 
 impl Settlements for Refusing {
     fn find(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<SettlementEntry>, BookError>> {
-        Box::pin(async move { self.line("find").map(|()| self.0.find(key))?.await })
+        Box::pin(async move { self.line("find").map(|()| self.book.find(key))?.await })
     }
 
     fn settled<'a>(
@@ -279,24 +283,38 @@ impl Settlements for Refusing {
         settlement: &'a Settlement,
         now: UnixSeconds,
     ) -> BoxFuture<'a, Result<(), BookError>> {
-        Box::pin(async move { self.line("settled").map(|()| self.0.settled(key, settlement, now))?.await })
+        Box::pin(async move { self.line("settled").map(|()| self.book.settled(key, settlement, now))?.await })
     }
 
     fn found<'a>(&'a self, finding: &'a Finding<'a>) -> BoxFuture<'a, Result<Option<SettlementEntry>, BookError>> {
-        Box::pin(async move { self.line("found").map(|()| self.0.found(finding))?.await })
+        Box::pin(async move { self.line("found").map(|()| self.book.found(finding))?.await })
     }
 
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
-        Box::pin(async move { self.line("dead").map(|()| self.0.dead(key, refusal, now))?.await })
+    fn dead<'a>(
+        &'a self,
+        key: PaymentKey,
+        judged: &'a TransactionId,
+        refusal: &'a Refusal,
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<bool, BookError>> {
+        Box::pin(async move { self.line("dead").map(|()| self.book.dead(key, judged, refusal, now))?.await })
+    }
+
+    fn finished<'a>(&'a self, judged: &'a SettlementEntry) -> BoxFuture<'a, Result<(), BookError>> {
+        Box::pin(async move { self.line("finished").map(|()| self.book.finished(judged))?.await })
+    }
+
+    fn undone<'a>(&'a self, judged: &'a SettlementEntry, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
+        Box::pin(async move { self.line("undone").map(|()| self.book.undone(judged, now))?.await })
     }
 
     fn list<'a>(&'a self, query: &'a SettlementQuery) -> BoxFuture<'a, Result<Vec<SettlementEntry>, BookError>> {
-        self.0.list(query)
+        self.book.list(query)
     }
 }
 
 fn with_book_refusing(line: &'static str) -> Facilitator {
-    Facilitator::with_book(|book| Arc::new(Refusing(book, line)))
+    Facilitator::with_book(|book| Arc::new(Refusing::new(book, line)))
 }
 
 #[tokio::test]
@@ -318,6 +336,25 @@ async fn a_book_that_cannot_be_read_is_not_taken_for_an_empty_one() {
     assert_eq!(Chain::count(&facilitator.chain.settles), 0);
     let verified = facilitator.verify(&request(1)).await;
     assert_eq!((verified.status, verified.reason()), (StatusCode::SERVICE_UNAVAILABLE, "unexpected_verify_error"));
+}
+
+#[tokio::test]
+async fn a_settlement_that_broke_off_sent_nothing_only_if_the_book_says_so() {
+    // Another process may have sent it since the book was read.
+    let facilitator = Facilitator::with_book(|book| Arc::new(Refusing::after(1, book, "find")));
+    facilitator.chain.fault(Fault::PanicsBefore);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "settlement_pending"));
+    assert_eq!(Chain::count(&facilitator.chain.settles), 1);
+}
+
+#[tokio::test]
+async fn a_transaction_that_moved_nothing_is_pending_while_the_book_cannot_be_told() {
+    let facilitator = with_book_refusing("dead");
+    facilitator.chain.fault(Fault::Reverts);
+    let answer = facilitator.settle(&request(1)).await;
+    assert_eq!((answer.reason(), &answer.json["transaction"]), ("settlement_pending", &json!(transaction(1))));
+    assert_eq!(Chain::count(&facilitator.chain.broadcasts), 1);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-pub use crate::chain::{Chain, Fault, PAYER, Scheme, TestClock, key, later_transaction, signature, transaction};
+pub use crate::chain::{Chain, Fault, LIFE_SECONDS, PAYER, Scheme, TestClock, key, later_transaction, signature, transaction};
 
 pub const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 
@@ -25,7 +25,7 @@ pub struct Facilitator {
     pub node: MemorySettlements,
     pub local: Arc<Local>,
     pub scheme: Arc<Scheme>,
-    clock: Arc<TestClock>,
+    pub clock: Arc<TestClock>,
     router: Router,
 }
 
@@ -130,6 +130,12 @@ impl Facilitator {
         panic!("{nonce} is not settled: {:?}", self.state(nonce).await)
     }
 
+    /// Asks to settle, in a task of its own.
+    pub fn settling(&self, request: &Value) -> tokio::task::JoinHandle<Answer> {
+        let (facilitator, request) = (self.clone(), request.clone());
+        tokio::spawn(async move { facilitator.settle(&request).await })
+    }
+
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -182,6 +188,13 @@ pub fn request_for(nonce: u8, to: &str, amount: &str) -> Value {
         "accepted": offer, "payload": payload(nonce, to, amount),
     });
     json!({"x402Version": 2, "paymentPayload": payment, "paymentRequirements": offer})
+}
+
+/// Another request with the same authorization, to the same seller.
+pub fn other_request(nonce: u8, resource: &str) -> Value {
+    let mut other = request(nonce);
+    other["paymentPayload"]["resource"]["url"] = json!(format!("https://api.example.com/{resource}"));
+    other
 }
 
 /// A good request of version 1.

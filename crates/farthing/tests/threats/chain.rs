@@ -9,7 +9,7 @@ use farthing::core::time::UnixSeconds;
 use farthing::evm::U256;
 use farthing::evm::chain::Chain;
 use farthing::evm::config::{ChainConfig, RpcUrl};
-use farthing::evm::relayer::Order;
+use farthing::evm::relayer::{Company, Order};
 use farthing::evm::signature::WireSignature;
 use farthing::evm::transfer::eip3009::Authorization;
 use farthing::system::SystemClock;
@@ -78,7 +78,8 @@ async fn call(market: &Market, from: &DevAccount, data: Vec<u8>) {
         payment,
         right: Arc::new(Anything(Fingerprint(String::new()))),
         budgets: Vec::new(),
-        batchable: false,
+        sender: None,
+        company: Company::None,
         send_before: expires_at,
         hold: Box::new(()),
     };

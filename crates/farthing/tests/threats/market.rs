@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use farthing::core::erased::AnyClientScheme;
 use farthing::core::header;
-use farthing::core::wire::SettleResponse;
+use farthing::core::wire::{Extensions, SettleResponse};
 use farthing::evm::asset::AssetTable;
 use farthing::evm::exact;
 use farthing::evm::signature::WireSignature;
@@ -88,7 +88,7 @@ impl Market {
     pub async fn pay(&self, path: &str) -> Value {
         let terms = self.request(self.http.get(self.at(path))).await.terms();
         let offer = serde_json::from_value(terms["accepts"][0].clone()).unwrap();
-        let payload = AnyClientScheme::pay(&self.wallet, &offer).await.unwrap();
+        let (payload, _) = AnyClientScheme::pay(&self.wallet, &offer, &Extensions::default()).await.unwrap();
         let payload: Value = serde_json::from_str(payload.raw()).unwrap();
         json!({"x402Version": 2, "resource": terms["resource"], "accepted": terms["accepts"][0], "payload": payload})
     }

@@ -9,11 +9,16 @@
 //!    that another request is using: 409. One that cannot be checked now: 503, or 502 if the facilitator's answer makes
 //!    no sense. The handler does not run.
 //! 4. The handler runs, without the payment headers and with a [`Paid`](crate::Paid) among the request's extensions.
-//!    Status 400 and above, a panic, a body that breaks off or exceeds the limit, a client that leaves: nothing is
-//!    charged and the payment is free again.
-//! 5. The whole answer is held back until the money has moved. Then it goes out with `PAYMENT-RESPONSE` (version 1:
-//!    `X-PAYMENT-RESPONSE`) and `Cache-Control: private, no-store`, whatever the handler wished. If the money does not
-//!    move, the answer is dropped: 402 if it never will with this payment, 503 or 502 if that is not known.
+//!    Status 400 and above, a panic, a body that breaks off or exceeds the limit, a client that leaves before all that is
+//!    done: nothing is charged and the payment is free again.
+//! 5. The whole answer is held back until the money has moved and that is in the book. Then it goes out with
+//!    `PAYMENT-RESPONSE` (version 1: `X-PAYMENT-RESPONSE`) and `Cache-Control: private, no-store`, whatever the handler
+//!    wished. If not, the answer is dropped: 402 if the money never will move with this payment, 503 or 502 if that is not
+//!    known.
+//! 6. A payment whose outcome was not known, or whose client had left meanwhile, can be presented again by the same
+//!    request. Then it is settled first, and the handler runs only once that has succeeded; until then the answer is 503
+//!    again, with `settlement_pending`. If the handler fails, the buyer is told that the payment has settled, and may
+//!    present it once more.
 //!
 //! Browsers: a CORS layer belongs *outside* this one, because the 402 needs its headers as well. It then answers
 //! preflights before they get here; a preflight that does get here is priced like any request, unless

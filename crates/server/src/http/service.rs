@@ -18,7 +18,8 @@ use super::future::PaymentFuture;
 use super::headers::{self, PAYER_ALONE};
 use super::request::{is_preflight, trace_of};
 use super::toll::Toll;
-use super::work::{self, Work};
+use super::work::{self, Failure, Work};
+use crate::gate::Admitted;
 use crate::resource::RequestFacts;
 
 /// What a [`PaymentLayer`](super::PaymentLayer) makes of a service.
@@ -100,21 +101,42 @@ where
             Ok(toll.release(answer, &settled, version, &facts.resource_url).map(Either::Left))
         }
         Work::Declined(mut answer) => {
-            gate.cancel(admitted).await;
             headers::strip(answer.headers_mut());
             headers::mark(answer.headers_mut(), PAYER_ALONE);
+            let answer = tell_charge(answer, &admitted);
+            gate.cancel(admitted).await;
             Ok(answer.map(Either::Right))
         }
         Work::Failed(failure) => {
+            let was_charged = admitted.charged().is_some();
+            tracing::error!(error = failure.code(), was_charged, "a paid request was not served");
+            let answer = tell_charge(failed(failure, was_charged), &admitted);
             gate.cancel(admitted).await;
-            tracing::error!(error = failure.code(), "a paid request was not served and not charged");
-            Ok(whole(problem(StatusCode::INTERNAL_SERVER_ERROR, failure.code(), failure.message())))
+            Ok(whole(answer))
         }
         Work::Error(error) => {
             gate.cancel(admitted).await;
             Err(error)
         }
     }
+}
+
+/// The answer to a request whose work has none.
+fn failed(failure: Failure, was_charged: bool) -> Response<Bytes> {
+    let then = if was_charged {
+        "the payment has settled: present the same payment for the same request again, and do not sign another"
+    } else {
+        "nothing was charged"
+    };
+    problem(StatusCode::INTERNAL_SERVER_ERROR, failure.code(), &format!("{}; {then}", failure.message()))
+}
+
+/// Says in an answer that nobody wants to pay for that the money had moved before.
+fn tell_charge<B>(mut answer: Response<B>, admitted: &Admitted) -> Response<B> {
+    if let Some(charged) = admitted.charged() {
+        headers::tell_settlement(answer.headers_mut(), charged, admitted.version());
+    }
+    answer
 }
 
 fn whole<B>(answer: Response<Bytes>) -> Response<PaymentBody<B>> {

@@ -55,30 +55,40 @@ impl Toll {
     /// Lets a request in with its payment, or answers it.
     pub(super) async fn admit(&self, payment: PaymentPayload, facts: &RequestFacts) -> Result<Admitted, Response<Bytes>> {
         let url = &facts.resource_url;
+        let version = payment.version;
         match self.server.gate().admit(&self.route, Some(payment), facts).await {
             Admission::Paid(admitted) => Ok(admitted),
             Admission::Required(None) => Err(first_challenge(&self.route, url)),
             Admission::Required(Some(refusal)) => Err(challenge(&self.route, url, &refusal)),
+            Admission::Unsettled(settled) => Err(self.withhold(&settled, version, url)),
             Admission::Denied(denied) => Err(turn_away(&denied)),
         }
     }
 
     /// Lets the answer go if the money has moved, and drops it if not.
     pub(super) fn release(&self, mut answer: Response<Held>, settled: &Settled, version: Version, url: &str) -> Response<Held> {
+        if !matches!(settled, Settled::Charged(_)) {
+            return self.withhold(settled, version, url).map(Held::from);
+        }
+        headers::strip(answer.headers_mut());
+        headers::mark(answer.headers_mut(), PAYER_ALONE);
+        headers::tell_settlement(answer.headers_mut(), settled.response(), version);
+        answer
+    }
+
+    /// The answer instead of one that does not go.
+    fn withhold(&self, settled: &Settled, version: Version, url: &str) -> Response<Bytes> {
         let response = settled.response();
         let reason = response.error_reason.clone().unwrap_or(Reason::UnexpectedSettleError);
-        let message = response.error_message.clone().unwrap_or_default();
-        let refusal = Refusal::new(reason, message);
-        let withheld = |status| problem(status, refusal.reason.as_str(), &refusal.message).map(Held::from);
-        let mut answer = match settled {
-            Settled::Charged(_) => {
-                headers::strip(answer.headers_mut());
-                headers::mark(answer.headers_mut(), PAYER_ALONE);
-                answer
-            }
-            Settled::Refused(_) => challenge(&self.route, url, &refusal).map(Held::from),
-            Settled::NotSent(_) | Settled::Pending(_) => withheld(StatusCode::SERVICE_UNAVAILABLE),
-            Settled::Untrusted(_) => withheld(StatusCode::BAD_GATEWAY),
+        let refusal = Refusal::new(reason, response.error_message.clone().unwrap_or_default());
+        let status = match settled {
+            Settled::Refused(_) => None,
+            Settled::Untrusted(_) => Some(StatusCode::BAD_GATEWAY),
+            Settled::NotSent(_) | Settled::Pending(_) | Settled::Charged(_) => Some(StatusCode::SERVICE_UNAVAILABLE),
+        };
+        let mut answer = match status {
+            None => challenge(&self.route, url, &refusal),
+            Some(status) => problem(status, refusal.reason.as_str(), &refusal.message),
         };
         headers::tell_settlement(answer.headers_mut(), response, version);
         answer

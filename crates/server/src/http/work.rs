@@ -41,13 +41,12 @@ impl Failure {
         }
     }
 
+    /// What happened, for people.
     pub(super) const fn message(self) -> &'static str {
         match self {
-            Self::Panicked => "the resource's own code failed; nothing was charged",
-            Self::BodyAborted => "the answer broke off before it was whole; nothing was charged",
-            Self::BodyTooLarge => {
-                "the answer is larger than the server holds back until a payment has settled; nothing was charged"
-            }
+            Self::Panicked => "the resource's own code failed",
+            Self::BodyAborted => "the answer broke off before it was whole",
+            Self::BodyTooLarge => "the answer is larger than the server holds back until a payment has settled",
         }
     }
 }

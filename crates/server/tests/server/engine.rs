@@ -47,7 +47,7 @@ async fn cancel_and_drop_both_set_the_payment_free() {
         } else {
             gate.cancel(admitted).await;
         }
-        assert_eq!(shop.book.recv().await, Some("cancelled"));
+        assert_eq!(shop.next_written().await, Some("cancelled"));
     }
     assert_eq!(shop.facilitator.calls(), (3, 0));
 }

@@ -12,7 +12,8 @@ use http::StatusCode;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::support::{Shop, buy, fetch, payment, send, with_payment};
+use crate::support::{Fault, Shop, buy, fetch, payment, send, with_payment};
+use farthing_core::facilitator::FacilitatorError;
 
 fn priced(shop: &Shop, handler: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Router {
     let handler = move || async move { handler() };
@@ -104,13 +105,13 @@ async fn a_client_that_leaves_while_the_handler_works_is_not_charged_and_keeps_i
     assert_eq!(answer.header("retry-after"), "5");
 
     request.abort();
-    assert_eq!(shop.book.recv().await, Some("cancelled"));
+    assert_eq!(shop.next_written().await, Some("cancelled"));
     assert_eq!(shop.facilitator.calls(), (1, 0));
     assert_eq!(buy(&shop.app(), "/report", "1").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_its_payment_settles_stops_nothing() {
+async fn a_client_that_leaves_while_its_payment_settles_can_come_back_for_what_it_paid_for() {
     let mut shop = Shop::open().await;
     let app = shop.app();
     shop.facilitator.may_settle.forget_permits(1_000);
@@ -121,11 +122,65 @@ async fn a_client_that_leaves_while_its_payment_settles_stops_nothing() {
     request.abort();
     assert!(request.await.unwrap_err().is_cancelled());
     shop.facilitator.may_settle.add_permits(1);
-    assert_eq!(shop.book.recv().await, Some("settling"));
-    assert_eq!(shop.book.recv().await, Some("served"));
+    assert_eq!(shop.next_written().await, Some("settling"));
+    assert_eq!(shop.next_written().await, Some("unsettled"));
+    assert_eq!(shop.facilitator.calls(), (1, 1), "it was settled to its end");
+    shop.facilitator.may_settle.add_permits(1);
+    let answer = send(&app, with_payment("/report", &paid)).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
     let answer = send(&app, with_payment("/report", &paid)).await;
     assert_eq!(answer.terms()["error"], "payment_already_used");
-    assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)));
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (2, (1, 2), vec!["served"]));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_delivery_is_written_down_can_come_back_for_it() {
+    let mut shop = Shop::open().await;
+    let app = shop.app();
+    let terms = fetch(&app, "/report").await.terms();
+    let paid = payment(&terms, "1");
+    let mut request = Box::pin(app.clone().oneshot(with_payment("/report", &paid)));
+    // One thread: whoever runs this has written that it was served before the request can be polled again.
+    let served = async { while shop.next_written().await != Some("served") {} };
+    tokio::select! {
+        biased;
+        () = served => {}
+        _ = &mut request => panic!("it was polled after the book was written"),
+    }
+    drop(request);
+    assert_eq!(shop.next_written().await, Some("unsettled"));
+    let answer = send(&app, with_payment("/report", &paid)).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
+}
+
+/// The book is away for a while just when a payment is to be given back.
+#[tokio::test(start_paused = true)]
+async fn a_payment_is_given_back_once_the_book_can_be_written_again() {
+    let outages = [(0, StatusCode::OK), (1, StatusCode::OK), (30, StatusCode::OK), (200, StatusCode::CONFLICT)];
+    for (word, failing) in [("cancelled", true), ("unsettled", false)] {
+        for (times, expected) in outages {
+            let shop = Shop::open().await;
+            let handler = move || async move { if failing { StatusCode::NOT_FOUND } else { StatusCode::OK } };
+            let app = Router::new().route("/report", get(handler).layer(shop.server.price("$0.01").unwrap()));
+            if !failing {
+                shop.facilitator.will_settle(Err(FacilitatorError::Indeterminate("timed out".into())));
+            }
+            for _ in 0..times {
+                shop.deliveries.will_fail(word, Fault::Unwritten);
+            }
+            let paid = payment(&fetch(&app, "/report").await.terms(), "1");
+            let answer = send(&app, with_payment("/report", &paid)).await;
+            assert_ne!(answer.status, StatusCode::OK);
+            if times > 0 {
+                let answer = send(&app, with_payment("/report", &paid)).await;
+                assert_eq!(answer.status, StatusCode::CONFLICT, "{word} {times}");
+            }
+            // More than the hour for which it is tried.
+            tokio::time::sleep(std::time::Duration::from_hours(2)).await;
+            let answer = send(&shop.app(), with_payment("/report", &paid)).await;
+            assert_eq!(answer.status, expected, "{word} {times}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::remote::{kinds, peer, settled};
-use crate::support::{NETWORK, PAY_TO, PAYER, Shop, buy, fetch, payment, refused, schemes, send, with_payment};
+use crate::support::{NETWORK, PAY_TO, PAYER, Shop, buy, clock, fetch, payment, refused, schemes, send, with_payment};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -193,7 +193,8 @@ async fn the_trace_goes_to_the_facilitator_as_a_header_and_not_in_the_message() 
         axum::response::IntoResponse::into_response(axum::Json(answers[at].clone()))
     };
     let peer = peer(answers).await;
-    let builder = Server::builder().schemes(schemes()).facilitator(&peer.url).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
+    let builder =
+        Server::builder().schemes(schemes()).clock(clock()).facilitator(&peer.url).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
     let layer = builder.build().await.unwrap().price("$0.01").unwrap();
     let app = Router::new().route("/report", get(|| async { "the report" }).layer(layer));
     assert_eq!(buy(&app, "/report", "1").await.status, StatusCode::OK);

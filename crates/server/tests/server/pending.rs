@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::remote::{Peer, kinds, peer, settled};
-use crate::support::{NETWORK, PAY_TO, PAYER, buy, schemes};
+use crate::support::{NETWORK, PAY_TO, PAYER, buy, clock, schemes};
 
 /// A shop whose facilitator verifies whatever comes, and then answers each settlement with the next of these.
 async fn shop(settlements: Vec<(u16, Value)>) -> (Peer, Router) {
@@ -24,7 +24,8 @@ async fn shop(settlements: Vec<(u16, Value)>) -> (Peer, Router) {
         }
     };
     let peer = peer(answer).await;
-    let builder = Server::builder().schemes(schemes()).facilitator(&peer.url).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
+    let builder =
+        Server::builder().schemes(schemes()).clock(clock()).facilitator(&peer.url).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
     let layer = builder.build().await.unwrap().price("$0.01").unwrap();
     (peer, Router::new().route("/report", get(|| async { "the report" }).layer(layer)))
 }
@@ -84,4 +85,27 @@ async fn a_second_question_that_gets_no_answer_leaves_the_settlement_pending_wit
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.settlement().transaction, "0xabc");
     assert_eq!(settle_bodies(&peer).len(), 2);
+}
+
+#[tokio::test]
+async fn no_buyer_hears_what_a_facilitator_thinks_of_the_seller() {
+    let turned_away = json!({"success": false, "errorReason": "unauthorized", "errorMessage": "see to your key", "transaction": "", "network": ""});
+    let (_peer, app) = shop(vec![(401, turned_away)]).await;
+    let answer = buy(&app, "/report", "1").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "5"));
+    assert_eq!(answer.settlement().error_reason, Some(Reason::UnexpectedSettleError));
+    assert!(!answer.text().contains("key") && !answer.text().contains("unauthorized"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_facilitator_that_knows_the_seller_no_more_frees_no_payment_that_may_have_settled() {
+    let turned_away = json!({"success": false, "errorReason": "unauthorized", "transaction": "", "network": ""});
+    let pending = (500, failed("settlement_pending", "0xabc"));
+    let (_peer, app) = shop(vec![pending.clone(), pending, (401, turned_away), (200, settled())]).await;
+    for _ in 0..2 {
+        let answer = buy(&app, "/report", "1").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.settlement().error_reason, Some(Reason::SettlementPending));
+    }
+    assert_eq!(buy(&app, "/report", "1").await.text(), "the report");
 }

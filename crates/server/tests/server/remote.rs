@@ -69,7 +69,7 @@ fn client(peer: &Peer) -> RemoteFacilitator {
     RemoteFacilitator::new(&peer.url).unwrap().first_pause(Duration::from_millis(1))
 }
 
-async fn request() -> PaymentRequest {
+pub async fn request() -> PaymentRequest {
     let shop = Shop::open().await;
     let route = shop.server.route(&"$0.01".parse().unwrap()).unwrap();
     let terms = route.terms(Version::V2, "https://a.example/", "").unwrap();
@@ -149,7 +149,7 @@ async fn a_redirect_is_an_error_that_says_so_and_is_not_followed() {
 async fn a_protocol_answer_counts_whatever_its_status() {
     let invalid = json!({"isValid": false, "invalidReason": "insufficient_funds", "payer": null});
     let failed = json!({"success": false, "errorReason": "settlement_pending", "transaction": "0x2", "network": ""});
-    for status in [200, 400, 402, 412, 429, 500, 503] {
+    for status in [200, 400, 402, 412, 500, 503] {
         let status = StatusCode::from_u16(status).unwrap();
         let (invalid, failed) = (invalid.clone(), failed.clone());
         let peer = peer(move |at| {
@@ -318,4 +318,40 @@ fn an_address_that_leaks_or_misleads_is_refused() {
     for sheltered in ["https://a.example", "http://localhost:4021", "http://127.0.0.1:4021", "http://[::1]:4021"] {
         assert!(with_key(sheltered, "sesame").is_ok(), "{sheltered}");
     }
+}
+
+#[tokio::test]
+async fn a_facilitator_that_turns_the_seller_away_has_said_nothing_of_the_payment() {
+    let request = request().await;
+    let cases = [
+        (401, "unauthorized"),
+        (403, "forbidden"),
+        (413, "invalid_payload"),
+        (429, "quota_exceeded"),
+        // By their reason alone.
+        (200, "unauthorized"),
+        (400, "quota_exceeded"),
+    ];
+    for (status, reason) in cases {
+        let status = StatusCode::from_u16(status).unwrap();
+        let answer = move |at: usize| {
+            let answer = if at == 0 {
+                json!({"isValid": false, "invalidReason": reason, "invalidMessage": "Authorization: expected a key"})
+            } else {
+                json!({"success": false, "errorReason": reason, "transaction": "", "network": ""})
+            };
+            (status, answer.to_string()).into_response()
+        };
+        let remote = client(&peer(answer).await);
+        assert!(matches!(remote.verify(&request).await, Err(FacilitatorError::Unavailable(_))), "{status} {reason}");
+        assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Unavailable(_))), "{status} {reason}");
+    }
+    // Some proxies say 408 when the work took too long.
+    let late = json!({"success": false, "errorReason": "invalid_payload", "transaction": "", "network": ""});
+    let answer = move |_| (StatusCode::REQUEST_TIMEOUT, late.to_string()).into_response();
+    let remote = client(&peer(answer).await);
+    assert!(matches!(remote.settle(&request).await, Err(FacilitatorError::Indeterminate(_))));
+    let late = json!({"isValid": false, "invalidReason": "invalid_payload"});
+    let answer = move |_| (StatusCode::REQUEST_TIMEOUT, late.to_string()).into_response();
+    assert!(matches!(client(&peer(answer).await).verify(&request).await, Err(FacilitatorError::Unavailable(_))));
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use farthing_core::books::{Delivery, MemoryDeliveries};
 use farthing_core::facilitator::FacilitatorError;
+use farthing_core::reason::Reason;
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use farthing_core::wire::{PaymentPayload, Version};
 use farthing_server::{Admission, Admitted, Denied, RequestFacts, Server, Settled};
@@ -16,12 +16,11 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::support::{
-    FakeFacilitator, NETWORK, PAY_TO, Shop, TRANSACTION, WatchedBook, buy, fetch, payment, schemes, send, with_payment,
+    FakeFacilitator, Fault, NETWORK, PATIENCE, PAY_TO, PAYER, Shop, TRANSACTION, buy, clock, fetch, payment, refused, schemes,
+    send, with_payment,
 };
 
 const COPIES: usize = 1_000;
-/// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The key of the payment with the nonce "1".
 fn key() -> PaymentKey {
@@ -49,7 +48,7 @@ impl Replicas {
         let (mut books, mut servers) = (Vec::new(), Vec::new());
         for number in 0..count {
             let book = if number == 0 { first.clone() } else { first.join() };
-            let builder = Server::builder().schemes(schemes()).facilitator(Arc::clone(&facilitator)).unwrap();
+            let builder = Server::builder().schemes(schemes()).clock(clock()).facilitator(Arc::clone(&facilitator)).unwrap();
             let builder = builder.pay_to(NETWORK, PAY_TO).unwrap().deliveries(Arc::new(book.clone()));
             servers.push(builder.build().await.unwrap());
             books.push(book);
@@ -79,8 +78,19 @@ impl Replicas {
         match self.admit(number, &facts()).await {
             Admission::Paid(admitted) => admitted,
             Admission::Required(refusal) => panic!("expected admission, got {refusal:?}"),
+            Admission::Unsettled(settled) => panic!("expected admission, got {settled:?}"),
             Admission::Denied(denied) => panic!("expected admission, got {denied}"),
         }
+    }
+
+    /// The payment in the hands of another server, while the first one still waits for its facilitator. From then on the
+    /// facilitator answers so many questions.
+    async fn taken_over(&self, number: usize, answers: usize) -> Admitted {
+        let has_asked = async {
+            self.facilitator.settling.notified().await;
+            self.facilitator.may_settle.add_permits(answers);
+        };
+        tokio::join!(self.admitted(number), has_asked).0
     }
 
     /// Settles in the background, as far as the facilitator's question, which is left unanswered.
@@ -108,20 +118,14 @@ async fn that_a_payment_may_be_charged_is_written_before_anybody_is_asked_to_cha
 
 #[tokio::test]
 async fn nothing_is_settled_that_could_not_be_written_down_and_the_payment_stays_good() {
-    let facilitator = Arc::new(FakeFacilitator::new());
-    let (mut broken, mut written) = WatchedBook::new();
-    broken.breaks_before_settling = true;
-    let book = broken.inner.clone();
-    let builder = Server::builder().schemes(schemes()).facilitator(Arc::clone(&facilitator)).unwrap();
-    let builder = builder.pay_to(NETWORK, PAY_TO).unwrap().deliveries(Arc::new(broken));
-    let layer = builder.build().await.unwrap().price("$0.01").unwrap();
-    let app = Router::new().route("/report", get(|| async { "the report" }).layer(layer));
-    let answer = buy(&app, "/report", "1").await;
+    let mut shop = Shop::open().await;
+    shop.deliveries.will_fail("settling", Fault::Unwritten);
+    let answer = buy(&shop.app(), "/report", "1").await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "5"));
     assert!(!answer.text().contains("the report") && answer.text().contains("nothing was charged"), "{}", answer.text());
     assert!(!answer.settlement().success && answer.settlement().transaction.is_empty());
-    assert_eq!(facilitator.calls(), (1, 0));
-    assert_eq!((written.try_recv(), book.delivery(key())), (Ok("cancelled"), None));
+    assert_eq!((shop.facilitator.calls(), shop.written()), ((1, 0), vec!["cancelled"]));
+    assert_eq!(shop.deliveries.inner.delivery(key()), None);
 }
 
 #[tokio::test]
@@ -158,11 +162,11 @@ async fn what_a_dead_server_was_settling_is_settled_again_for_the_same_request_a
 
     let elsewhere = RequestFacts::http("POST", "https://tools.example/search".to_owned());
     assert!(matches!(shop.admit(1, &elsewhere).await, Admission::Required(Some(_))));
-    let resumed = shop.admitted(1).await;
-    assert_eq!(shop.facilitator.calls(), (1, 1), "a resumed payment is not verified again");
-    shop.facilitator.may_settle.add_permits(2);
+    let resumed = shop.taken_over(1, 2).await;
+    assert_eq!(shop.facilitator.calls(), (1, 2), "a resumed payment is settled first, and not verified again");
+    assert_eq!(resumed.paid().payer.as_ref().unwrap().as_str(), PAYER);
+    assert!(matches!(settling.await.unwrap(), Settled::Pending(_)), "the money moved, and the answer is another's to give");
     assert!(matches!(shop.servers[1].gate().settle(resumed).await, Settled::Charged(_)));
-    assert!(matches!(settling.await.unwrap(), Settled::Charged(_)), "the money moved, whoever asked");
     assert_eq!(shop.books[1].delivery(key()), Some(Delivery::Served(TransactionId(TRANSACTION.to_owned()))));
     assert!(matches!(shop.admit(1, &facts()).await, Admission::Required(Some(_))), "it is used up");
     let asked = shop.facilitator.settled.lock().unwrap();
@@ -177,8 +181,8 @@ async fn a_resumed_payment_stays_resumable_until_its_outcome_is_known() {
     let admitted = shop.admitted(0).await;
     let settling = shop.settle_half(0, admitted).await;
     shop.books[0].die();
-    // Dropped, failed and unreachable: none of it says that the first settlement did not happen.
-    drop(shop.admitted(1).await);
+    // Dropped, failed, unreachable and refused: none of it says that the first settlement did not happen.
+    drop(shop.taken_over(1, 5).await);
     let written = async {
         while shop.books[1].delivery(key()) != Some(Delivery::Unsettled) {
             tokio::task::yield_now().await;
@@ -189,13 +193,15 @@ async fn a_resumed_payment_stays_resumable_until_its_outcome_is_known() {
     shop.servers[1].gate().cancel(resumed).await;
     assert_eq!(shop.books[1].delivery(key()), Some(Delivery::Unsettled));
     shop.facilitator.will_settle(Err(FacilitatorError::Unavailable("down".into())));
-    shop.facilitator.may_settle.add_permits(3);
-    let resumed = shop.admitted(1).await;
-    assert!(matches!(shop.servers[1].gate().settle(resumed).await, Settled::Pending(_)));
-    assert_eq!(shop.books[1].delivery(key()), Some(Delivery::Unsettled));
+    shop.facilitator.will_settle(Ok(refused(Reason::InvalidExactEvmNonceAlreadyUsed, "")));
+    for _ in 0..2 {
+        assert!(matches!(shop.admit(1, &facts()).await, Admission::Unsettled(Settled::Pending(_))));
+        assert_eq!(shop.books[1].delivery(key()), Some(Delivery::Unsettled));
+    }
+    shop.facilitator.may_settle.add_permits(1);
     let resumed = shop.admitted(2).await;
     assert!(matches!(shop.servers[2].gate().settle(resumed).await, Settled::Charged(_)));
-    assert!(matches!(settling.await.unwrap(), Settled::Charged(_)), "the money moved, whoever asked");
+    assert!(matches!(settling.await.unwrap(), Settled::Pending(_)), "it was taken over");
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use farthing_core::wire::SettleResponse;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::support::{Answer, NETWORK, PAYER, Shop, buy, fetch, payment, refused, send, success, with_payment};
+use crate::support::{
+    Answer, Fault, NETWORK, PAYER, Shop, TRANSACTION, buy, fetch, payment, refused, send, success, with_payment,
+};
 
 fn assert_withheld(answer: &Answer) {
     assert!(!answer.text().contains("the report"), "{}", answer.text());
@@ -74,7 +76,7 @@ async fn a_settlement_that_stays_pending_is_resumed_by_the_same_request_without_
 
     let answer = send(&app, with_payment("/report", &paid)).await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
-    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (2, (1, 3), vec!["settling", "served"]));
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (2, (1, 3), vec!["served"]));
 }
 
 #[tokio::test]
@@ -105,7 +107,8 @@ async fn a_settlement_without_an_answer_may_have_happened() {
     // Even a facilitator that cannot be reached now does not undo what may have been sent before.
     shop.facilitator.will_settle(Err(FacilitatorError::Unavailable("down".into())));
     assert_eq!(buy(&app, "/report", "1").await.settlement().error_reason, Some(Reason::SettlementPending));
-    assert_eq!(shop.written(), ["settling", "unsettled", "settling", "unsettled"]);
+    assert_eq!(shop.written(), ["settling", "unsettled", "unsettled"]);
+    assert_eq!(shop.runs(), 1, "no work is done before it is known");
     assert_eq!(buy(&app, "/report", "1").await.status, StatusCode::OK);
     assert_eq!(shop.facilitator.calls(), (1, 3));
 }
@@ -117,7 +120,9 @@ async fn a_resumed_payment_is_not_set_free_by_a_handler_that_fails() {
     assert_eq!(buy(&shop.app(), "/report", "1").await.status, StatusCode::SERVICE_UNAVAILABLE);
     let failing = axum::routing::get(|| async { StatusCode::INTERNAL_SERVER_ERROR });
     let failing = axum::Router::new().route("/report", failing.layer(shop.server.price("$0.01").unwrap()));
-    assert_eq!(buy(&failing, "/report", "1").await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let answer = buy(&failing, "/report", "1").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(answer.settlement().success, "the money has moved, and the buyer hears of it");
     assert_eq!(shop.written(), ["settling", "unsettled", "unsettled"]);
     assert_eq!(buy(&shop.app(), "/report", "1").await.status, StatusCode::OK);
 }
@@ -176,4 +181,104 @@ async fn a_settlement_that_makes_no_sense_is_unknown() {
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert_withheld(&answer);
     assert_eq!(shop.written(), ["settling", "unsettled"]);
+}
+
+/// A payment that may have been charged, unanswered, and an app to present it to again.
+async fn unsettled() -> (Shop, axum::Router, serde_json::Value) {
+    let mut shop = Shop::open().await;
+    let app = shop.app();
+    shop.facilitator.will_settle(Err(FacilitatorError::Indeterminate("timed out".into())));
+    let paid = payment(&fetch(&app, "/report").await.terms(), "1");
+    assert_eq!(send(&app, with_payment("/report", &paid)).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(shop.written(), ["settling", "unsettled"]);
+    (shop, app, paid)
+}
+
+#[tokio::test]
+async fn no_refusal_frees_a_payment_that_may_have_been_charged_before() {
+    let (mut shop, app, paid) = unsettled().await;
+    // What a facilitator without a book says of a payment that it has carried out.
+    let answers = [
+        refused(Reason::InvalidExactEvmNonceAlreadyUsed, ""),
+        refused(Reason::InvalidExactEvmTransactionFailed, "0xdead"),
+        refused(Reason::UnexpectedSettleError, ""),
+    ];
+    for answer in answers {
+        shop.facilitator.will_settle(Ok(answer));
+        let answer = send(&app, with_payment("/report", &paid)).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "5"));
+        assert_eq!(answer.settlement().error_reason, Some(Reason::SettlementPending));
+        assert!(answer.text().contains("do not sign another") && !answer.text().contains("nothing was charged"));
+        assert_eq!((shop.runs(), shop.written()), (1, vec!["unsettled"]));
+    }
+    assert_eq!(send(&app, with_payment("/report", &paid)).await.text(), "the report");
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (2, (1, 5), vec!["served"]));
+}
+
+#[tokio::test]
+async fn a_contradiction_about_a_payment_that_was_presented_again_is_not_believed() {
+    let (mut shop, app, paid) = unsettled().await;
+    shop.facilitator.will_settle(Ok(SettleResponse { transaction: String::new(), ..success(&NETWORK.parse().unwrap()) }));
+    let answer = send(&app, with_payment("/report", &paid)).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_withheld(&answer);
+    assert_eq!((shop.runs(), shop.written()), (1, vec!["unsettled"]));
+}
+
+#[tokio::test]
+async fn work_that_breaks_after_a_payment_was_presented_again_does_not_say_that_nothing_was_charged() {
+    let (mut shop, app, paid) = unsettled().await;
+    let panics = || -> StatusCode { panic!("a secret") };
+    let panicking = axum::routing::get(move || async move { panics() });
+    let panicking = axum::Router::new().route("/report", panicking.layer(shop.server.price("$0.01").unwrap()));
+    let answer = send(&panicking, with_payment("/report", &paid)).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("handler_panicked")));
+    assert!(answer.text().contains("has settled") && !answer.text().contains("nothing was charged"), "{}", answer.text());
+    assert!(answer.settlement().success);
+    assert_eq!(shop.written(), ["unsettled"]);
+    assert_eq!(send(&app, with_payment("/report", &paid)).await.text(), "the report");
+}
+
+#[tokio::test]
+async fn a_pending_settlement_is_not_refused_for_its_own_sake() {
+    for (second, is_final) in [("", false), ("0xdef", false), ("0xabc", true)] {
+        let mut shop = Shop::open().await;
+        shop.facilitator.will_settle(Ok(refused(Reason::SettlementPending, "0xabc")));
+        shop.facilitator.will_settle(Ok(refused(Reason::InvalidTransactionState, second)));
+        let answer = buy(&shop.app(), "/report", "1").await;
+        let expected = if is_final { StatusCode::PAYMENT_REQUIRED } else { StatusCode::SERVICE_UNAVAILABLE };
+        assert_eq!((answer.status, answer.settlement().transaction.as_str()), (expected, "0xabc"), "{second}");
+        assert_eq!(shop.written(), ["settling", if is_final { "cancelled" } else { "unsettled" }], "{second}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_delivery_is_not_in_the_book_stays_here_and_is_delivered_once() {
+    for fault in [Fault::Unwritten, Fault::Unheard] {
+        let mut shop = Shop::open().await;
+        let app = shop.app();
+        shop.deliveries.will_fail("served", fault);
+        let paid = payment(&fetch(&app, "/report").await.terms(), "1");
+        let answer = send(&app, with_payment("/report", &paid)).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+        assert_withheld(&answer);
+        let settlement = answer.settlement();
+        assert_eq!((settlement.error_reason, &*settlement.transaction), (Some(Reason::SettlementPending), TRANSACTION));
+        assert_eq!(shop.written().last(), Some(&"unsettled"), "{fault:?}");
+        assert_eq!(send(&app, with_payment("/report", &paid)).await.text(), "the report", "{fault:?}");
+        let answer = send(&app, with_payment("/report", &paid)).await;
+        assert_eq!(answer.terms()["error"], "payment_already_used", "{fault:?}");
+        assert_eq!(shop.written(), ["served"]);
+    }
+}
+
+#[tokio::test]
+async fn a_book_that_is_away_lets_nobody_in_and_asks_nobody_to_sign_again() {
+    let (mut shop, app, paid) = unsettled().await;
+    shop.deliveries.will_fail("claimed", Fault::Unwritten);
+    let answer = send(&app, with_payment("/report", &paid)).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("book_unavailable")));
+    // It may have been charged by the request before.
+    assert!(answer.text().contains("by this request") && answer.text().contains("do not sign another"), "{}", answer.text());
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (1, (1, 1), vec![]));
 }

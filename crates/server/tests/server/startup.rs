@@ -6,12 +6,18 @@ use farthing_core::scheme::PaymentFlow;
 use farthing_core::wire::{SupportedKind, Version};
 use farthing_server::{BuildError, RouteError, Server, ServerBuilder};
 
-use crate::support::{FakeFacilitator, FakeScheme, NETWORK, PAY_TO, Shop, UNNAMED_NETWORK, kind, schemes};
+use crate::support::{FakeFacilitator, FakeScheme, NETWORK, PAY_TO, Shop, UNNAMED_NETWORK, clock, kind, schemes};
 
 fn selling(kinds: Vec<SupportedKind>) -> ServerBuilder {
     let mut facilitator = FakeFacilitator::new();
     facilitator.kinds = kinds;
-    Server::builder().schemes(schemes()).facilitator(Arc::new(facilitator)).unwrap().pay_to(NETWORK, PAY_TO).unwrap()
+    Server::builder()
+        .schemes(schemes())
+        .clock(clock())
+        .facilitator(Arc::new(facilitator))
+        .unwrap()
+        .pay_to(NETWORK, PAY_TO)
+        .unwrap()
 }
 
 async fn fails(builder: ServerBuilder) -> BuildError {
@@ -23,6 +29,8 @@ async fn a_server_needs_somebody_to_settle_and_somebody_to_pay() {
     assert!(matches!(fails(Server::builder()).await, BuildError::NoFacilitator));
     let no_account = Server::builder().facilitator(Arc::new(FakeFacilitator::new())).unwrap();
     assert!(matches!(fails(no_account).await, BuildError::NoPayTo));
+    let no_clock = Server::builder().facilitator(Arc::new(FakeFacilitator::new())).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
+    assert!(matches!(fails(no_clock).await, BuildError::NoClock));
 }
 
 #[tokio::test]
@@ -86,7 +94,7 @@ async fn a_dollar_price_is_asked_in_the_default_asset_alone() {
 #[tokio::test]
 async fn an_offer_that_the_scheme_refuses_is_not_made() {
     let facilitator = Arc::new(FakeFacilitator::new());
-    let builder = Server::builder().schemes(schemes()).facilitator(facilitator).unwrap();
+    let builder = Server::builder().schemes(schemes()).clock(clock()).facilitator(facilitator).unwrap();
     let server = builder.pay_to(NETWORK, "nobody").unwrap().build().await.unwrap();
     assert!(matches!(server.price("$1").map(|_| ()).unwrap_err(), RouteError::Offer { .. }));
 }
@@ -95,7 +103,8 @@ async fn an_offer_that_the_scheme_refuses_is_not_made() {
 async fn a_flow_other_than_authorization_is_refused() {
     for flow in [PaymentFlow::Upfront, PaymentFlow::Escrow] {
         let facilitator = Arc::new(FakeFacilitator::new());
-        let builder = Server::builder().schemes(vec![Arc::new(FakeScheme { flow })]).facilitator(facilitator).unwrap();
+        let builder = Server::builder().schemes(vec![Arc::new(FakeScheme { flow })]).clock(clock());
+        let builder = builder.facilitator(facilitator).unwrap();
         let server = builder.pay_to(NETWORK, PAY_TO).unwrap().build().await.unwrap();
         assert!(matches!(server.price("$1").map(|_| ()).unwrap_err(), RouteError::Flow { .. }));
     }

@@ -1,8 +1,9 @@
 //! A scheme and a facilitator without a chain, a book that tells what is written, and a shop that uses them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,13 +11,14 @@ use axum::routing::get;
 use bytes::Bytes;
 use farthing_core::BoxFuture;
 use farthing_core::asset::Asset;
-use farthing_core::books::{BookError, Deliveries, DeliveryClaim, Fingerprint, MemoryDeliveries};
+use farthing_core::books::{BookError, ClaimId, Deliveries, DeliveryClaim, MemoryDeliveries, Presented, Standing};
 use farthing_core::erased::ServerSchemes;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::header;
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{Payment, PaymentFlow, PaymentKey, ServerScheme, TransactionId};
+use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{
     PaymentRequest, PaymentRequirements, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse, Version,
 };
@@ -34,6 +36,8 @@ pub const UNNAMED_NETWORK: &str = "test:1";
 pub const PAY_TO: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 pub const PAYER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 pub const TRANSACTION: &str = "0x1111";
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct FakeScheme {
     pub flow: PaymentFlow,
@@ -42,6 +46,8 @@ pub struct FakeScheme {
 #[derive(Deserialize)]
 pub struct FakePayload {
     nonce: String,
+    #[serde(default)]
+    expires_at: Option<UnixSeconds>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +96,24 @@ impl ServerScheme for FakeScheme {
         }
         Ok(PaymentKey(key))
     }
+
+    fn expires_at(&self, payment: &Payment<FakePayload, FakeExtra>) -> Option<UnixSeconds> {
+        payment.payload.expires_at
+    }
+}
+
+/// A clock that is set by hand.
+#[derive(Default)]
+pub struct FakeClock(pub AtomicU64);
+
+impl Clock for FakeClock {
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.0.load(Ordering::SeqCst))
+    }
+}
+
+pub fn clock() -> Arc<FakeClock> {
+    Arc::default()
 }
 
 pub fn schemes() -> ServerSchemes {
@@ -190,50 +214,87 @@ pub fn refused(reason: Reason, transaction: &str) -> SettleResponse {
     SettleResponse { transaction: transaction.to_owned(), ..failure }
 }
 
-/// A book that tells what has been written into it, once it has been.
+/// How a write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing was written.
+    Unwritten,
+    /// It was written, and the answer to that was lost.
+    Unheard,
+}
+
+/// A book that tells what has been written into it, once it has been, and that fails as it is told to.
 pub struct WatchedBook {
     pub inner: MemoryDeliveries,
-    pub breaks_before_settling: bool,
+    faults: Mutex<Vec<(&'static str, Fault)>>,
     entries: mpsc::UnboundedSender<&'static str>,
+    requests: Mutex<Vec<Presented>>,
 }
 
 impl WatchedBook {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
         let (entries, reader) = mpsc::unbounded_channel();
-        (Self { inner: MemoryDeliveries::default(), breaks_before_settling: false, entries }, reader)
+        (Self { inner: MemoryDeliveries::default(), faults: Mutex::default(), entries, requests: Mutex::default() }, reader)
     }
 
-    async fn write(&self, entry: &'static str, write: BoxFuture<'_, Result<(), BookError>>) -> Result<(), BookError> {
-        let written = write.await;
-        if written.is_ok() {
-            self.entries.send(entry).ok();
-        }
-        written
+    /// The next of these writes that has no fault yet will have this one.
+    pub fn will_fail(&self, entry: &'static str, fault: Fault) {
+        self.faults.lock().unwrap().push((entry, fault));
+    }
+
+    /// All that was to be claimed.
+    pub fn presented(&self) -> Vec<Presented> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn fault(&self, entry: &str) -> Option<Fault> {
+        let mut faults = self.faults.lock().unwrap();
+        faults.iter().position(|(name, _)| *name == entry).map(|at| faults.remove(at).1)
+    }
+
+    fn write<'a>(
+        &'a self,
+        entry: &'static str,
+        write: impl FnOnce() -> BoxFuture<'a, Result<Standing, BookError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<Standing, BookError>> {
+        Box::pin(async move {
+            let fault = self.fault(entry);
+            let away = || Err(BookError("the book is away".into()));
+            if fault == Some(Fault::Unwritten) {
+                return away();
+            }
+            let standing = write().await?;
+            if standing == Standing::Held {
+                self.entries.send(entry).ok();
+            }
+            if fault == Some(Fault::Unheard) { away() } else { Ok(standing) }
+        })
     }
 }
 
 impl Deliveries for WatchedBook {
-    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<DeliveryClaim, BookError>> {
-        self.inner.claim(key, request)
-    }
-
-    fn settling(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        if self.breaks_before_settling {
-            return Box::pin(std::future::ready(Err(BookError("no space left".into()))));
+    fn claim<'a>(&'a self, presented: &'a Presented) -> BoxFuture<'a, Result<DeliveryClaim, BookError>> {
+        self.requests.lock().unwrap().push(presented.clone());
+        if self.fault("claimed").is_some() {
+            return Box::pin(std::future::ready(Err(BookError("the book is away".into()))));
         }
-        Box::pin(self.write("settling", self.inner.settling(key)))
+        self.inner.claim(presented)
     }
 
-    fn served<'a>(&'a self, key: PaymentKey, transaction: &'a TransactionId) -> BoxFuture<'a, Result<(), BookError>> {
-        Box::pin(self.write("served", self.inner.served(key, transaction)))
+    fn settling(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
+        self.write("settling", move || self.inner.settling(claim))
     }
 
-    fn unsettled(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        Box::pin(self.write("unsettled", self.inner.unsettled(key)))
+    fn served<'a>(&'a self, claim: ClaimId, transaction: &'a TransactionId) -> BoxFuture<'a, Result<Standing, BookError>> {
+        self.write("served", move || self.inner.served(claim, transaction))
     }
 
-    fn cancel(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        Box::pin(self.write("cancelled", self.inner.cancel(key)))
+    fn unsettled(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
+        self.write("unsettled", move || self.inner.unsettled(claim))
+    }
+
+    fn cancel(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
+        self.write("cancelled", move || self.inner.cancel(claim))
     }
 }
 
@@ -241,6 +302,8 @@ impl Deliveries for WatchedBook {
 pub struct Shop {
     pub server: Server,
     pub facilitator: Arc<FakeFacilitator>,
+    pub deliveries: Arc<WatchedBook>,
+    pub clock: Arc<FakeClock>,
     pub book: mpsc::UnboundedReceiver<&'static str>,
     pub runs: Arc<AtomicUsize>,
 }
@@ -253,15 +316,17 @@ impl Shop {
     pub async fn with(configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         let facilitator = Arc::new(FakeFacilitator::new());
         let (deliveries, book) = WatchedBook::new();
+        let (deliveries, clock) = (Arc::new(deliveries), clock());
         let builder = Server::builder()
             .schemes(schemes())
             .facilitator(Arc::clone(&facilitator))
             .unwrap()
             .pay_to(NETWORK, PAY_TO)
             .unwrap()
-            .deliveries(Arc::new(deliveries));
+            .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+            .deliveries(Arc::clone(&deliveries) as Arc<dyn Deliveries>);
         let server = configure(builder).build().await.unwrap();
-        Self { server, facilitator, book, runs: Arc::default() }
+        Self { server, facilitator, deliveries, clock, book, runs: Arc::default() }
     }
 
     /// `/report` for a cent, whose handler counts its runs.
@@ -276,6 +341,11 @@ impl Shop {
 
     pub fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
+    }
+
+    /// What is written into the book next.
+    pub async fn next_written(&mut self) -> Option<&'static str> {
+        tokio::time::timeout(PATIENCE, self.book.recv()).await.unwrap()
     }
 
     /// Everything written into the book so far.

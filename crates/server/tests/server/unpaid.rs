@@ -59,7 +59,11 @@ async fn old_buyers_see_one_offer_for_each_scheme_and_network_because_their_paym
 #[tokio::test]
 async fn the_body_is_empty_terms_where_no_old_buyer_could_pay() {
     let facilitator = std::sync::Arc::new(crate::support::FakeFacilitator::new());
-    let builder = farthing_server::Server::builder().schemes(crate::support::schemes()).facilitator(facilitator).unwrap();
+    let builder = farthing_server::Server::builder()
+        .schemes(crate::support::schemes())
+        .clock(crate::support::clock())
+        .facilitator(facilitator)
+        .unwrap();
     let server = builder.pay_to(UNNAMED_NETWORK, PAY_TO).unwrap().build().await.unwrap();
     let app = Router::new().route("/", get(|| async {}).layer(server.price("$1").unwrap()));
     let answer = fetch(&app, "/").await;

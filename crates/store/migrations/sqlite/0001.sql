@@ -23,7 +23,8 @@ CREATE TABLE lanes (
     UNIQUE (network, account)
 ) STRICT;
 
--- One payment each, from the moment that it is about to be sent.
+-- One payment each, from the moment that it is about to be sent. Whether its end is for good is checked from check_at on;
+-- there is none where it is for good, or a transaction that is under way is watched for it.
 CREATE TABLE payments (
     key BLOB NOT NULL PRIMARY KEY CHECK (length(key) = 32),
     scheme TEXT NOT NULL,
@@ -46,12 +47,15 @@ CREATE TABLE payments (
     settled_amount TEXT,
     dead_reason TEXT,
     dead_message TEXT,
+    check_at INTEGER,
+    CHECK (state <> 'sending' OR check_at IS NULL),
     CHECK (state <> 'settled' OR (settled_network IS NOT NULL AND settled_payer IS NOT NULL AND settled_amount IS NOT NULL)),
     CHECK (state <> 'dead' OR (dead_reason IS NOT NULL AND dead_message IS NOT NULL))
 ) STRICT;
 CREATE INDEX payments_by_time ON payments (sent_at DESC, key);
 CREATE INDEX payments_sending ON payments (sent_at DESC, key) WHERE state = 'sending';
 CREATE INDEX payments_dead ON payments (sent_at DESC, key) WHERE state = 'dead';
+CREATE INDEX payments_to_check ON payments (check_at) WHERE check_at IS NOT NULL;
 CREATE INDEX payments_by_payer ON payments (payer, sent_at DESC, key);
 CREATE INDEX payments_by_transaction ON payments (transaction_id);
 
@@ -106,14 +110,17 @@ CREATE TABLE charged (
     PRIMARY KEY (outgoing, day, account)
 ) STRICT, WITHOUT ROWID;
 
--- The server's book.
+-- The server's book: a row is the newest claim of a payment.
 CREATE TABLE deliveries (
-    key BLOB NOT NULL PRIMARY KEY CHECK (length(key) = 32),
+    claim INTEGER PRIMARY KEY AUTOINCREMENT,
+    key BLOB NOT NULL UNIQUE CHECK (length(key) = 32),
     node INTEGER NOT NULL,
     request TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('claimed', 'settling', 'unsettled', 'served')),
-    transaction_id TEXT CHECK ((transaction_id IS NOT NULL) = (state = 'served'))
+    transaction_id TEXT CHECK ((transaction_id IS NOT NULL) = (state = 'served')),
+    expires_at INTEGER
 ) STRICT;
+CREATE INDEX deliveries_by_expiry ON deliveries (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The client's book. Dollars are counted in units of 10^-18.
 CREATE TABLE reservations (

@@ -1,8 +1,11 @@
-//! `Deliveries`: which payment bought which request.
+//! `Deliveries`: which payment bought which request. The table of states is in core.
 
 use farthing_core::BoxFuture;
-use farthing_core::books::{BookError, Deliveries, Delivery, DeliveryClaim, Fingerprint};
-use farthing_core::scheme::{PaymentKey, TransactionId};
+use farthing_core::books::{
+    BookError, ClaimId, Deliveries, Delivery, DeliveryClaim, KEEP_EXPIRED_SECONDS, Presented, Standing,
+};
+use farthing_core::scheme::TransactionId;
+use farthing_core::time::UnixSeconds;
 
 use super::{Books, is_alive, key_value};
 use crate::error::Failure;
@@ -11,39 +14,42 @@ use crate::sql::{Operation, Row, Sql, Value, Verdict};
 /// How often a claim looks again when the row that stood in its way is gone before it can be read.
 const CLAIM_TRIES_MAX: usize = 8;
 
+/// Every how many claims one forgets what expired long ago, so that most claims do not even look.
+const CLAIMS_PER_LOOK: u64 = 16;
+/// How many payments it forgets at most: more than were claimed since the last look, so that the book shrinks again.
+const FORGOTTEN_PER_LOOK_MAX: i64 = 64;
+
 const CLAIMED: &str = "claimed";
 const SETTLING: &str = "settling";
 const UNSETTLED: &str = "unsettled";
 const SERVED: &str = "served";
 
 impl Deliveries for Books {
-    fn claim<'a>(&'a self, key: PaymentKey, request: &'a Fingerprint) -> BoxFuture<'a, Result<DeliveryClaim, BookError>> {
-        let request = request.clone();
-        self.write_as_node(move |node| Claim { node, key, request })
+    fn claim<'a>(&'a self, presented: &'a Presented) -> BoxFuture<'a, Result<DeliveryClaim, BookError>> {
+        let presented = presented.clone();
+        self.write_as_node(move |node| Claim { node, presented })
     }
 
-    fn settling(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        self.write_as_node(move |node| Advance { node, key, state: SETTLING, transaction: None })
+    fn settling(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
+        self.write_as_node(move |node| Settling { node, claim })
     }
 
-    fn served<'a>(&'a self, key: PaymentKey, transaction: &'a TransactionId) -> BoxFuture<'a, Result<(), BookError>> {
-        let transaction = Some(transaction.clone());
-        self.write_as_node(move |node| Advance { node, key, state: SERVED, transaction })
+    fn served<'a>(&'a self, claim: ClaimId, transaction: &'a TransactionId) -> BoxFuture<'a, Result<Standing, BookError>> {
+        self.write(Served { claim, transaction: transaction.clone() })
     }
 
-    fn unsettled(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        self.write_as_node(move |node| Advance { node, key, state: UNSETTLED, transaction: None })
+    fn unsettled(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
+        self.write(Unsettled { claim })
     }
 
-    fn cancel(&self, key: PaymentKey) -> BoxFuture<'_, Result<(), BookError>> {
-        self.write_as_node(move |node| Cancel { node, key })
+    fn cancel(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
+        self.write(Cancel { claim })
     }
 }
 
 struct Claim {
     node: i64,
-    key: PaymentKey,
-    request: Fingerprint,
+    presented: Presented,
 }
 
 impl Operation for Claim {
@@ -53,40 +59,67 @@ impl Operation for Claim {
         if !is_alive(sql, self.node).await? {
             return Err(Failure::new("this node is past its time in the book: it can't claim before it has joined again"));
         }
-        let insert = "INSERT INTO deliveries (key, node, request, state) VALUES ($1, $2, $3, 'claimed') \
-                      ON CONFLICT (key) DO NOTHING";
+        let Presented { key, .. } = self.presented;
         let query = format!("SELECT node, request, state, transaction_id FROM deliveries WHERE key = $1{}", S::LOCK);
         for _ in 0..CLAIM_TRIES_MAX {
-            let values = vec![key_value(self.key), self.node.into(), self.request.0.as_str().into()];
-            if sql.execute(insert, values).await? == 1 {
-                return Ok(Verdict::Keep(DeliveryClaim::New));
+            if let Some(id) = self.insert(sql, CLAIMED).await? {
+                return Ok(Verdict::Keep(DeliveryClaim::New(id)));
             }
             // It may be cancelled meanwhile.
-            if let Some(row) = sql.query_one(&query, &[key_value(self.key)]).await? {
+            if let Some(row) = sql.query_one(&query, &[key_value(key)]).await? {
                 return self.take_over(sql, row).await;
             }
         }
-        Err(Failure::new(format!("payment {} is claimed and cancelled all the time", self.key)))
+        Err(Failure::new(format!("payment {key} is claimed and cancelled all the time")))
     }
 }
 
 impl Claim {
+    /// A row of this claim's own, unless there is one of the payment.
+    async fn insert<S: Sql>(&self, sql: &mut S, state: &str) -> Result<Option<ClaimId>, Failure> {
+        let Presented { key, request, expires_at, .. } = &self.presented;
+        let insert = "INSERT INTO deliveries (key, node, request, state, expires_at) VALUES ($1, $2, $3, $4, $5) \
+                      ON CONFLICT (key) DO NOTHING RETURNING claim";
+        let expires_at = expires_at.map(to_the_end_of_time).into();
+        let values = [key_value(*key), self.node.into(), request.0.as_str().into(), state.into(), expires_at];
+        let Some(mut row) = sql.query_one(insert, &values).await? else { return Ok(None) };
+        let id = ClaimId { key: *key, number: row.count()? };
+        if id.number.is_multiple_of(CLAIMS_PER_LOOK) {
+            self.forget(sql, id).await?;
+        }
+        Ok(Some(id))
+    }
+
     async fn take_over<S: Sql>(&self, sql: &mut S, mut row: Row) -> Result<Verdict<DeliveryClaim>, Failure> {
-        let (node, same_request) = (row.integer()?, row.text()? == self.request.0);
+        let (node, is_same) = (row.integer()?, row.text()? == self.presented.request.0);
         let delivery = delivery_of(&mut row)?;
         let left_behind = !is_alive(sql, node).await?;
-        let (claim, state) = match delivery {
+        let (claim, state): (fn(ClaimId) -> DeliveryClaim, _) = match delivery {
             Delivery::Claimed if left_behind => (DeliveryClaim::New, CLAIMED),
             // Nothing is known to be free: whoever takes it up settles at once.
-            Delivery::Unsettled if same_request => (DeliveryClaim::Resumed, SETTLING),
-            Delivery::Settling if left_behind && same_request => (DeliveryClaim::Resumed, SETTLING),
+            Delivery::Unsettled if is_same => (DeliveryClaim::Resumed, SETTLING),
+            Delivery::Settling if left_behind && is_same => (DeliveryClaim::Resumed, SETTLING),
             Delivery::Settling if left_behind => return Ok(Verdict::Undo(DeliveryClaim::Taken(Delivery::Unsettled))),
             other => return Ok(Verdict::Undo(DeliveryClaim::Taken(other))),
         };
-        let update = "UPDATE deliveries SET node = $2, request = $3, state = $4, transaction_id = NULL WHERE key = $1";
-        let values = vec![key_value(self.key), self.node.into(), self.request.0.as_str().into(), state.into()];
-        sql.execute(update, values).await?;
-        Ok(Verdict::Keep(claim))
+        // A row is one claim: with the old one goes whatever its claim might still want to write.
+        sql.execute("DELETE FROM deliveries WHERE key = $1", vec![key_value(self.presented.key)]).await?;
+        let id = self.insert(sql, state).await?;
+        let id =
+            id.ok_or_else(|| Failure::new(format!("payment {} was claimed between two statements", self.presented.key)))?;
+        Ok(Verdict::Keep(claim(id)))
+    }
+
+    /// Forgets what expired long ago. Nobody waits for rows that somebody else is forgetting.
+    async fn forget<S: Sql>(&self, sql: &mut S, but: ClaimId) -> Result<(), Failure> {
+        let skip = if S::LOCK.is_empty() { "" } else { " SKIP LOCKED" };
+        let delete = format!(
+            "DELETE FROM deliveries WHERE claim IN (SELECT claim FROM deliveries WHERE expires_at < $1 AND claim <> $2 \
+             ORDER BY expires_at LIMIT {FORGOTTEN_PER_LOOK_MAX}{}{skip})",
+            S::LOCK
+        );
+        let long_ago = to_the_end_of_time(self.presented.now.minus(KEEP_EXPIRED_SECONDS));
+        sql.execute(&delete, vec![long_ago, number(but)?]).await.map(drop)
     }
 }
 
@@ -100,42 +133,72 @@ fn delivery_of(row: &mut Row) -> Result<Delivery, Failure> {
     }
 }
 
-struct Advance {
+struct Settling {
     node: i64,
-    key: PaymentKey,
-    state: &'static str,
-    transaction: Option<TransactionId>,
+    claim: ClaimId,
 }
 
-impl Operation for Advance {
-    type Answer = ();
+impl Operation for Settling {
+    type Answer = Standing;
 
-    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
-        let update = "UPDATE deliveries SET state = $3, transaction_id = $4 WHERE key = $1 AND node = $2";
-        let transaction = self.transaction.as_ref().map(|transaction| transaction.0.as_str());
-        let values = vec![key_value(self.key), self.node.into(), self.state.into(), transaction.into()];
-        ours(sql.execute(update, values).await?, self.key)
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Standing>, Failure> {
+        // The node may have a new number since the claim: what it settles now lives as long as that one.
+        let update =
+            "UPDATE deliveries SET state = 'settling', node = $2 WHERE claim = $1 AND state IN ('claimed', 'settling')";
+        Ok(standing(sql.execute(update, vec![number(self.claim)?, self.node.into()]).await?))
+    }
+}
+
+struct Served {
+    claim: ClaimId,
+    transaction: TransactionId,
+}
+
+impl Operation for Served {
+    type Answer = Standing;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Standing>, Failure> {
+        let update = "UPDATE deliveries SET state = 'served', transaction_id = $2 WHERE claim = $1 AND state = 'settling'";
+        Ok(standing(sql.execute(update, vec![number(self.claim)?, self.transaction.0.as_str().into()]).await?))
+    }
+}
+
+struct Unsettled {
+    claim: ClaimId,
+}
+
+impl Operation for Unsettled {
+    type Answer = Standing;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Standing>, Failure> {
+        let update = "UPDATE deliveries SET state = 'unsettled', transaction_id = NULL \
+                      WHERE claim = $1 AND state IN ('settling', 'served')";
+        Ok(standing(sql.execute(update, vec![number(self.claim)?]).await?))
     }
 }
 
 struct Cancel {
-    node: i64,
-    key: PaymentKey,
+    claim: ClaimId,
 }
 
 impl Operation for Cancel {
-    type Answer = ();
+    type Answer = Standing;
 
-    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
-        let delete = "DELETE FROM deliveries WHERE key = $1 AND node = $2 AND state IN ('claimed', 'settling')";
-        ours(sql.execute(delete, vec![key_value(self.key), Value::Integer(self.node)]).await?, self.key)
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Standing>, Failure> {
+        let delete = "DELETE FROM deliveries WHERE claim = $1 AND state IN ('claimed', 'settling')";
+        Ok(standing(sql.execute(delete, vec![number(self.claim)?]).await?))
     }
 }
 
-fn ours(changed: u64, key: PaymentKey) -> Result<Verdict<()>, Failure> {
-    if changed == 1 {
-        Ok(Verdict::Keep(()))
-    } else {
-        Err(Failure::new(format!("the delivery for payment {key} is not this node's: another one took it over")))
-    }
+const fn standing(changed: u64) -> Verdict<Standing> {
+    Verdict::Keep(if changed == 0 { Standing::Lost } else { Standing::Held })
+}
+
+fn number(claim: ClaimId) -> Result<Value, Failure> {
+    super::number_value(claim.number, "a claim's number")
+}
+
+/// A moment as the database compares it. What lies beyond the last one that it knows is that one.
+fn to_the_end_of_time(moment: UnixSeconds) -> Value {
+    Value::Integer(i64::try_from(moment.0).unwrap_or(i64::MAX))
 }

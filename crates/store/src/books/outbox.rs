@@ -9,6 +9,7 @@ use farthing_core::time::UnixSeconds;
 
 use super::lanes::{GiveBack, Nodes, Take, leased};
 use super::sending::Sending;
+use super::settlements::CHECK_AT_EXPIRY;
 use super::{Books, bits_of, bits_value, key_of, key_value, moment_value, number_value};
 use crate::error::Failure;
 use crate::sql::{Operation, Row, Sql, Value, Verdict};
@@ -152,8 +153,8 @@ impl Operation for Refused {
             return Ok(Verdict::Undo(()));
         }
         let update = format!(
-            "UPDATE payments SET state = 'dead', dead_reason = $2, dead_message = $3, changed_at = $4 \
-             WHERE state = 'sending' AND {CARRIED}"
+            "UPDATE payments SET state = 'dead', dead_reason = $2, dead_message = $3, changed_at = $4, \
+             check_at = {CHECK_AT_EXPIRY} WHERE state = 'sending' AND {CARRIED}"
         );
         let refusal = [Value::from(self.refusal.reason.as_str()), Value::from(self.refusal.message.as_str())];
         let [reason, message] = refusal;
@@ -222,7 +223,8 @@ impl Operation for Reopened {
         if let Some(newest) = transactions(sql, outgoing).await?.pop() {
             let update = format!(
                 "UPDATE payments SET state = 'sending', transaction_id = $2, changed_at = $3, settled_network = NULL, \
-                 settled_payer = NULL, settled_amount = NULL, dead_reason = NULL, dead_message = NULL WHERE {CARRIED}"
+                 settled_payer = NULL, settled_amount = NULL, dead_reason = NULL, dead_message = NULL, check_at = NULL \
+                 WHERE {CARRIED}"
             );
             sql.execute(&update, vec![outgoing.into(), newest.0.into(), moment_value(self.now)?]).await?;
         }
@@ -239,6 +241,13 @@ impl Operation for Closed {
         let Some(outgoing) = self.0.hold(sql).await? else { return Ok(Verdict::Undo(())) };
         sql.execute("UPDATE outgoing SET under_way = 0 WHERE id = $1", vec![outgoing.into()]).await?;
         sql.execute("DELETE FROM charged WHERE outgoing = $1", vec![outgoing.into()]).await?;
+        // What is said to be settled by another one than the one that landed has nobody who watches it from now on.
+        let check = format!(
+            "UPDATE payments SET check_at = changed_at WHERE state = 'settled' AND check_at IS NULL AND {CARRIED} \
+             AND NOT EXISTS (SELECT 1 FROM outgoing WHERE id = $1 AND landed_succeeded = 1 \
+             AND landed_transaction = payments.transaction_id)"
+        );
+        sql.execute(&check, vec![outgoing.into()]).await?;
         // Nobody will broadcast them any more.
         sql.execute("UPDATE transactions SET signed = NULL WHERE outgoing = $1", vec![outgoing.into()]).await?;
         Ok(Verdict::Keep(()))

@@ -113,8 +113,8 @@ impl Sending {
         }
         let update = "UPDATE payments SET scheme = $2, network = $3, payer = $4, pay_to = $5, asset = $6, amount = $7, \
                       expires_at = $8, reference = $9, request = $10, caller = $11, height = $12, sent_at = $13, \
-                      changed_at = $13, state = 'sending', transaction_id = $14, dead_reason = NULL, dead_message = NULL \
-                      WHERE key = $1";
+                      changed_at = $13, state = 'sending', transaction_id = $14, dead_reason = NULL, dead_message = NULL, \
+                      check_at = NULL WHERE key = $1";
         sql.execute_each(update, &again).await?;
         Ok(taken)
     }

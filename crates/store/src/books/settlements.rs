@@ -49,8 +49,22 @@ impl Settlements for Books {
         })
     }
 
-    fn dead<'a>(&'a self, key: PaymentKey, refusal: &'a Refusal, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
-        self.write(Dead { key, refusal: refusal.clone(), now })
+    fn dead<'a>(
+        &'a self,
+        key: PaymentKey,
+        judged: &'a TransactionId,
+        refusal: &'a Refusal,
+        now: UnixSeconds,
+    ) -> BoxFuture<'a, Result<bool, BookError>> {
+        self.write(Dead { key, judged: judged.clone(), refusal: refusal.clone(), now })
+    }
+
+    fn finished<'a>(&'a self, judged: &'a SettlementEntry) -> BoxFuture<'a, Result<(), BookError>> {
+        self.write(Finished(Judged::of(judged)))
+    }
+
+    fn undone<'a>(&'a self, judged: &'a SettlementEntry, now: UnixSeconds) -> BoxFuture<'a, Result<(), BookError>> {
+        self.write(Undone { judged: Judged::of(judged), now })
     }
 
     fn list<'a>(&'a self, query: &'a SettlementQuery) -> BoxFuture<'a, Result<Vec<SettlementEntry>, BookError>> {
@@ -83,7 +97,12 @@ impl Operation for Settled {
 
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
         let update = "UPDATE payments SET state = 'settled', transaction_id = $2, settled_network = $3, settled_payer = $4, \
-                      settled_amount = $5, changed_at = $6, dead_reason = NULL, dead_message = NULL WHERE key = $1";
+                      settled_amount = $5, changed_at = $6, dead_reason = NULL, dead_message = NULL, \
+                      check_at = CASE WHEN EXISTS (SELECT 1 FROM transactions \
+                      JOIN outgoing ON outgoing.id = transactions.outgoing \
+                      JOIN carried ON carried.outgoing = outgoing.id AND carried.payment = $1 \
+                      WHERE transactions.id = $2 AND outgoing.under_way = 1) THEN NULL ELSE CAST($6 AS BIGINT) END \
+                      WHERE key = $1 AND NOT (state = 'settled' AND transaction_id = $2)";
         let values = vec![
             key_value(self.key),
             self.settlement.transaction.0.as_str().into(),
@@ -113,14 +132,14 @@ impl Operation for Found {
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
         // One statement, so that of many who find the payment only one changes anything.
         let upsert = "INSERT INTO payments (key, scheme, network, payer, pay_to, asset, amount, expires_at, reference, request, \
-                      caller, height, sent_at, changed_at, state, transaction_id, settled_network, settled_payer, \
+                      caller, height, sent_at, changed_at, check_at, state, transaction_id, settled_network, settled_payer, \
                       settled_amount) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, 'settled', $14, $15, $16, $17) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, 'settled', $14, $15, $16, $17) \
                       ON CONFLICT (key) DO UPDATE SET scheme = excluded.scheme, network = excluded.network, \
                       payer = excluded.payer, pay_to = excluded.pay_to, asset = excluded.asset, amount = excluded.amount, \
                       expires_at = excluded.expires_at, reference = excluded.reference, request = excluded.request, \
                       caller = excluded.caller, height = excluded.height, sent_at = excluded.sent_at, \
-                      changed_at = excluded.changed_at, state = excluded.state, transaction_id = excluded.transaction_id, \
+                      changed_at = excluded.changed_at, check_at = excluded.check_at, state = excluded.state, transaction_id = excluded.transaction_id, \
                       settled_network = excluded.settled_network, settled_payer = excluded.settled_payer, \
                       settled_amount = excluded.settled_amount, dead_reason = NULL, dead_message = NULL \
                       WHERE payments.state = 'dead'";
@@ -158,24 +177,79 @@ impl Found {
     }
 }
 
+/// From when on a dead payment is to be checked: from its expiry on. One that expires later than the database can count
+/// never is.
+pub const CHECK_AT_EXPIRY: &str = "CASE WHEN expires_at < 0 THEN NULL ELSE expires_at END";
+
 struct Dead {
     key: PaymentKey,
+    judged: TransactionId,
     refusal: Refusal,
     now: UnixSeconds,
 }
 
 impl Operation for Dead {
+    type Answer = bool;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<bool>, Failure> {
+        let update = format!(
+            "UPDATE payments SET state = 'dead', dead_reason = $3, dead_message = $4, changed_at = $5, \
+             check_at = {CHECK_AT_EXPIRY} WHERE key = $1 AND state = 'sending' AND transaction_id = $2"
+        );
+        let judged = || vec![key_value(self.key), self.judged.0.as_str().into()];
+        let mut values = judged();
+        values.extend([self.refusal.reason.as_str().into(), self.refusal.message.as_str().into(), moment_value(self.now)?]);
+        if sql.execute(&update, values).await? == 1 {
+            return Ok(Verdict::Keep(true));
+        }
+        let query = "SELECT 1 FROM payments WHERE key = $1 AND state = 'dead' AND transaction_id = $2";
+        Ok(Verdict::Undo(sql.query_one(query, &judged()).await?.is_some()))
+    }
+}
+
+/// What an entry said when the chain was asked about it.
+struct Judged {
+    key: PaymentKey,
+    state: SettlementStateName,
+    transaction: TransactionId,
+}
+
+impl Judged {
+    fn of(entry: &SettlementEntry) -> Self {
+        Self { key: entry.record.key, state: entry.state.name(), transaction: entry.transaction.clone() }
+    }
+
+    fn values(&self) -> Vec<Value> {
+        vec![key_value(self.key), self.state.as_str().into(), self.transaction.0.as_str().into()]
+    }
+}
+
+struct Finished(Judged);
+
+impl Operation for Finished {
     type Answer = ();
 
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
-        let update = "UPDATE payments SET state = 'dead', dead_reason = $2, dead_message = $3, changed_at = $4 \
-                      WHERE key = $1 AND state = 'sending'";
-        let values = vec![
-            key_value(self.key),
-            self.refusal.reason.as_str().into(),
-            self.refusal.message.as_str().into(),
-            moment_value(self.now)?,
-        ];
+        let update = "UPDATE payments SET check_at = NULL WHERE key = $1 AND state = $2 AND transaction_id = $3";
+        sql.execute(update, self.0.values()).await?;
+        Ok(Verdict::Keep(()))
+    }
+}
+
+struct Undone {
+    judged: Judged,
+    now: UnixSeconds,
+}
+
+impl Operation for Undone {
+    type Answer = ();
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
+        let update = "UPDATE payments SET state = 'sending', changed_at = $4, check_at = NULL, settled_network = NULL, \
+                      settled_payer = NULL, settled_amount = NULL WHERE key = $1 AND state = $2 AND transaction_id = $3 \
+                      AND state = 'settled' AND check_at IS NOT NULL";
+        let mut values = self.judged.values();
+        values.push(moment_value(self.now)?);
         sql.execute(update, values).await?;
         Ok(Verdict::Keep(()))
     }
@@ -226,6 +300,7 @@ fn select(query: &SettlementQuery) -> (String, Vec<Value>) {
         let (at, key) = (placeholder(moment(at)), placeholder(key_value(key)));
         conditions.push(format!("sent_at <= {at} AND (sent_at < {at} OR key > {key})"));
     }
+    conditions.extend(query.check_by.map(|by| format!("check_at <= {}", placeholder(moment(by)))));
     // Written out, so that the indexes of what is being sent and of what is dead are found.
     conditions.extend(query.state.map(|state| format!("state = '{}'", state.as_str())));
     let conditions = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };

@@ -39,14 +39,17 @@ impl Postgres {
     pub async fn open(url: &PostgresUrl, access: Access, options: &Options) -> Result<Self, StoreError> {
         let unavailable =
             |failure: Failure| StoreError::Unavailable { what: format!("opening the book {url}"), cause: failure.message };
-        let pool = Arc::new(Pool::new(Connector::new(url, access)?, options.connections_max, options.patience));
+        if access == Access::Own {
+            Membership::check(options)?;
+        }
+        let pool = Arc::new(Pool::new(Connector::new(url, access)?, options));
         let connection = pool.connect().await.map_err(unavailable)?;
         open::prepare(&connection, url, access, options).await?;
         if access != Access::Own {
             return Ok(Self { pool, access, membership: None, heartbeat: None });
         }
         let membership = Arc::new(Membership::join(&connection, options).await.map_err(unavailable)?);
-        let beating = Arc::clone(&membership).keep_alive(Arc::clone(&pool), connection);
+        let beating = Arc::clone(&membership).keep_alive(Arc::clone(&pool));
         let heartbeat = tokio::spawn(beating).abort_handle();
         Ok(Self { pool, access, membership: Some(membership), heartbeat: Some(heartbeat) })
     }
@@ -61,18 +64,15 @@ impl Postgres {
         if self.access == Access::Read {
             return Err(Failure::new("the store was opened for reading only"));
         }
-        self.carry_out(operation, Mode::Write).await
-    }
-
-    /// Carries an operation out that changes nothing.
-    pub async fn read<O: Operation>(&self, operation: O) -> Result<O::Answer, Failure> {
-        self.carry_out(operation, Mode::Read).await
-    }
-
-    async fn carry_out<O: Operation>(&self, operation: O, mode: Mode) -> Result<O::Answer, Failure> {
         // In a task of its own, so that a caller that goes away leaves no transaction half done.
-        let task = tokio::spawn(Arc::clone(&self.pool).carry_out(operation, mode).in_current_span());
+        let pool = Arc::clone(&self.pool);
+        let task = tokio::spawn(async move { pool.carry_out(&operation, Mode::Write).await }.in_current_span());
         task.await.map_err(|error| Failure::new(format!("the transaction did not end: {error}")))?
+    }
+
+    /// Carries an operation out that changes nothing, for as long as the caller waits for it.
+    pub async fn read<O: Operation>(&self, operation: O) -> Result<O::Answer, Failure> {
+        self.pool.carry_out(&operation, Mode::Read).await
     }
 
     /// Waits for what is under way, and gives the node up.

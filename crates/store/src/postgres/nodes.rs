@@ -1,19 +1,23 @@
 //! This process as a node: its row, its beat, and what happens when it misses its time.
 //!
 //! Only the clock of the database counts. A node that is past its time never comes back to life: what it had stays dead,
-//! and the process goes on under a new number.
+//! and the process goes on under a new number. A beat that is not answered by the next one is given up and made again on
+//! another connection, so that a silent network costs a node a beat and not its life.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::connect::Connection;
 use super::failure;
 use super::pool::Pool;
-use crate::error::Failure;
+use crate::error::{Failure, StoreError};
 use crate::options::Options;
+
+/// How many beats a node's life has at least: one may fail, and be made again, in time.
+const BEATS_PER_LIFE_MIN: u32 = 3;
 
 /// How soon a beat that failed is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -30,6 +34,18 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Refuses a life that a few lost beats would end.
+    pub fn check(options: &Options) -> Result<(), StoreError> {
+        let Options { node_ttl, heartbeat_interval, .. } = options;
+        if *node_ttl >= heartbeat_interval.saturating_mul(BEATS_PER_LIFE_MIN) && !heartbeat_interval.is_zero() {
+            return Ok(());
+        }
+        Err(StoreError::Options(format!(
+            "node_ttl: expected at least {BEATS_PER_LIFE_MIN} times heartbeat_interval ({heartbeat_interval:?}), got {node_ttl:?}: a \
+             node would be taken for dead when a beat is late"
+        )))
+    }
+
     /// Becomes a node.
     pub async fn join(connection: &Connection, options: &Options) -> Result<Self, Failure> {
         let ttl_milliseconds = i64::try_from(options.node_ttl.as_millis()).unwrap_or(i64::MAX);
@@ -43,15 +59,17 @@ impl Membership {
     }
 
     /// Beats for as long as it is polled, on a connection of its own, so that no load delays it.
-    pub async fn keep_alive(self: Arc<Self>, pool: Arc<Pool>, connection: Connection) {
-        let mut connection = Some(connection);
+    pub async fn keep_alive(self: Arc<Self>, pool: Arc<Pool>) {
+        let mut connection = None;
         let mut ticks = interval(self.beat_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick comes at once, and the row is new.
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            if let Err(failure) = self.beat(&pool, &mut connection).await {
+            let beat = timeout(self.beat_interval, self.beat(&pool, &mut connection)).await;
+            let silent = |_| Failure::lost(format!("no answer within {:?}", self.beat_interval));
+            if let Err(failure) = beat.map_err(silent).and_then(|beat| beat) {
                 tracing::warn!(node = self.node(), "this node's beat failed: {failure}");
                 connection = None;
                 if let Some(soon) = Instant::now().checked_add(RETRY_INTERVAL.min(self.beat_interval)) {
@@ -64,7 +82,7 @@ impl Membership {
     async fn beat(&self, pool: &Pool, connection: &mut Option<Connection>) -> Result<(), Failure> {
         let open = match connection.take() {
             Some(open) => open,
-            None => pool.connect().await?,
+            None => pool.connect_to_beat().await?,
         };
         let update = "UPDATE nodes SET until = clock_timestamp() + $2::bigint * interval '1 millisecond' \
                       WHERE id = $1 AND until > clock_timestamp()";

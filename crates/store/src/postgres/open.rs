@@ -10,11 +10,14 @@ use crate::url::PostgresUrl;
 /// Every version of the tables, oldest first.
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001.sql")];
 
-/// The oldest server that can say what became of a transaction.
+/// The oldest server that can name a connection (`gen_random_uuid`).
 const SERVER_VERSION_MIN: i64 = 130_000;
 
 /// The advisory lock under which tables are made: "FRTH".
 const MIGRATION_LOCK: i64 = 0x4652_5448;
+
+/// How long the last commit of a connection that ended is kept.
+const KEEP_COMMITS: &str = "interval '1 day'";
 
 /// Settings without which a commit may be forgotten.
 const DURABILITY: &[&str] = &["fsync", "full_page_writes", "synchronous_commit"];
@@ -27,6 +30,10 @@ pub async fn prepare(connection: &Connection, url: &PostgresUrl, access: Access,
     }
     connection.client.batch_execute("BEGIN").await.map_err(|error| unavailable(url, failure(&error)))?;
     let migrated = migrate(connection, url).await;
+    let migrated = match migrated {
+        Ok(()) => forget_commits(connection).await.map_err(|failure| unavailable(url, failure)),
+        Err(error) => Err(error),
+    };
     let end = if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = connection.client.batch_execute(end).await.map_err(|error| unavailable(url, failure(&error)));
     migrated.and(ended)
@@ -89,6 +96,12 @@ fn check_version(url: &PostgresUrl, applied: i64) -> Result<usize, StoreError> {
         Ok(applied) if applied <= MIGRATIONS.len() => Ok(applied),
         _ => Err(StoreError::newer(&url.to_string(), applied, MIGRATIONS.len())),
     }
+}
+
+/// Whoever lost a commit's answer has long asked for it.
+async fn forget_commits(connection: &Connection) -> Result<(), Failure> {
+    let delete = format!("DELETE FROM commits WHERE at < clock_timestamp() - {KEEP_COMMITS}");
+    connection.client.batch_execute(&delete).await.map_err(|error| failure(&error))
 }
 
 async fn migrate(connection: &Connection, url: &PostgresUrl) -> Result<(), StoreError> {

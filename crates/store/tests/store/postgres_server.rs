@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use farthing_core::books::{Delivery, DeliveryClaim, Fingerprint, LaneClaim, SettlementQuery, Spend, Written};
+use farthing_core::books::{Delivery, DeliveryClaim, LaneClaim, Presented, SettlementQuery, Spend, Standing, Written};
 use farthing_store::{Access, Options, Store, StoreError, StoreUrl};
 use farthing_testkit::postgres::{Database, Server};
 use tokio_postgres::Client;
 
 use crate::contract::Harness;
+use crate::contract::deliveries::{presented, won};
 use crate::contract::sample::*;
 use crate::harness::postgres::{Postgres, connect};
 use crate::proxy::{Break, Proxy};
@@ -66,17 +67,36 @@ async fn a_node_that_missed_its_time_goes_on_as_a_new_one_without_what_it_had() 
     let store = Store::open_with(&database.url(), Access::Own, &options).await.unwrap();
     let client = database.client().await;
     let (outbox, deliveries) = (store.outbox(), store.deliveries());
-    let request = Fingerprint("one".to_owned());
     let old = lease(&*outbox, "0xA").await;
-    assert_eq!(deliveries.claim(key(1), &request).await.unwrap(), DeliveryClaim::New);
+    let mut before = Vec::new();
+    for number in [1, 2, 3] {
+        before.push(won(&deliveries.claim(&presented(number, "one")).await.unwrap(), true));
+    }
+    assert_eq!(deliveries.settling(before[1]).await.unwrap(), Standing::Held);
     let node = newest_node(&client).await;
     client.execute("UPDATE farthing.nodes SET until = clock_timestamp() - interval '1 second'", &[]).await.unwrap();
     // Nobody has taken the lane, and still nothing is written under a lease of a dead node.
     assert_eq!(send(&*outbox, &old, 1, "one", &[payment(1)]).await, Written::LeaseLost);
     until("it has joined again", async || newest_node(&client).await > node).await;
     assert_eq!(send(&*outbox, &old, 1, "one", &[payment(1)]).await, Written::LeaseLost);
-    until("it knows its new number", async || deliveries.settling(key(1)).await.is_err()).await;
-    assert_eq!(deliveries.claim(key(1), &Fingerprint("other".to_owned())).await.unwrap(), DeliveryClaim::New);
+    until("it knows its new number", async || deliveries.claim(&presented(4, "one")).await.is_ok()).await;
+    // Its own later requests take up what its earlier ones had, and those write nothing over them.
+    let other = won(&deliveries.claim(&presented(1, "other")).await.unwrap(), true);
+    let resumed = won(&deliveries.claim(&presented(2, "one")).await.unwrap(), false);
+    let served = transaction("served");
+    assert_eq!(deliveries.settling(before[0]).await.unwrap(), Standing::Lost);
+    assert_eq!(deliveries.settling(other).await.unwrap(), Standing::Held);
+    for (old, new) in [(before[0], other), (before[1], resumed)] {
+        assert_eq!(deliveries.served(old, &served).await.unwrap(), Standing::Lost);
+        assert_eq!(deliveries.served(new, &served).await.unwrap(), Standing::Held);
+        assert_eq!(deliveries.settling(old).await.unwrap(), Standing::Lost);
+        assert_eq!(deliveries.unsettled(old).await.unwrap(), Standing::Lost);
+        let found = deliveries.claim(&Presented { key: new.key, ..presented(0, "one") }).await.unwrap();
+        assert_eq!(found, DeliveryClaim::Taken(Delivery::Served(served.clone())));
+    }
+    // What nobody has taken up is still the earlier request's, and lives with the new number.
+    assert_eq!(deliveries.settling(before[2]).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.claim(&presented(3, "one")).await.unwrap(), DeliveryClaim::Taken(Delivery::Settling));
     let new = lease(&*outbox, "0xA").await;
     assert!(new.token > old.token);
     assert_eq!(send(&*outbox, &new, 1, "one", &[payment(1)]).await, Written::Yes);
@@ -87,15 +107,14 @@ async fn a_closed_node_is_dead_at_once_and_its_calls_fail() {
     let database = Postgres::new().await;
     let (first, second) = (open(&database, Access::Own).await, open(&database, Access::Own).await);
     let old = lease(&*first.outbox(), "0xA").await;
-    let request = Fingerprint("one".to_owned());
-    first.deliveries().claim(key(1), &request).await.unwrap();
+    won(&first.deliveries().claim(&presented(1, "one")).await.unwrap(), true);
     assert_eq!(second.outbox().take(&lane("0xA")).await.unwrap(), LaneClaim::Theirs);
     let (outbox, deliveries) = (first.outbox(), first.deliveries());
     first.close().await;
     lease(&*second.outbox(), "0xA").await;
-    assert_eq!(second.deliveries().claim(key(1), &request).await.unwrap(), DeliveryClaim::New);
+    won(&second.deliveries().claim(&presented(1, "one")).await.unwrap(), true);
     assert!(outbox.under_way(&old, 0, usize::MAX).await.is_err());
-    assert!(deliveries.claim(key(2), &request).await.is_err());
+    assert!(deliveries.claim(&presented(2, "one")).await.is_err());
 }
 
 #[tokio::test]
@@ -157,13 +176,13 @@ async fn a_reader_sees_everything_and_changes_nothing() {
     send(&*owner.outbox(), &lease, 1, "one", &[payment(1)]).await;
     let reader = open(&database, Access::Read).await;
     assert!(reader.settlements().find(key(1)).await.unwrap().is_some());
-    assert!(reader.settlements().dead(key(1), &refusal("x"), NOW).await.is_err());
+    assert!(reader.settlements().dead(key(1), &transaction("one"), &refusal("x"), NOW).await.is_err());
     assert!(reader.outbox().take(&lane("0xB")).await.is_err());
     assert_eq!(owner.outbox().nodes(&lane("0xA").network).await.unwrap(), 1);
     let shared = open(&database, Access::Shared).await;
     let spend = Spend { usd: "$1".parse().unwrap(), resource: String::new() };
     let _ = shared.ledger().reserve(&spend, &[], NOW).await.unwrap();
-    assert!(shared.deliveries().claim(key(1), &Fingerprint("one".to_owned())).await.is_err());
+    assert!(shared.deliveries().claim(&presented(1, "one")).await.is_err());
 }
 
 /// Sends from several tasks until the server has been away twice, and returns how many were sent.
@@ -213,15 +232,175 @@ async fn a_server_that_is_restarted_in_the_middle_loses_and_doubles_nothing() {
     store.close().await;
 }
 
+/// A URL that leads to the database through a proxy.
+async fn through_proxy(url: &str, how: Break) -> (Proxy, StoreUrl) {
+    let mut url: url::Url = url.parse().unwrap();
+    let proxy = Proxy::start(format!("127.0.0.1:{}", url.port().unwrap()), how).await;
+    url.set_port(Some(proxy.port)).unwrap();
+    (proxy, url.as_str().parse().unwrap())
+}
+
+async fn next_transaction_number(client: &Client) -> u64 {
+    let number = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text";
+    client.query_one(number, &[]).await.unwrap().get::<_, String>(0).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_a_crash_forgot_is_not_taken_for_the_one_that_got_its_number() {
+    let server = Server::own().unwrap();
+    let database = Database::on(&server).unwrap();
+    let client = connect(&database).await;
+    // What is not committed stays in memory until then.
+    client.execute("ALTER SYSTEM SET wal_writer_delay = '10s'", &[]).await.unwrap();
+    client.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
+    let (proxy, url) = through_proxy(&database.url(), Break::WhenReleased).await;
+    let long = Duration::from_mins(1);
+    let options = Options { patience: long, node_ttl: long * 3, heartbeat_interval: long, ..Options::default() };
+    let store = Store::open_with(&url, Access::Own, &options).await.unwrap();
+    let lease = lease(&*store.outbox(), "0xA").await;
+    let its_number = next_transaction_number(&client).await;
+    proxy.arm();
+    let sending = tokio::spawn({
+        let (outbox, lease) = (store.outbox(), lease.clone());
+        async move { send(&*outbox, &lease, 1, "one", &[payment(1)]).await }
+    });
+    until("it is about to be committed", async || proxy.has_broken()).await;
+    let crash = move || server.stop(true).and_then(|()| server.start_again()).map(|()| server);
+    let _server = tokio::task::spawn_blocking(crash).await.unwrap().unwrap();
+    let client = connect(&database).await;
+    assert!(next_transaction_number(&client).await <= its_number, "the crash has forgotten its number");
+    while next_transaction_number(&client).await <= its_number + 10 {
+        client.execute("SELECT pg_current_xact_id()", &[]).await.unwrap();
+    }
+    proxy.release();
+    assert_eq!(sending.await.unwrap(), Written::Yes);
+    assert!(store.settlements().find(key(1)).await.unwrap().is_some(), "what may be broadcast is in the book");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_network_that_falls_silent_costs_a_node_a_beat_and_not_its_life() {
+    let database = Postgres::new().await;
+    let (proxy, url) = through_proxy(&database.plain_url(), Break::BeforeTheServer).await;
+    let node_ttl = Duration::from_secs(3);
+    let (heartbeat_interval, answer_timeout) = (Duration::from_millis(400), Duration::from_secs(1));
+    let options = Options { node_ttl, heartbeat_interval, answer_timeout, ..Postgres::options() };
+    let store = Store::open_with(&url, Access::Own, &options).await.unwrap();
+    let client = database.client().await;
+    let node = newest_node(&client).await;
+    let lease = lease(&*store.outbox(), "0xA").await;
+    for _ in 0..2 {
+        let before = proxy.accepted();
+        proxy.silence();
+        until("it beats on another connection", async || proxy.accepted() > before).await;
+        let silent_since: String = client.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap().get(0);
+        let alive = "SELECT until > $1::text::timestamptz + interval '3 seconds' FROM farthing.nodes WHERE id = $2";
+        until("the beat was heard", async || client.query_one(alive, &[&silent_since, &node]).await.unwrap().get(0)).await;
+    }
+    assert_eq!(newest_node(&client).await, node);
+    assert_eq!(send(&*store.outbox(), &lease, 1, "one", &[payment(1)]).await, Written::Yes);
+}
+
+#[tokio::test]
+async fn a_life_of_less_than_three_beats_is_refused() {
+    let database = Postgres::new().await;
+    let options = Options { node_ttl: Duration::from_secs(7), ..Postgres::options() };
+    let error = Store::open_with(&database.url(), Access::Own, &options).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Options(text) if text.contains("node_ttl")), "{error}");
+    Store::open_with(&database.url(), Access::Shared, &options).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_given_up_for_another_one() {
+    let database = Postgres::new().await;
+    let (proxy, url) = through_proxy(&database.plain_url(), Break::BeforeTheServer).await;
+    let options = Options { answer_timeout: Duration::from_secs(1), ..Postgres::options() };
+    let store = Store::open_with(&url, Access::Own, &options).await.unwrap();
+    let lease = lease(&*store.outbox(), "0xA").await;
+    proxy.silence();
+    let written = tokio::time::timeout(WITHIN, send(&*store.outbox(), &lease, 1, "one", &[payment(1)])).await;
+    assert_eq!(written.unwrap(), Written::Yes);
+    proxy.silence();
+    let found = tokio::time::timeout(WITHIN, store.settlements().find(key(1))).await.unwrap();
+    assert!(found.unwrap().is_some());
+}
+
+/// Holds a table until the transaction is dropped with its client.
+async fn hold(database: &Postgres, table: &str) -> Client {
+    let client = database.client().await;
+    client.batch_execute(&format!("BEGIN; LOCK TABLE farthing.{table} IN ACCESS EXCLUSIVE MODE")).await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn a_book_without_a_free_connection_says_that_it_is_busy() {
+    let database = Postgres::new().await;
+    let options = Options { connections_max: 1, patience: Duration::from_millis(300), ..Postgres::options() };
+    let store = Store::open_with(&database.url(), Access::Own, &options).await.unwrap();
+    let held = hold(&database, "lanes").await;
+    let outbox = store.outbox();
+    let waiting = tokio::spawn(async move { outbox.take(&lane("0xA")).await });
+    let mut told = String::new();
+    until("it is busy", async || match store.settlements().find(key(1)).await {
+        Ok(_) => false,
+        Err(error) => {
+            told = error.0.to_string();
+            true
+        }
+    })
+    .await;
+    assert!(told.contains("busy"), "{told}");
+    drop(held);
+    assert!(matches!(waiting.await.unwrap().unwrap(), LaneClaim::Ours(_)));
+}
+
+#[tokio::test]
+async fn reads_leave_connections_to_the_writes_and_end_with_who_asked() {
+    let database = Postgres::new().await;
+    let options = Options { connections_max: 4, ..Postgres::options() };
+    let store = Store::open_with(&database.url(), Access::Own, &options).await.unwrap();
+    let held = hold(&database, "payments").await;
+    let read = |number: u16| {
+        let settlements = store.settlements();
+        tokio::spawn(async move { settlements.find(key(number)).await })
+    };
+    let reads: Vec<_> = (0..8).map(read).collect();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let client = database.client().await;
+    let reading = async || client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0);
+    until("they read", async || reading().await == 3).await;
+    lease(&*store.outbox(), "0xA").await;
+    for read in reads {
+        read.abort();
+    }
+    // Their places are free again at once.
+    let more: Vec<_> = (0..3).map(read).collect();
+    until("others read", async || reading().await > 3).await;
+    drop(held);
+    for read in more {
+        assert_eq!(read.await.unwrap().unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn another_machine_is_not_spoken_to_in_the_clear_unless_somebody_says_so() {
+    let database = Postgres::new().await;
+    // An address that is not known to be this machine's, and leads to it.
+    let elsewhere = database.plain_url().replace("127.0.0.1", "0.0.0.0");
+    let open = async |url: String| Store::open_with(&url.parse().unwrap(), Access::Own, &Postgres::options()).await;
+    for url in [elsewhere.clone(), format!("{elsewhere}?sslmode=prefer")] {
+        let error = open(url).await.unwrap_err();
+        assert!(error.to_string().to_lowercase().contains("tls"), "{error}");
+    }
+    open(format!("{elsewhere}?sslmode=disable")).await.unwrap().close().await;
+}
+
 async fn assert_a_broken_commit_counts_once(how: Break) {
     let database = Postgres::new().await;
     open(&database, Access::Own).await.close().await;
-    let direct: url::Url = database.plain_url().parse().unwrap();
-    let proxy = Proxy::start(format!("127.0.0.1:{}", direct.port().unwrap()), how).await;
-    let mut through = direct;
-    through.set_port(Some(proxy.port)).unwrap();
-    let url: StoreUrl = through.as_str().parse().unwrap();
-    let store = Store::open_with(&url, Access::Own, &Postgres::options()).await.unwrap();
+    let (proxy, url) = through_proxy(&database.plain_url(), how).await;
+    let options = Options { answer_timeout: Duration::from_secs(1), ..Postgres::options() };
+    let store = Store::open_with(&url, Access::Own, &options).await.unwrap();
 
     let lease = lease(&*store.outbox(), "0xA").await;
     proxy.arm();
@@ -235,12 +414,12 @@ async fn assert_a_broken_commit_counts_once(how: Break) {
     assert_eq!(booked_gwei, 6, "{how:?}");
 
     proxy.arm();
-    let request = Fingerprint("one".to_owned());
-    assert_eq!(store.deliveries().claim(key(1), &request).await.unwrap(), DeliveryClaim::New, "{how:?}");
-    assert!(proxy.has_broken());
-    assert_eq!(store.deliveries().claim(key(1), &request).await.unwrap(), DeliveryClaim::Taken(Delivery::Claimed));
+    let claim = won(&store.deliveries().claim(&presented(1, "one")).await.unwrap(), true);
+    assert!(proxy.has_broken(), "{how:?}");
+    let copy = store.deliveries().claim(&presented(1, "one")).await.unwrap();
+    assert_eq!(copy, DeliveryClaim::Taken(Delivery::Claimed));
     proxy.arm();
-    store.deliveries().cancel(key(1)).await.unwrap();
+    assert_eq!(store.deliveries().cancel(claim).await.unwrap(), Standing::Held, "{how:?}");
     assert!(proxy.has_broken());
 
     proxy.arm();
@@ -260,4 +439,9 @@ async fn a_commit_whose_answer_is_lost_counts_once() {
 #[tokio::test]
 async fn a_commit_that_never_reached_the_server_is_made_again() {
     assert_a_broken_commit_counts_once(Break::BeforeTheServer).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_lost_in_silence_is_made_again() {
+    assert_a_broken_commit_counts_once(Break::Silently).await;
 }

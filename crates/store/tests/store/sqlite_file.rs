@@ -36,7 +36,7 @@ async fn a_book_has_one_owner_and_any_number_of_readers() {
     send(&*owner.outbox(), &lease, 1, "one", &[payment(1)]).await;
     for reader in [one.unwrap(), two.unwrap()] {
         assert!(reader.settlements().find(key(1)).await.unwrap().is_some());
-        let error = reader.settlements().dead(key(1), &refusal("x"), NOW).await.unwrap_err();
+        let error = reader.settlements().dead(key(1), &transaction("one"), &refusal("x"), NOW).await.unwrap_err();
         assert!(error.0.to_string().contains("reading only"));
         assert!(reader.outbox().take(&lane("0xA")).await.is_err());
     }

@@ -1,14 +1,18 @@
 //! Any sequence of calls has the same answers on SQLite as on core's doubles.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use farthing_core::books::{
-    Finding, Fingerprint, LaneClaim, LaneLease, Reservation, SettlementQuery, SettlementStateName, Spend,
+    ClaimId, DeliveryClaim, Finding, Fingerprint, LaneClaim, LaneLease, Reservation, SettlementEntry, SettlementQuery,
+    SettlementStateName, Spend,
 };
 use farthing_core::books::{OutgoingPayment, SpendLimit};
 use farthing_core::scheme::TransactionId;
+use farthing_core::time::UnixSeconds;
 use proptest::prelude::*;
 
+use crate::contract::deliveries::presented;
 use crate::contract::sample::*;
 use crate::contract::{Harness, Node};
 use crate::harness::memory::Memory;
@@ -30,13 +34,15 @@ enum Action {
     Reopened { lease: usize, sequence: u64 },
     Closed { lease: usize, sequence: u64 },
     Settled { payment: u16, carried: bool },
-    Dead(u16),
+    Dead { payment: u16, judged: u8 },
+    Finished { payment: u16, judged: u8 },
+    Undone { payment: u16, judged: u8 },
     Found { payment: u16, request: u8 },
     Claim { payment: u16, request: u8 },
-    Settling(u16),
-    Served(u16),
-    Unsettled(u16),
-    Cancel(u16),
+    Settling(usize),
+    Served(usize),
+    Unsettled(usize),
+    Cancel(usize),
     Reserve { cents: u64, hours: u64 },
     Commit(u64),
     Release(u64),
@@ -57,13 +63,15 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (lease.clone(), sequence.clone()).prop_map(|(lease, sequence)| Action::Reopened { lease, sequence }),
         3 => (lease, sequence).prop_map(|(lease, sequence)| Action::Closed { lease, sequence }),
         3 => (payment.clone(), any::<bool>()).prop_map(|(payment, carried)| Action::Settled { payment, carried }),
-        3 => payment.clone().prop_map(Action::Dead),
+        4 => (payment.clone(), 0..3_u8).prop_map(|(payment, judged)| Action::Dead { payment, judged }),
+        2 => (payment.clone(), 0..3_u8).prop_map(|(payment, judged)| Action::Finished { payment, judged }),
+        2 => (payment.clone(), 0..3_u8).prop_map(|(payment, judged)| Action::Undone { payment, judged }),
         2 => (payment.clone(), 0..2_u8).prop_map(|(payment, request)| Action::Found { payment, request }),
-        4 => (payment.clone(), 0..2_u8).prop_map(|(payment, request)| Action::Claim { payment, request }),
-        2 => payment.clone().prop_map(Action::Settling),
-        1 => payment.clone().prop_map(Action::Served),
-        2 => payment.clone().prop_map(Action::Unsettled),
-        2 => payment.prop_map(Action::Cancel),
+        4 => (payment, 0..2_u8).prop_map(|(payment, request)| Action::Claim { payment, request }),
+        4 => (0..4_usize).prop_map(Action::Settling),
+        3 => (0..4_usize).prop_map(Action::Served),
+        3 => (0..4_usize).prop_map(Action::Unsettled),
+        2 => (0..4_usize).prop_map(Action::Cancel),
         3 => (1..200_u64, 0..40_u64).prop_map(|(cents, hours)| Action::Reserve { cents, hours }),
         2 => (0..6_u64).prop_map(Action::Commit),
         2 => (0..6_u64).prop_map(Action::Release),
@@ -76,7 +84,10 @@ struct Side<H> {
     harness: H,
     node: Option<Node>,
     leases: Vec<LaneLease>,
+    claims: Vec<ClaimId>,
     reservations: Vec<Reservation>,
+    /// What was read of each payment, oldest first.
+    seen: BTreeMap<u16, Vec<SettlementEntry>>,
 }
 
 /// What somebody outside can tell of an answer.
@@ -88,7 +99,7 @@ impl<H: Harness> Side<H> {
     async fn new() -> Self {
         let harness = H::new().await;
         let node = Some(harness.node().await);
-        Self { harness, node, leases: Vec::new(), reservations: Vec::new() }
+        Self { harness, node, leases: Vec::new(), claims: Vec::new(), reservations: Vec::new(), seen: BTreeMap::new() }
     }
 
     async fn act(&mut self, step: usize, action: &Action) -> String {
@@ -113,9 +124,8 @@ impl<H: Harness> Side<H> {
                 let by = carried.unwrap_or_else(|| transaction("outside"));
                 shown(book.settled(key(*payment), &settlement(*payment, &by), now).await)
             }
-            Action::Dead(payment) => {
-                let refusal = refusal(&format!("dead at {step}"));
-                shown(self.node.as_ref().unwrap().settlements.dead(key(*payment), &refusal, now).await)
+            Action::Dead { payment, judged } | Action::Finished { payment, judged } | Action::Undone { payment, judged } => {
+                self.judge(step, action, (*payment, *judged)).await
             }
             Action::Found { payment, request } => {
                 let (record, request) = (record(*payment), Fingerprint(format!("request {request}")));
@@ -125,6 +135,25 @@ impl<H: Harness> Side<H> {
                 shown(self.node.as_ref().unwrap().settlements.found(&finding).await)
             }
             _ => self.relay(step, action).await,
+        }
+    }
+
+    /// Writes down what somebody has judged: the entry as it is, or as it was before the last changes.
+    async fn judge(&mut self, step: usize, action: &Action, (payment, judged): (u16, u8)) -> String {
+        let book = &self.node.as_ref().unwrap().settlements;
+        let now = NOW.plus(u64::try_from(step).unwrap());
+        let current = book.find(key(payment)).await.unwrap();
+        let seen = self.seen.entry(payment).or_default();
+        seen.extend(current.filter(|current| seen.last() != Some(current)));
+        let Some(entry) = seen.iter().rev().nth(judged.into()) else { return String::new() };
+        match action {
+            Action::Dead { .. } => {
+                let refusal = refusal(&format!("dead at {step}"));
+                shown(book.dead(key(payment), &entry.transaction, &refusal, now).await)
+            }
+            Action::Finished { .. } => shown(book.finished(entry).await),
+            Action::Undone { .. } => shown(book.undone(entry, now).await),
+            _ => unreachable!("{action:?} judges nothing"),
         }
     }
 
@@ -193,16 +222,39 @@ impl<H: Harness> Side<H> {
         }
     }
 
-    async fn deliver(&self, action: &Action) -> String {
+    async fn deliver(&mut self, action: &Action) -> String {
         let book = &self.node.as_ref().unwrap().deliveries;
+        // Also one that was claimed anew since, or by a process that has died.
+        let nth = |index: usize| self.claims.iter().rev().nth(index).copied();
+        if let Action::Claim { payment, request } = action {
+            let claim = book.claim(&presented(*payment, &format!("request {request}"))).await.unwrap();
+            // Each implementation numbers them in its own way.
+            let (what, id) = match claim {
+                DeliveryClaim::New(id) => ("new".to_owned(), Some(id)),
+                DeliveryClaim::Resumed(id) => ("resumed".to_owned(), Some(id)),
+                DeliveryClaim::Taken(delivery) => (format!("{delivery:?}"), None),
+            };
+            assert!(id.is_none_or(|id| self.claims.iter().all(|older| older.number < id.number)));
+            self.claims.extend(id);
+            return what;
+        }
         match action {
-            Action::Claim { payment, request } => {
-                shown(book.claim(key(*payment), &Fingerprint(format!("request {request}"))).await)
-            }
-            Action::Settling(payment) => shown(book.settling(key(*payment)).await),
-            Action::Served(payment) => shown(book.served(key(*payment), &transaction("served")).await),
-            Action::Unsettled(payment) => shown(book.unsettled(key(*payment)).await),
-            Action::Cancel(payment) => shown(book.cancel(key(*payment)).await),
+            Action::Settling(index) => match nth(*index) {
+                Some(id) => shown(book.settling(id).await),
+                None => String::new(),
+            },
+            Action::Served(index) => match nth(*index) {
+                Some(id) => shown(book.served(id, &transaction("served")).await),
+                None => String::new(),
+            },
+            Action::Unsettled(index) => match nth(*index) {
+                Some(id) => shown(book.unsettled(id).await),
+                None => String::new(),
+            },
+            Action::Cancel(index) => match nth(*index) {
+                Some(id) => shown(book.cancel(id).await),
+                None => String::new(),
+            },
             _ => unreachable!("{action:?} is no call of the deliveries"),
         }
     }
@@ -252,6 +304,10 @@ impl<H: Harness> Side<H> {
         found.push(shown(node.settlements.list(&all).await));
         for state in SettlementStateName::ALL {
             let query = SettlementQuery { state: Some(state), ..all.clone() };
+            found.push(shown(node.settlements.list(&query).await));
+        }
+        for by in [NOW, NOW.plus(600), UnixSeconds(u64::MAX)] {
+            let query = SettlementQuery { check_by: Some(by), ..all.clone() };
             found.push(shown(node.settlements.list(&query).await));
         }
         for number in 0..=step {

@@ -58,8 +58,16 @@ pub fn chain(name: &str, network: &Network) -> anyhow::Result<ChainConfig> {
     for url in &network.rpc {
         nodes.push(NodeConfig::new(RpcUrl::new(&**url.resolve().context("rpc")?)));
     }
-    let Network { confirm, gas, relay, .. } = network;
-    Ok(ChainConfig { network: config::network(name)?, nodes, confirm: *confirm, gas: *gas, relay: *relay })
+    let Network { confirm, gas, relay, wallets, sponsor, .. } = network;
+    Ok(ChainConfig {
+        network: config::network(name)?,
+        nodes,
+        confirm: *confirm,
+        gas: *gas,
+        relay: *relay,
+        wallets: wallets.clone(),
+        sponsor: *sponsor,
+    })
 }
 
 /// Its sending accounts, with their keys fetched.

@@ -2,31 +2,66 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Delivery, DeliveryClaim, Fingerprint};
+use farthing_core::books::{ClaimId, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, Presented, Standing};
+use farthing_core::time::UnixSeconds;
 
 use super::sample::*;
 use super::{Harness, Node};
 
 const COPIES: u16 = 1_000;
 
-fn request(text: &str) -> Fingerprint {
-    Fingerprint(text.to_owned())
+/// A payment that never expires, for a request.
+pub fn presented(number: u16, text: &str) -> Presented {
+    Presented { key: key(number), request: Fingerprint(text.to_owned()), expires_at: None, now: NOW }
 }
 
 async fn claim(node: &Node, number: u16, text: &str) -> DeliveryClaim {
-    node.deliveries.claim(key(number), &request(text)).await.unwrap()
+    node.deliveries.claim(&presented(number, text)).await.unwrap()
+}
+
+/// The claim of a payment that must be had, as a new one or again.
+pub fn won(claim: &DeliveryClaim, is_new: bool) -> ClaimId {
+    match claim {
+        DeliveryClaim::New(id) if is_new => *id,
+        DeliveryClaim::Resumed(id) if !is_new => *id,
+        other => panic!("it is {other:?}"),
+    }
+}
+
+async fn win(node: &Node, number: u16, text: &str) -> ClaimId {
+    won(&claim(node, number, text).await, true)
+}
+
+async fn resume(node: &Node, number: u16, text: &str) -> ClaimId {
+    won(&claim(node, number, text).await, false)
+}
+
+async fn settling(node: &Node, id: ClaimId) -> Standing {
+    node.deliveries.settling(id).await.unwrap()
+}
+
+async fn served(node: &Node, id: ClaimId) -> Standing {
+    node.deliveries.served(id, &transaction("one")).await.unwrap()
+}
+
+async fn unsettled(node: &Node, id: ClaimId) -> Standing {
+    node.deliveries.unsettled(id).await.unwrap()
+}
+
+async fn cancel(node: &Node, id: ClaimId) -> Standing {
+    node.deliveries.cancel(id).await.unwrap()
 }
 
 async fn claims(nodes: &[Node]) -> usize {
     let mut tasks = tokio::task::JoinSet::new();
     for copy in 0..COPIES {
         let deliveries = Arc::clone(&nodes[usize::from(copy) % nodes.len()].deliveries);
-        tasks.spawn(async move { deliveries.claim(key(1), &request(&format!("copy {copy}"))).await.unwrap() });
+        tasks.spawn(async move { deliveries.claim(&presented(1, &format!("copy {copy}"))).await.unwrap() });
     }
     let answers = tasks.join_all().await;
-    let lost = DeliveryClaim::Taken(Delivery::Claimed);
-    assert!(answers.iter().all(|claim| *claim == DeliveryClaim::New || *claim == lost));
-    answers.iter().filter(|claim| **claim == DeliveryClaim::New).count()
+    let is_new = |claim: &&DeliveryClaim| matches!(claim, DeliveryClaim::New(_));
+    assert!(answers.iter().all(|claim| is_new(&claim) || *claim == DeliveryClaim::Taken(Delivery::Claimed)));
+    answers.iter().filter(is_new).count()
 }
 
 pub async fn one_claim_of_a_thousand_wins<H: Harness>() {
@@ -43,73 +78,124 @@ pub async fn one_claim_of_many_on_two_nodes_wins<H: Harness>() {
     assert_eq!(claims(&nodes).await, 1);
 }
 
+pub async fn one_of_many_resumes<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let id = win(&node, 1, "one").await;
+    assert_eq!((settling(&node, id).await, unsettled(&node, id).await), (Standing::Held, Standing::Held));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..COPIES {
+        let deliveries = Arc::clone(&node.deliveries);
+        tasks.spawn(async move { deliveries.claim(&presented(1, "one")).await.unwrap() });
+    }
+    let answers = tasks.join_all().await;
+    let resumed: Vec<_> = answers.iter().filter(|claim| matches!(claim, DeliveryClaim::Resumed(_))).collect();
+    assert_eq!(resumed.len(), 1);
+    let others = answers.iter().filter(|claim| **claim == DeliveryClaim::Taken(Delivery::Settling)).count();
+    assert_eq!(others, usize::from(COPIES) - 1);
+    assert_eq!(served(&node, id).await, Standing::Lost);
+    assert_eq!(served(&node, won(resumed[0], false)).await, Standing::Held);
+}
+
 pub async fn only_the_same_request_resumes<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
-    assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::New);
-    node.deliveries.settling(key(1)).await.unwrap();
+    let id = win(&node, 1, "one").await;
+    assert_eq!(settling(&node, id).await, Standing::Held);
     assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::Taken(Delivery::Settling));
-    node.deliveries.unsettled(key(1)).await.unwrap();
+    assert_eq!(unsettled(&node, id).await, Standing::Held);
     assert_eq!(claim(&node, 1, "other").await, DeliveryClaim::Taken(Delivery::Unsettled));
-    assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::Resumed);
+    resume(&node, 1, "one").await;
     assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::Taken(Delivery::Settling));
 }
 
 pub async fn a_served_payment_is_used_up<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
-    claim(&node, 1, "one").await;
-    node.deliveries.settling(key(1)).await.unwrap();
-    node.deliveries.served(key(1), &transaction("one")).await.unwrap();
-    let served = DeliveryClaim::Taken(Delivery::Served(transaction("one")));
-    assert_eq!(claim(&node, 1, "one").await, served);
-    assert!(node.deliveries.cancel(key(1)).await.is_err());
+    let id = win(&node, 1, "one").await;
+    assert_eq!(served(&node, id).await, Standing::Lost, "nothing was to be settled");
+    assert_eq!((settling(&node, id).await, served(&node, id).await), (Standing::Held, Standing::Held));
+    let taken = DeliveryClaim::Taken(Delivery::Served(transaction("one")));
+    assert_eq!(claim(&node, 1, "one").await, taken);
+    assert_eq!((settling(&node, id).await, cancel(&node, id).await), (Standing::Lost, Standing::Lost));
     harness.kill(node).await;
     let node = harness.node().await;
-    assert_eq!(claim(&node, 1, "one").await, served);
+    assert_eq!(claim(&node, 1, "one").await, taken);
+}
+
+pub async fn what_was_served_and_not_delivered_is_resumed_once_its_claim_says_so<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let first = win(&node, 1, "one").await;
+    assert_eq!((settling(&node, first).await, served(&node, first).await), (Standing::Held, Standing::Held));
+    assert_eq!(unsettled(&node, first).await, Standing::Held);
+    assert_eq!(claim(&node, 1, "other").await, DeliveryClaim::Taken(Delivery::Unsettled));
+    let second = resume(&node, 1, "one").await;
+    assert_eq!(served(&node, second).await, Standing::Held);
+    assert_eq!(unsettled(&node, first).await, Standing::Lost, "it was delivered by another claim");
+    assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::Taken(Delivery::Served(transaction("one"))));
 }
 
 pub async fn cancelled_is_free_again<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
-    claim(&node, 1, "one").await;
-    node.deliveries.cancel(key(1)).await.unwrap();
-    assert_eq!(claim(&node, 1, "other").await, DeliveryClaim::New);
-    node.deliveries.settling(key(1)).await.unwrap();
-    node.deliveries.cancel(key(1)).await.unwrap();
-    assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::New);
-    node.deliveries.settling(key(1)).await.unwrap();
-    node.deliveries.unsettled(key(1)).await.unwrap();
-    assert!(node.deliveries.cancel(key(1)).await.is_err());
+    let id = win(&node, 1, "one").await;
+    assert_eq!(cancel(&node, id).await, Standing::Held);
+    let id = win(&node, 1, "other").await;
+    assert_eq!((settling(&node, id).await, cancel(&node, id).await), (Standing::Held, Standing::Held));
+    let id = win(&node, 1, "one").await;
+    assert_eq!((settling(&node, id).await, unsettled(&node, id).await), (Standing::Held, Standing::Held));
+    assert_eq!((cancel(&node, id).await, settling(&node, id).await), (Standing::Lost, Standing::Lost));
+}
+
+/// The request that was first has lost its payment to another one, of the same process.
+pub async fn an_older_claim_writes_nothing<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let first = win(&node, 1, "one").await;
+    assert_eq!(cancel(&node, first).await, Standing::Held);
+    let second = win(&node, 1, "other").await;
+    assert!(second.number > first.number && second.key == first.key);
+    for state in ["claimed", "settling", "served"] {
+        let outcomes = [settling(&node, first).await, served(&node, first).await, unsettled(&node, first).await];
+        assert!(outcomes.iter().all(|standing| *standing == Standing::Lost), "{state}");
+        assert_eq!(cancel(&node, first).await, Standing::Lost, "{state}");
+        let next = if state == "claimed" { settling(&node, second).await } else { Standing::Held };
+        assert_eq!(next, Standing::Held);
+        if state == "settling" {
+            assert_eq!(served(&node, second).await, Standing::Held);
+        }
+    }
 }
 
 pub async fn nobody_advances_what_was_not_claimed<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
-    assert!(node.deliveries.settling(key(1)).await.is_err());
-    assert!(node.deliveries.served(key(1), &transaction("one")).await.is_err());
-    assert!(node.deliveries.unsettled(key(1)).await.is_err());
-    assert!(node.deliveries.cancel(key(1)).await.is_err());
-    assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::New);
+    let nobodys = ClaimId { key: key(1), number: 1 };
+    assert_eq!((settling(&node, nobodys).await, served(&node, nobodys).await), (Standing::Lost, Standing::Lost));
+    assert_eq!((unsettled(&node, nobodys).await, cancel(&node, nobodys).await), (Standing::Lost, Standing::Lost));
+    win(&node, 1, "one").await;
 }
 
 /// Leaves payments 1 (claimed), 2 (settling) and 3 (unsettled) behind.
-async fn leave_behind(node: &Node) {
+async fn leave_behind(node: &Node) -> Vec<ClaimId> {
+    let mut ids = Vec::new();
     for number in [1, 2, 3] {
-        assert_eq!(claim(node, number, "one").await, DeliveryClaim::New);
+        ids.push(win(node, number, "one").await);
     }
-    node.deliveries.settling(key(2)).await.unwrap();
-    node.deliveries.settling(key(3)).await.unwrap();
-    node.deliveries.unsettled(key(3)).await.unwrap();
+    assert_eq!((settling(node, ids[1]).await, settling(node, ids[2]).await), (Standing::Held, Standing::Held));
+    assert_eq!(unsettled(node, ids[2]).await, Standing::Held);
+    ids
 }
 
-async fn take_over(node: &Node) {
-    assert_eq!(claim(node, 1, "other").await, DeliveryClaim::New);
+async fn take_over(node: &Node) -> Vec<ClaimId> {
+    let mut ids = vec![win(node, 1, "other").await];
     for number in [2, 3] {
         assert_eq!(claim(node, number, "other").await, DeliveryClaim::Taken(Delivery::Unsettled));
-        assert_eq!(claim(node, number, "one").await, DeliveryClaim::Resumed);
+        ids.push(resume(node, number, "one").await);
         assert_eq!(claim(node, number, "one").await, DeliveryClaim::Taken(Delivery::Settling));
     }
+    ids
 }
 
 pub async fn what_a_dead_node_left<H: Harness>() {
@@ -131,19 +217,67 @@ pub async fn what_a_dead_node_left<H: Harness>() {
 pub async fn a_node_taken_for_dead_cannot_write_deliveries_taken_over<H: Harness>() {
     let harness = H::new().await;
     let first = harness.node().await;
-    leave_behind(&first).await;
+    let lost = leave_behind(&first).await;
     if !H::REPLICAS {
         return;
     }
     let second = harness.node().await;
     harness.give_up_on(&first).await;
-    take_over(&second).await;
-    for number in [1, 2, 3] {
-        assert!(first.deliveries.settling(key(number)).await.is_err());
-        assert!(first.deliveries.served(key(number), &transaction("one")).await.is_err());
-        assert!(first.deliveries.unsettled(key(number)).await.is_err());
-        assert!(first.deliveries.cancel(key(number)).await.is_err());
+    let ids = take_over(&second).await;
+    for id in lost {
+        assert_eq!((settling(&first, id).await, served(&first, id).await), (Standing::Lost, Standing::Lost));
+        assert_eq!((unsettled(&first, id).await, cancel(&first, id).await), (Standing::Lost, Standing::Lost));
     }
-    second.deliveries.settling(key(1)).await.unwrap();
-    second.deliveries.served(key(2), &transaction("two")).await.unwrap();
+    assert_eq!((settling(&second, ids[0]).await, served(&second, ids[1]).await), (Standing::Held, Standing::Held));
+}
+
+/// As many claims as it takes until a book must have looked for what it can forget.
+async fn claim_others(node: &Node, now: UnixSeconds) {
+    for number in 100..164 {
+        let other = Presented { now, ..presented(number, "other") };
+        let id = won(&node.deliveries.claim(&other).await.unwrap(), true);
+        assert_eq!(cancel(node, id).await, Standing::Held);
+    }
+}
+
+pub async fn what_expired_long_ago_is_forgotten_and_nothing_else<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    for (number, expires_at) in
+        [(1, Some(NOW)), (2, Some(NOW)), (3, Some(NOW.plus(1))), (4, None), (5, Some(UnixSeconds(u64::MAX)))]
+    {
+        let presented = Presented { expires_at, ..presented(number, "one") };
+        let id = won(&node.deliveries.claim(&presented).await.unwrap(), true);
+        assert_eq!(settling(&node, id).await, Standing::Held);
+        let ended = if number == 2 { unsettled(&node, id).await } else { served(&node, id).await };
+        assert_eq!(ended, Standing::Held);
+    }
+    let is_known = async |number: u16| {
+        let found = claim(&node, number, "auditor").await;
+        if let DeliveryClaim::New(id) = found {
+            assert_eq!(cancel(&node, id).await, Standing::Held);
+        }
+        matches!(found, DeliveryClaim::Taken(_))
+    };
+    claim_others(&node, NOW.plus(KEEP_EXPIRED_SECONDS)).await;
+    for number in 1..=5 {
+        assert!(is_known(number).await, "{number}");
+    }
+    claim_others(&node, NOW.plus(KEEP_EXPIRED_SECONDS + 1)).await;
+    for (number, known) in [(1, false), (2, false), (3, true), (4, true), (5, true)] {
+        assert_eq!(is_known(number).await, known, "{number}");
+    }
+}
+
+/// A claim that goes on beyond its time in the book changes nothing that came after it.
+pub async fn a_forgotten_claim_writes_nothing<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let expiring = Presented { expires_at: Some(NOW), ..presented(1, "one") };
+    let id = won(&node.deliveries.claim(&expiring).await.unwrap(), true);
+    assert_eq!(settling(&node, id).await, Standing::Held);
+    claim_others(&node, NOW.plus(KEEP_EXPIRED_SECONDS + 1)).await;
+    assert_eq!((served(&node, id).await, unsettled(&node, id).await), (Standing::Lost, Standing::Lost));
+    win(&node, 1, "other").await;
+    assert_eq!(cancel(&node, id).await, Standing::Lost);
 }

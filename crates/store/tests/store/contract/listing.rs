@@ -19,7 +19,12 @@ async fn fill(node: &Node) {
         send_at(&*node.outbox, &lease, number.into(), &name, &[payment], NOW.plus((number / 3).into())).await;
         match number % 3 {
             0 => node.settlements.settled(key(number), &settlement(number, &transaction(&name)), NOW).await.unwrap(),
-            1 => node.settlements.dead(key(number), &refusal("x"), NOW).await.unwrap(),
+            1 => node
+                .settlements
+                .dead(key(number), &transaction(&name), &refusal("x"), NOW)
+                .await
+                .map(|dead| assert!(dead))
+                .unwrap(),
             _ => {}
         }
     }

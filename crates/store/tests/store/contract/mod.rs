@@ -51,7 +51,10 @@ macro_rules! contract {
                 settled_is_taken_over_from_every_state dead_changes_only_what_is_being_sent
                 what_was_never_sent_is_not_made_up every_field_survives_the_book
                 what_was_found_belongs_to_the_first_request what_was_found_may_be_dead_and_not_under_way
-                one_of_a_thousand_findings_wins,
+                one_of_a_thousand_findings_wins who_judged_one_transaction_says_nothing_of_the_next
+                settled_again_by_the_same_transaction_changes_nothing what_nobody_follows_is_to_be_checked_until_it_is_final
+                what_was_refused_is_to_be_checked_when_it_has_expired a_settlement_that_vanished_is_open_again
+                what_the_outbox_follows_is_not_undone_by_others closed_leaves_to_be_checked_what_did_not_land,
             sending: one_bad_payment_and_nothing_is_written a_dead_payment_may_be_sent_again
                 the_same_write_again_changes_nothing another_transaction_with_the_same_sequence_is_an_error
                 a_payment_twice_in_one_transaction_is_an_error one_of_a_thousand_copies_wins
@@ -70,7 +73,9 @@ macro_rules! contract {
                 a_lane_given_back_is_free_at_once nodes_are_counted nodes_count_where_they_serve,
             deliveries: one_claim_of_a_thousand_wins only_the_same_request_resumes a_served_payment_is_used_up
                 cancelled_is_free_again what_a_dead_node_left a_node_taken_for_dead_cannot_write_deliveries_taken_over
-                one_claim_of_many_on_two_nodes_wins nobody_advances_what_was_not_claimed,
+                one_claim_of_many_on_two_nodes_wins nobody_advances_what_was_not_claimed one_of_many_resumes
+                what_was_served_and_not_delivered_is_resumed_once_its_claim_says_so an_older_claim_writes_nothing
+                what_expired_long_ago_is_forgotten_and_nothing_else a_forgotten_claim_writes_nothing,
             ledger: limits_hold_among_concurrent_reserves limits_hold_across_handles a_window_forgets
                 released_is_free_and_committed_is_not a_late_commit_counts_again amounts_are_exact_to_the_last_unit
                 what_is_unknown_is_an_error,

@@ -11,7 +11,7 @@ pub async fn a_replacement_takes_over_the_payments<H: Harness>() {
     let node = harness.node().await;
     let lease = lease(&*node.outbox, "0xA").await;
     send(&*node.outbox, &lease, 1, "one", &[payment(1), payment(2)]).await;
-    node.settlements.dead(key(2), &refusal("expired"), NOW.plus(1)).await.unwrap();
+    die(&*node.settlements, 2, "one", "expired", NOW.plus(1)).await;
     assert_eq!(replace(&*node.outbox, &lease, 1, "bumped").await, Written::Yes);
     let entry = node.settlements.find(key(1)).await.unwrap().unwrap();
     assert_eq!(entry.state, SettlementState::Sending(transaction("bumped")));
@@ -83,7 +83,7 @@ pub async fn a_reorg_reopens_settled_and_dead_payments<H: Harness>() {
     let one = transaction("one");
     node.outbox.landed(&lease, 1, &landing(&one, 7)).await.unwrap();
     node.settlements.settled(key(1), &settlement(1, &one), NOW.plus(6)).await.unwrap();
-    node.settlements.dead(key(2), &refusal("its transfer failed"), NOW.plus(6)).await.unwrap();
+    die(&*node.settlements, 2, "bumped", "its transfer failed", NOW.plus(6)).await;
     let other = settlement(3, &transaction("somebody-elses"));
     node.settlements.settled(key(3), &other, NOW.plus(6)).await.unwrap();
     node.outbox.reopened(&lease, 1, NOW.plus(8)).await.unwrap();
@@ -122,7 +122,7 @@ pub async fn a_payment_that_was_sent_again_is_left_alone_by_its_first_transactio
     let lease = lease(&*node.outbox, "0xA").await;
     for (first, number) in [(1, 1), (2, 2), (3, 3)] {
         send(&*node.outbox, &lease, first, &format!("first-{number}"), &[payment(number)]).await;
-        node.settlements.dead(key(number), &refusal("expired"), NOW).await.unwrap();
+        die(&*node.settlements, number, &format!("first-{number}"), "expired", NOW).await;
         send(&*node.outbox, &lease, first + 10, &format!("second-{number}"), &[payment(number)]).await;
     }
     node.outbox.refused(&lease, 1, &refusal("refused"), NOW).await.unwrap();
@@ -145,7 +145,7 @@ pub async fn who_carries_a_payment_is_told<H: Harness>() {
     assert_eq!(carrier(1).await, Some((lane("0xA"), 4)));
     replace(&*node.outbox, &a, 4, "bumped").await;
     assert_eq!(carrier(2).await, Some((lane("0xA"), 4)));
-    node.settlements.dead(key(1), &refusal("overtaken"), NOW).await.unwrap();
+    die(&*node.settlements, 1, "bumped", "overtaken", NOW).await;
     send(&*node.outbox, &b, 4, "again", &[payment(1)]).await;
     node.outbox.closed(&a, 4).await.unwrap();
     assert_eq!(carrier(1).await, Some((lane("0xB"), 4)), "what was sent last");

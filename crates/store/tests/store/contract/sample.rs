@@ -2,8 +2,8 @@
 
 use farthing_core::amount::Amount;
 use farthing_core::books::{
-    Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, PaymentRecord, SponsorBudget,
-    UnderWay, Written,
+    Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, PaymentRecord, SettlementQuery,
+    Settlements, SponsorBudget, UnderWay, Written,
 };
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
@@ -69,6 +69,19 @@ pub fn settlement(number: u16, transaction: &TransactionId) -> Settlement {
 
 pub fn landing(transaction: &TransactionId, height: u64) -> Landing {
     Landing { transaction: transaction.clone(), height, block: format!("0xblock{height}"), fee_gwei: 21_000, succeeded: true }
+}
+
+/// Says that the transaction that carries a payment moved nothing.
+pub async fn die(book: &dyn Settlements, number: u16, name: &str, why: &str, now: UnixSeconds) {
+    assert!(book.dead(key(number), &transaction(name), &refusal(why), now).await.unwrap(), "{name} carries {number}");
+}
+
+/// The payments whose end is to be checked at that moment.
+pub async fn to_check(book: &dyn Settlements, by: UnixSeconds) -> Vec<PaymentKey> {
+    let query = SettlementQuery { check_by: Some(by), limit: 100, ..SettlementQuery::default() };
+    let mut keys: Vec<_> = book.list(&query).await.unwrap().into_iter().map(|entry| entry.record.key).collect();
+    keys.sort();
+    keys
 }
 
 /// The lease of a lane that nobody else has.

@@ -39,7 +39,7 @@ pub async fn a_dead_payment_may_be_sent_again<H: Harness>() {
     let node = harness.node().await;
     let lease = lease(&*node.outbox, "0xA").await;
     send(&*node.outbox, &lease, 1, "one", &[payment(1)]).await;
-    node.settlements.dead(key(1), &refusal("reverted"), NOW.plus(1)).await.unwrap();
+    die(&*node.settlements, 1, "one", "reverted", NOW.plus(1)).await;
     let again = OutgoingPayment { caller: Some("shop".to_owned()), ..payment(1) };
     assert_eq!(send_at(&*node.outbox, &lease, 2, "two", &[again], NOW.plus(9)).await, Written::Yes);
     let entry = node.settlements.find(key(1)).await.unwrap().unwrap();
