@@ -3,7 +3,10 @@
 use alloy_primitives::{Address, address};
 use alloy_sol_types::{Panic, Revert, SolError};
 
-pub use contracts::{Multicall3, ProbeContract, Token};
+pub use contracts::{
+    ContractAccount, Eip2612Permit, ExactProxy, Multicall3, Permit2, PermitTransferFrom, ProbeContract, Token,
+    TokenPermissions, UptoProxy,
+};
 
 /// Multicall3, at the same address on nearly every chain.
 pub const MULTICALL3: Address = address!("0xcA11bde05977b3631167028862bE2a173976CA11");
@@ -23,6 +26,9 @@ mod contracts {
             function name() external view returns (string);
             function version() external view returns (string);
             function balanceOf(address account) external view returns (uint256);
+            function allowance(address owner, address spender) external view returns (uint256);
+            function approve(address spender, uint256 value) external returns (bool);
+            function nonces(address owner) external view returns (uint256);
             function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
             function transferWithAuthorization(
                 address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
@@ -32,6 +38,82 @@ mod contracts {
                 address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
                 bytes signature
             ) external;
+        }
+
+        /// What the payer allows Permit2 to move.
+        #[derive(Debug)]
+        struct TokenPermissions { address token; uint256 amount; }
+
+        /// Such a permission, once and until a moment.
+        #[derive(Debug)]
+        struct PermitTransferFrom { TokenPermissions permitted; uint256 nonce; uint256 deadline; }
+
+        /// An EIP-2612 permit for Permit2, as the proxies take it.
+        #[derive(Debug)]
+        struct Eip2612Permit { uint256 value; uint256 deadline; bytes32 r; bytes32 s; uint8 v; }
+
+        /// The part of Permit2 that payments use.
+        #[derive(Debug)]
+        interface Permit2 {
+            event UnorderedNonceInvalidation(address indexed owner, uint256 word, uint256 mask);
+
+            error SignatureExpired(uint256 signatureDeadline);
+            error InvalidAmount(uint256 maxAmount);
+            error InvalidNonce();
+            error InvalidSignatureLength();
+            error InvalidSignature();
+            error InvalidSigner();
+            error InvalidContractSignature();
+
+            function nonceBitmap(address owner, uint256 word) external view returns (uint256);
+        }
+
+        /// x402's proxy for the scheme `exact`: the whole permitted amount, by whoever calls it.
+        #[derive(Debug)]
+        interface ExactProxy {
+            struct Witness { address to; uint256 validAfter; }
+
+            event Settled();
+            event SettledWithPermit();
+
+            error InvalidPermit2Address();
+            error InvalidDestination();
+            error PaymentTooEarly();
+            error InvalidOwner();
+            error InvalidAmount();
+            error Permit2612AmountMismatch();
+
+            function PERMIT2() external view returns (address);
+            function settle(PermitTransferFrom calldata permit, address owner, Witness calldata witness, bytes calldata signature)
+                external;
+            function settleWithPermit(
+                Eip2612Permit calldata permit2612, PermitTransferFrom calldata permit, address owner, Witness calldata witness,
+                bytes calldata signature
+            ) external;
+        }
+
+        /// x402's proxy for the scheme `upto`: as much of the permitted amount as the named facilitator says.
+        #[derive(Debug)]
+        interface UptoProxy {
+            struct Witness { address to; address facilitator; uint256 validAfter; }
+
+            error AmountExceedsPermitted();
+            error UnauthorizedFacilitator();
+
+            function settle(
+                PermitTransferFrom calldata permit, uint256 amount, address owner, Witness calldata witness,
+                bytes calldata signature
+            ) external;
+            function settleWithPermit(
+                Eip2612Permit calldata permit2612, PermitTransferFrom calldata permit, uint256 amount, address owner,
+                Witness calldata witness, bytes calldata signature
+            ) external;
+        }
+
+        /// An account that is a contract (ERC-1271).
+        #[derive(Debug)]
+        interface ContractAccount {
+            function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4);
         }
 
         /// Many calls in one.

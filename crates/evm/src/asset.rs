@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::config::{AssetConfig, ConfigError};
 use crate::network::{chain_id, network};
 use crate::text::{asset_id, parse_address};
-use crate::transfer::eip3009::domain_separator;
+use crate::transfer::domain_separator;
 
 /// How a token can be moved by signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -1,5 +1,6 @@
 //! One network as a facilitator uses it: its node, its sending account, and what was learnt of it. Shared by all schemes.
 
+pub(crate) mod cover;
 mod exchange;
 mod gas;
 mod question;
@@ -13,12 +14,13 @@ use farthing_core::network::Network;
 use farthing_core::time::Clock;
 use tracing::{Instrument, debug_span};
 
+use self::cover::Cover;
 use self::exchange::Exchange;
-pub use self::gas::GasAboveCap;
 use self::gas::GasBook;
-pub use self::question::{BlockView, Observed, Probe, Question};
+pub use self::gas::{GasAboveCap, GasKind};
+pub use self::question::{BlockView, Observed, Paid, Probe, Question};
 use self::reads::Reads;
-use crate::config::{ChainConfig, ConfigError, ConfirmConfig};
+use crate::config::{ChainConfig, ConfigError, ConfirmConfig, SponsorConfig};
 use crate::network::chain_id;
 use crate::relayer::Relayer;
 use crate::rpc::{self, Answer, Call, Node, NodeError, NodePool};
@@ -33,6 +35,9 @@ pub struct Chain {
     confirm: ConfirmConfig,
     gas: Arc<GasBook>,
     reads: Arc<Reads>,
+    cover: Cover,
+    factories: Vec<Address>,
+    sponsor: SponsorConfig,
 }
 
 impl Chain {
@@ -51,7 +56,9 @@ impl Chain {
         let gas = Arc::new(GasBook::new(config.gas.max_units));
         let exchange = Exchange::new(id, config, node.clone(), relayer.clone(), gas.clone());
         let reads = Arc::new(Reads::new(exchange));
-        Ok(Arc::new(Self { network: config.network.clone(), id, node, relayer, confirm: config.confirm, gas, reads }))
+        let (network, confirm, cover) = (config.network.clone(), config.confirm, Cover::default());
+        let factories = config.wallets.factories()?;
+        Ok(Arc::new(Self { network, id, node, relayer, confirm, gas, reads, cover, factories, sponsor: config.sponsor }))
     }
 
     /// A network behind the configured nodes.
@@ -101,27 +108,57 @@ impl Chain {
         self.reads.exchange().has_multicall().await
     }
 
+    /// What payers have under way.
+    pub(crate) const fn cover(&self) -> &Cover {
+        &self.cover
+    }
+
+    /// What is done for payers beside their payments.
+    pub const fn sponsor(&self) -> SponsorConfig {
+        self.sponsor
+    }
+
+    /// Whether the operator trusts this contract to create wallets (ERC-6492).
+    pub fn trusts_factory(&self, factory: Address) -> bool {
+        self.factories.contains(&factory)
+    }
+
     /// Carries a question's probes out on the latest state, and forgets what they did. Questions that are asked at the same
     /// time share one round trip and don't see each other. What the chain needs for itself travels along.
     pub async fn observe(&self, question: Question) -> Result<Observed, NodeError> {
-        self.reads.ask(question).instrument(debug_span!("observe", network = %self.network)).await
+        let span = debug_span!("observe", network = %self.network);
+        if question.sender.is_some() {
+            return self.reads.ask_alone(question).instrument(span).await;
+        }
+        self.reads.ask(question).instrument(span).await
+    }
+
+    /// The same, but by itself: for a payer whose own code is run, which could use up what others need.
+    pub async fn observe_alone(&self, question: Question) -> Result<Observed, NodeError> {
+        self.reads.ask_alone(question).instrument(debug_span!("observe", network = %self.network)).await
     }
 
     /// Takes over an estimate. A failed one says nothing: the simulation beside it tells why.
-    pub fn learn_estimate(&self, asset: Address, answer: &Answer) {
+    pub fn learn_estimate(&self, kind: GasKind, answer: &Answer) {
         if let Ok(units) = rpc::quantity(answer, "eth_estimateGas") {
-            self.gas.learn(asset, units);
+            self.gas.learn(kind, units);
         }
     }
 
-    /// A payment in this asset ran out of gas: the next one estimates anew.
-    pub fn forget_estimate(&self, asset: Address) {
-        self.gas.forget(asset);
+    /// A payment of this kind ran out of gas: the next one estimates anew.
+    pub fn forget_estimate(&self, kind: GasKind) {
+        self.gas.forget(kind);
     }
 
-    /// The gas that a payment in this asset may use.
-    pub fn gas_units(&self, asset: Address) -> Result<u64, GasAboveCap> {
-        self.gas.units(asset)
+    /// The gas that a payment of this kind may use.
+    pub fn gas_units(&self, kind: GasKind) -> Result<u64, GasAboveCap> {
+        self.gas.units(kind)
+    }
+
+    /// The gas that one payment may use that has an estimate of its own; all that is allowed, if the node made none.
+    pub fn gas_units_by(&self, estimate: Option<&Answer>) -> Result<u64, GasAboveCap> {
+        let units = estimate.and_then(|answer| rpc::quantity(answer, "eth_estimateGas").ok());
+        units.map_or(Ok(self.relayer.caps().max_units), |units| self.gas.with_room(units))
     }
 
     pub(crate) fn check_id(&self, answer: Option<&Answer>) -> Result<(), NodeError> {

@@ -5,6 +5,7 @@
 
 mod node;
 mod sending;
+mod sponsoring;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub(crate) use self::node::check_nodes;
 pub use self::node::{NodeConfig, RpcUrl};
 pub use self::sending::{ConfirmConfig, GasConfig, RelayConfig};
+pub use self::sponsoring::{SponsorConfig, WalletConfig};
 use crate::asset::TransferMethod;
 
 /// One network and how to use it.
@@ -33,6 +35,12 @@ pub struct ChainConfig {
     /// How payments are sent.
     #[serde(default)]
     pub relay: RelayConfig,
+    /// Payers that are contracts.
+    #[serde(default)]
+    pub wallets: WalletConfig,
+    /// What is done for payers beside their payments.
+    #[serde(default)]
+    pub sponsor: SponsorConfig,
 }
 
 impl ChainConfig {
@@ -44,6 +52,8 @@ impl ChainConfig {
             confirm: ConfirmConfig::default(),
             gas: GasConfig::default(),
             relay: RelayConfig::default(),
+            wallets: WalletConfig::default(),
+            sponsor: SponsorConfig::default(),
         }
     }
 

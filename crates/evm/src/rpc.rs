@@ -15,8 +15,8 @@ use farthing_core::BoxFuture;
 use serde_json::value::RawValue;
 
 pub use self::answer::{
-    Block, Executed, FeeHistory, Log, MinedLog, Receipt, Revert, block, bytes, executed, fee_history, is_known, logs, quantity,
-    receipt, wei,
+    Block, Executed, FeeHistory, Log, MinedLog, Receipt, Revert, Sent, block, bytes, executed, fee_history, is_known, logs,
+    quantity, receipt, transaction, wei,
 };
 pub use self::call::{BlockTag, Call};
 pub use self::http::HttpNode;

@@ -48,8 +48,11 @@ pub enum SignatureError {
     #[error("expected 0x and hexadecimal digits")]
     NotHex,
     /// The signature is too short or too long.
-    #[error("expected {SIGNATURE_BYTES} bytes (r, s, v), got {0}; signatures of smart wallets are not supported here yet")]
+    #[error("expected {SIGNATURE_BYTES} bytes (r, s, v), got {0}")]
     Length(usize),
+    /// It ends like a wrapper of ERC-6492, and is none.
+    #[error("expected factory, call and signature before the end of an ERC-6492 wrapper")]
+    Wrapper,
     /// `v` is out of range.
     #[error("v: expected 27 or 28, got {0}")]
     V(u8),
@@ -137,7 +140,17 @@ impl Signature {
 impl WireSignature {
     /// The signature, if it is one of an ordinary account.
     pub fn strict(&self) -> Result<Signature, SignatureError> {
-        Signature::from_bytes(&any_hex(&self.0).ok_or(SignatureError::NotHex)?)
+        Signature::from_bytes(&self.bytes()?)
+    }
+
+    /// Writes bytes down, whatever they are.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(alloy_primitives::hex::encode_prefixed(bytes))
+    }
+
+    /// Its bytes, whatever they are.
+    pub fn bytes(&self) -> Result<Vec<u8>, SignatureError> {
+        any_hex(&self.0).ok_or(SignatureError::NotHex)
     }
 }
 

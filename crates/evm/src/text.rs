@@ -62,6 +62,26 @@ pub(crate) mod address {
     }
 }
 
+/// Serde form of an address that need not be there.
+pub(crate) mod optional_address {
+    use super::{Address, Deserialize, Deserializer, Serializer, address};
+
+    #[derive(Deserialize)]
+    struct Wire(#[serde(with = "address")] Address);
+
+    #[expect(clippy::ref_option, reason = "serde hands the field over like this")]
+    pub(crate) fn serialize<S: Serializer>(value: &Option<Address>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => address::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
+        Ok(Option::<Wire>::deserialize(deserializer)?.map(|Wire(address)| address))
+    }
+}
+
 /// Serde form of 32 bytes.
 pub(crate) mod word {
     use super::{B256, Deserialize, Deserializer, Serializer, fixed_hex, quoted};

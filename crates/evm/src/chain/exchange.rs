@@ -116,10 +116,19 @@ impl Exchange {
 
     /// The estimate that is due for one of the questions, if any is, and which one's.
     pub(super) fn due_estimate(&self, questions: &[&Question]) -> Option<(usize, Call)> {
-        let payments = questions.iter().enumerate();
-        let mut payments = payments.filter_map(|(index, question)| Some((index, question.probes.get(question.payment?)?)));
-        let (index, payment) = payments.find(|(_, payment)| self.gas.should_ask(payment.to))?;
-        Some((index, Call::estimate_gas(self.relayer.address(), payment.to, &payment.data)))
+        let due = |question: &&Question| question.payment.filter(|paid| paid.kind.is_none_or(|kind| self.gas.should_ask(kind)));
+        let (index, question, paid) =
+            questions.iter().enumerate().find_map(|(index, question)| Some((index, question, due(question)?)))?;
+        let (payment, sender) = (question.probes.get(paid.place)?, question.sender.unwrap_or(self.relayer.address()));
+        // What costs like nothing else runs its payer's code.
+        let most = self.relayer.caps().max_units;
+        Some((
+            index,
+            match paid.kind {
+                Some(_) => Call::estimate_gas(sender, payment.to, &payment.data),
+                None => Call::estimate_gas_within(sender, payment.to, &payment.data, most),
+            },
+        ))
     }
 
     /// One call by itself; `None` if the node has no answer.
@@ -194,7 +203,7 @@ impl Exchange {
             plan.multicall = Some(plan.add(Call::code(MULTICALL3)));
         }
         if !matches!(overrides, Overrides::Fail { .. }) {
-            let call = question::together(questions.iter().copied(), self.gas_units_per_probe);
+            let call = question::together(questions, self.gas_units_per_probe);
             plan.together = Some(plan.add(call));
         }
         if questions.len() == 1 {

@@ -1,4 +1,4 @@
-//! What payments cost in gas, by asset: payments in one asset differ little.
+//! What payments cost in gas, by their kind: those in one asset, made by one function of one contract, differ little.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,11 +20,22 @@ pub struct GasAboveCap {
     cap: u64,
 }
 
+/// Payments that cost much the same: the contract that is called, its function, the asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GasKind {
+    /// The contract.
+    pub contract: Address,
+    /// Which of its functions.
+    pub selector: [u8; 4],
+    /// The asset.
+    pub asset: Address,
+}
+
 /// Estimates of gas.
 #[derive(Debug)]
 pub(super) struct GasBook {
     cap: u64,
-    estimates: Mutex<HashMap<Address, Estimate>>,
+    estimates: Mutex<HashMap<GasKind, Estimate>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +51,8 @@ impl GasBook {
     }
 
     /// Whether the caller should ask for an estimate; where there is an old one, others need not for a while.
-    pub(super) fn should_ask(&self, asset: Address) -> bool {
-        match self.estimates().get_mut(&asset) {
+    pub(super) fn should_ask(&self, kind: GasKind) -> bool {
+        match self.estimates().get_mut(&kind) {
             Some(estimate) if estimate.asked.elapsed() < ESTIMATE_LIFETIME => false,
             Some(estimate) => {
                 estimate.asked = Instant::now();
@@ -51,24 +62,29 @@ impl GasBook {
         }
     }
 
-    pub(super) fn learn(&self, asset: Address, units: u64) {
-        self.estimates().insert(asset, Estimate { units, asked: Instant::now() });
+    pub(super) fn learn(&self, kind: GasKind, units: u64) {
+        self.estimates().insert(kind, Estimate { units, asked: Instant::now() });
     }
 
-    pub(super) fn forget(&self, asset: Address) {
-        self.estimates().remove(&asset);
+    pub(super) fn forget(&self, kind: GasKind) {
+        self.estimates().remove(&kind);
     }
 
     /// The gas that a payment may use: all that is allowed, as long as there is no estimate.
-    pub(super) fn units(&self, asset: Address) -> Result<u64, GasAboveCap> {
-        let Some(Estimate { units, .. }) = self.estimates().get(&asset).copied() else { return Ok(self.cap) };
+    pub(super) fn units(&self, kind: GasKind) -> Result<u64, GasAboveCap> {
+        let Some(Estimate { units, .. }) = self.estimates().get(&kind).copied() else { return Ok(self.cap) };
+        self.with_room(units)
+    }
+
+    /// What a payment with this estimate may use.
+    pub(super) fn with_room(&self, units: u64) -> Result<u64, GasAboveCap> {
         if units > self.cap {
             return Err(GasAboveCap { estimated: units, cap: self.cap });
         }
         Ok(units.saturating_add(units / 4).saturating_add(ESTIMATE_ROOM_UNITS).min(self.cap))
     }
 
-    fn estimates(&self) -> MutexGuard<'_, HashMap<Address, Estimate>> {
+    fn estimates(&self) -> MutexGuard<'_, HashMap<GasKind, Estimate>> {
         self.estimates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,7 +95,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn gas_is_estimated_once_in_a_while_and_capped() {
-        let (asset, other) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let of = |asset| GasKind { contract: Address::ZERO, selector: [0; 4], asset };
+        let (asset, other) = (of(Address::repeat_byte(1)), of(Address::repeat_byte(2)));
         let book = GasBook::new(200_000);
         assert!(book.should_ask(asset));
         assert_eq!(book.units(asset), Ok(200_000), "without an estimate the cap is the limit");

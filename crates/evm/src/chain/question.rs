@@ -10,6 +10,7 @@ use alloy_primitives::{Address, Bytes, U256, address};
 use alloy_sol_types::{SolCall, SolValue};
 use serde::Deserialize;
 
+use super::gas::GasKind;
 use crate::abi::ProbeContract;
 use crate::rpc::{self, Answer, Call, Executed, NodeError, Revert};
 
@@ -45,7 +46,18 @@ pub struct Question {
     /// What is carried out, one after another; where the node can, later ones see what earlier ones did.
     pub probes: Vec<Probe>,
     /// Which of the probes is the payment itself: its gas is estimated, if that is due.
-    pub payment: Option<usize>,
+    pub payment: Option<Paid>,
+    /// Who calls, where that matters: the contract is assumed at that account. Such a question is asked by itself.
+    pub sender: Option<Address>,
+}
+
+/// Where the payment is among the probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paid {
+    /// Its place.
+    pub place: usize,
+    /// What it costs like; what costs like nothing else is estimated each time.
+    pub kind: Option<GasKind>,
 }
 
 /// What [`Chain::observe`](super::Chain::observe) saw.
@@ -70,8 +82,8 @@ pub struct BlockView {
     pub timestamp_seconds: u64,
 }
 
-/// Many questions in one call.
-pub(super) fn together<'a>(questions: impl Iterator<Item = &'a Question>, gas_units_per_probe: u64) -> Call {
+/// Many questions in one call. Where it matters who calls, there is one only.
+pub(super) fn together(questions: &[&Question], gas_units_per_probe: u64) -> Call {
     let call = |probe: &Probe| ProbeContract::Call { to: probe.to, data: probe.data.clone() };
     let group = |question: &Question| ProbeContract::Group {
         account: question.account,
@@ -79,11 +91,12 @@ pub(super) fn together<'a>(questions: impl Iterator<Item = &'a Question>, gas_un
         calls: question.probes.iter().map(call).collect(),
     };
     let call = ProbeContract::observeCall {
-        groups: questions.map(group).collect(),
+        groups: questions.iter().map(|question| group(question)).collect(),
         gasPerCall: U256::from(gas_units_per_probe),
         maxBytes: U256::from(MAX_PROBE_ANSWER_BYTES),
     };
-    Call::execute_with_code(PROBE, &RUNTIME, &call.abi_encode())
+    let caller = questions.iter().find_map(|question| question.sender).unwrap_or(PROBE);
+    Call::execute_with_code(caller, &RUNTIME, &call.abi_encode())
 }
 
 /// The node has not carried out the contract: this is not what it answers.
@@ -108,7 +121,7 @@ fn observed(report: &ProbeContract::Report, question: &Question, block: BlockVie
     let seen = |executed| Observed { code_size, executed, estimate: None, block: Some(block) };
     if report.results.is_empty() {
         let skipped = question.ordinary_only && code_size > 0;
-        let revert = |_| Err(Revert { reason: SKIPPED.to_owned() });
+        let revert = |_| Err(Revert { reason: SKIPPED.to_owned(), selector: None });
         return Ok(skipped.then(|| seen(question.probes.iter().map(revert).collect())));
     }
     let results = Vec::<ProbeContract::Result>::abi_decode(&report.results).map_err(|_| NotAssumed)?;
@@ -125,7 +138,11 @@ fn observed(report: &ProbeContract::Report, question: &Question, block: BlockVie
 
 /// One question, call by call.
 pub(super) fn call_by_call(question: &Question) -> impl Iterator<Item = Call> + '_ {
-    let probes = question.probes.iter().map(|probe| Call::execute(probe.to, &probe.data));
+    let execute = |probe: &Probe| match question.sender {
+        Some(sender) => Call::execute_from(sender, probe.to, &probe.data),
+        None => Call::execute(probe.to, &probe.data),
+    };
+    let probes = question.probes.iter().map(execute);
     std::iter::once(Call::code(question.account)).chain(probes)
 }
 
@@ -167,7 +184,8 @@ mod tests {
 
     #[test]
     fn what_is_not_the_contracts_answer_is_noticed() {
-        let question = Question { account: Address::ZERO, ordinary_only: false, probes: Vec::new(), payment: None };
+        let question =
+            Question { account: Address::ZERO, ordinary_only: false, probes: Vec::new(), payment: None, sender: None };
         assert!(apart(&[], &[&question]).is_err());
         assert!(apart(&[0; 31], &[&question]).is_err());
         assert!(apart(&[0xff; 320], &[&question]).is_err());
@@ -180,7 +198,8 @@ mod tests {
     #[test]
     fn a_question_that_did_not_fit_is_told_from_one_that_failed() {
         let probe = Probe { to: Address::ZERO, data: Bytes::new() };
-        let question = Question { account: Address::ZERO, ordinary_only: false, probes: vec![probe; 2], payment: None };
+        let question =
+            Question { account: Address::ZERO, ordinary_only: false, probes: vec![probe; 2], payment: None, sender: None };
         let report = |outcomes: [u8; 2]| {
             let results = outcomes.map(|outcome| ProbeContract::Result { outcome, data: Bytes::new() });
             ProbeContract::Report { codeSize: U256::from(23), results: results.to_vec().abi_encode().into() }

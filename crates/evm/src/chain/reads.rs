@@ -9,7 +9,7 @@
 //!    one estimate of gas. An estimate runs whatever its payment runs, many times over, so it goes beside a read that
 //!    others share.
 //!
-//! A read is a task of its own: a caller that goes away takes nothing with it.
+//! A read that is shared is a task of its own: a caller that goes away takes nothing with it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,6 +66,11 @@ impl Reads {
         let (sender, answer) = oneshot::channel();
         self.gather(Waiting { question, answer: sender });
         answer.await.unwrap_or(Err(NodeError::Unreachable))
+    }
+
+    /// Answers a question that is asked by itself.
+    pub(super) async fn ask_alone(self: &Arc<Self>, question: Question) -> Result<Observed, NodeError> {
+        self.exchange.read(&[&question]).await.pop().unwrap_or(Err(NodeError::Unreachable))
     }
 
     fn gather(self: &Arc<Self>, waiting: Waiting) {

@@ -6,6 +6,7 @@ use farthing_core::asset::Asset;
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{Payment, PaymentFlow, PaymentKey, ServerScheme};
+use farthing_core::time::UnixSeconds;
 use farthing_core::wire::{PaymentRequirements, SupportedKind};
 
 use super::{Extra, NAME, Payload, payment_key, terms};
@@ -31,46 +32,42 @@ impl ServerScheme for Server {
     type Payload = Payload;
 
     fn supports(&self, network: &Network) -> bool {
-        self.assets.on(network).any(|asset| asset.method == TransferMethod::Eip3009)
+        self.assets.on(network).next().is_some()
     }
 
     fn assets(&self, network: &Network) -> Vec<Asset> {
-        let assets = self.assets.on(network).filter(|asset| asset.method == TransferMethod::Eip3009);
-        assets.map(|asset| asset.to_asset()).collect()
+        self.assets.on(network).map(|asset| asset.to_asset()).collect()
     }
 
     fn complete(&self, mut requirements: PaymentRequirements, kind: &SupportedKind) -> Result<PaymentRequirements, Refusal> {
-        if kind.scheme != NAME || requirements.scheme != NAME {
-            let got = crate::text::quoted(&requirements.scheme);
-            return Err(Refusal::mismatch(Reason::UnsupportedScheme, "scheme", format!("{NAME:?}"), got));
-        }
-        if kind.network != requirements.network {
-            let expected = format!("{}, the network of the facilitator's kind", kind.network);
-            return Err(Refusal::mismatch(Reason::InvalidNetwork, "network", expected, &requirements.network));
-        }
+        terms::check_kind(&requirements, kind, NAME)?;
         let extra: Extra = serde_json::from_value(serde_json::Value::Object(requirements.extra.clone()))
             .map_err(|error| Refusal::new(Reason::InvalidPaymentRequirements, format!("extra: {error}")))?;
-        let asset = terms::asset_of(&requirements, &extra, &self.assets)?;
+        let (asset, method) = terms::asset_of(&requirements, &extra, &self.assets)?;
         terms::same_domain(&extra, asset)?;
         terms::amount_of(&requirements)?;
-        let pay_to = terms::recipient_of(&requirements)?;
-        if pay_to == asset.address {
-            let message = "payTo: expected an account, got the asset's own contract, where money is lost";
-            return Err(Refusal::new(Reason::InvalidPaymentRequirements, message));
-        }
+        let pay_to = terms::payee_of(&requirements, asset)?;
         self.flow(&requirements)?;
         requirements.asset = asset_id(asset.address);
         requirements.pay_to = account_id(pay_to);
         requirements.extra.insert("name".to_owned(), asset.name.clone().into());
         requirements.extra.insert("version".to_owned(), asset.version.clone().into());
+        if method == TransferMethod::Permit2 {
+            requirements.extra.insert("assetTransferMethod".to_owned(), method.to_string().into());
+        }
         Ok(requirements)
     }
 
     fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
-        terms::flow_of(requirements, &[PaymentFlow::Authorization])
+        terms::flow_of(requirements, &[PaymentFlow::Authorization, PaymentFlow::Upfront])
     }
 
     fn key(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentKey, Refusal> {
         payment_key(payment)
+    }
+
+    fn expires_at(&self, payment: &Payment<Payload, Extra>) -> Option<UnixSeconds> {
+        // Beyond what seconds are counted with, it never does.
+        u64::try_from(payment.payload.authorized().ends_at()).ok().map(UnixSeconds)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, U256};
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::PaymentFlow;
-use farthing_core::wire::PaymentRequirements;
+use farthing_core::wire::{PaymentRequirements, SupportedKind};
 
 use super::Extra;
 use crate::asset::{AssetTable, KnownAsset, TransferMethod};
@@ -13,47 +13,54 @@ use crate::network::chain_id;
 use crate::text::{parse_address, quoted};
 
 /// The chain of an offer.
-pub(super) fn chain_of(requirements: &PaymentRequirements) -> Result<u64, Refusal> {
+pub(crate) fn chain_of(requirements: &PaymentRequirements) -> Result<u64, Refusal> {
     chain_id(&requirements.network).ok_or_else(|| {
         Refusal::mismatch(Reason::InvalidNetwork, "network", "an EVM network such as \"eip155:8453\"", &requirements.network)
     })
 }
 
 /// The contract of an offer's asset.
-pub(super) fn asset_address(requirements: &PaymentRequirements) -> Result<Address, Refusal> {
+pub(crate) fn asset_address(requirements: &PaymentRequirements) -> Result<Address, Refusal> {
     let text = requirements.asset.as_str();
     parse_address(text).ok_or_else(|| not_an_address("asset", text))
 }
 
-/// The asset of an offer, which must be known here and move by EIP-3009.
-pub(super) fn asset_of<'a>(
+/// The asset of an offer, which must be known here.
+pub(crate) fn known_asset<'a>(
     requirements: &PaymentRequirements,
-    extra: &Extra,
     assets: &'a AssetTable,
 ) -> Result<&'a Arc<KnownAsset>, Refusal> {
     let (chain_id, address) = (chain_of(requirements)?, asset_address(requirements)?);
-    let Some(asset) = assets.get(chain_id, address) else {
-        return Err(unknown_asset(requirements, assets));
-    };
+    assets.get(chain_id, address).ok_or_else(|| unknown_asset(requirements, assets))
+}
+
+/// The asset of an offer, which must be known here, and the method by which the offer has it moved. Permit2 moves any asset;
+/// EIP-3009 only those that know it.
+pub(crate) fn asset_of<'a>(
+    requirements: &PaymentRequirements,
+    extra: &Extra,
+    assets: &'a AssetTable,
+) -> Result<(&'a Arc<KnownAsset>, TransferMethod), Refusal> {
+    let asset = known_asset(requirements, assets)?;
     let default = asset.method.to_string();
     let method = extra.asset_transfer_method.as_deref().unwrap_or(&default);
-    if method == "eip3009" && asset.method == TransferMethod::Eip3009 {
-        return Ok(asset);
+    match method {
+        "eip3009" if asset.method == TransferMethod::Eip3009 => Ok((asset, TransferMethod::Eip3009)),
+        "permit2" => Ok((asset, TransferMethod::Permit2)),
+        _ => {
+            let expected = match asset.method {
+                TransferMethod::Eip3009 => "\"eip3009\" or \"permit2\"",
+                TransferMethod::Permit2 => "\"permit2\"",
+            };
+            let got = format!("{}, for {} on {}", quoted(method), asset.symbol, asset.network);
+            let field = "extra.assetTransferMethod";
+            Err(Refusal::mismatch(Reason::UnsupportedAssetTransferMethod, field, expected, got))
+        }
     }
-    Err(Refusal::new(
-        Reason::UnsupportedAssetTransferMethod,
-        format!(
-            "extra.assetTransferMethod: expected \"eip3009\", got {}; {} on {} moves by {} and other methods are not supported here",
-            quoted(method),
-            asset.symbol,
-            asset.network,
-            asset.method,
-        ),
-    ))
 }
 
 /// Whether the offer names the token's EIP-712 domain as it is. What it leaves out is not looked at.
-pub(super) fn same_domain(extra: &Extra, asset: &KnownAsset) -> Result<(), Refusal> {
+pub(crate) fn same_domain(extra: &Extra, asset: &KnownAsset) -> Result<(), Refusal> {
     let parts = [
         (Reason::InvalidExactEvmTokenNameMismatch, "extra.name", &asset.name, &extra.name),
         (Reason::InvalidExactEvmTokenVersionMismatch, "extra.version", &asset.version, &extra.version),
@@ -68,7 +75,7 @@ pub(super) fn same_domain(extra: &Extra, asset: &KnownAsset) -> Result<(), Refus
 }
 
 /// Who is to be paid.
-pub(super) fn recipient_of(requirements: &PaymentRequirements) -> Result<Address, Refusal> {
+pub(crate) fn recipient_of(requirements: &PaymentRequirements) -> Result<Address, Refusal> {
     let text = requirements.pay_to.as_str();
     let recipient = parse_address(text).ok_or_else(|| not_an_address("payTo", text))?;
     if recipient.is_zero() {
@@ -80,8 +87,31 @@ pub(super) fn recipient_of(requirements: &PaymentRequirements) -> Result<Address
     Ok(recipient)
 }
 
+/// Who is to be paid by an offer that is about to be made.
+pub(crate) fn payee_of(requirements: &PaymentRequirements, asset: &KnownAsset) -> Result<Address, Refusal> {
+    let pay_to = recipient_of(requirements)?;
+    if pay_to == asset.address {
+        let message = "payTo: expected an account, got the asset's own contract, where money is lost";
+        return Err(Refusal::new(Reason::InvalidPaymentRequirements, message));
+    }
+    Ok(pay_to)
+}
+
+/// Whether an offer that is about to be made and what the facilitator can do belong together.
+pub(crate) fn check_kind(requirements: &PaymentRequirements, kind: &SupportedKind, scheme: &str) -> Result<(), Refusal> {
+    if kind.scheme != scheme || requirements.scheme != scheme {
+        let got = quoted(&requirements.scheme);
+        return Err(Refusal::mismatch(Reason::UnsupportedScheme, "scheme", format!("{scheme:?}"), got));
+    }
+    if kind.network != requirements.network {
+        let expected = format!("{}, the network of the facilitator's kind", kind.network);
+        return Err(Refusal::mismatch(Reason::InvalidNetwork, "network", expected, &requirements.network));
+    }
+    Ok(())
+}
+
 /// How much is asked for; nothing is no payment.
-pub(super) fn amount_of(requirements: &PaymentRequirements) -> Result<U256, Refusal> {
+pub(crate) fn amount_of(requirements: &PaymentRequirements) -> Result<U256, Refusal> {
     if requirements.amount.is_zero() {
         let message = "amount: expected at least 1 atomic unit, got 0; leave the route unpriced to make it free";
         return Err(Refusal::new(Reason::InvalidPaymentRequirements, message));
@@ -90,12 +120,15 @@ pub(super) fn amount_of(requirements: &PaymentRequirements) -> Result<U256, Refu
 }
 
 /// The offer's payment flow, which must be one of those given.
-pub(super) fn flow_of(requirements: &PaymentRequirements, supported: &[PaymentFlow]) -> Result<PaymentFlow, Refusal> {
+pub(crate) fn flow_of(requirements: &PaymentRequirements, supported: &[PaymentFlow]) -> Result<PaymentFlow, Refusal> {
     let flow = PaymentFlow::of(requirements)?;
     if supported.contains(&flow) {
         return Ok(flow);
     }
-    let message = format!("extra.paymentFlow: {flow:?} is not supported here for the scheme \"exact\"; leave it out");
+    let message = format!(
+        "extra.paymentFlow: {flow:?} is not supported here for the scheme {}; leave it out",
+        quoted(&requirements.scheme)
+    );
     Err(Refusal::new(Reason::UnsupportedPaymentFlow, message))
 }
 

@@ -134,8 +134,10 @@ impl Accounts {
         self.state().accounts.iter().filter(|account| account.held).count()
     }
 
-    pub(super) fn is_any_held(&self) -> bool {
-        self.held() > 0
+    /// Whether this account is this node's; without one, whether any is.
+    pub(super) fn is_held(&self, wanted: Option<Address>) -> bool {
+        let state = self.state();
+        state.accounts.iter().any(|account| account.held && wanted.is_none_or(|wanted| account.address == wanted))
     }
 
     pub(super) fn ready(&self) -> Result<(), NotReady> {
@@ -159,4 +161,80 @@ impl Accounts {
 /// A gauge holds a float, which holds 32 bits exactly; more is shown as the most.
 fn u32_share(value: u64) -> f64 {
     u32::try_from(value).unwrap_or(u32::MAX).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GWEI: u64 = 1_000_000_000;
+
+    fn accounts() -> Accounts {
+        let addresses = [Address::repeat_byte(1), Address::repeat_byte(2)];
+        let accounts = Accounts::new("eip155:84532".parse().unwrap(), &addresses, Some(100));
+        accounts.hold(0, true);
+        accounts.hold(1, true);
+        accounts
+    }
+
+    fn is_low(accounts: &Accounts, lane: usize) -> bool {
+        accounts.state().accounts[lane].low
+    }
+
+    #[test]
+    fn an_account_is_low_below_the_operators_line_and_not_on_it() {
+        let accounts = accounts();
+        accounts.learn(0, U256::from(100 * GWEI));
+        assert!(!is_low(&accounts, 0));
+        accounts.learn(0, U256::from(100 * GWEI - 1));
+        assert!(is_low(&accounts, 0) && !is_low(&accounts, 1));
+        accounts.learn(0, U256::from(100 * GWEI));
+        assert!(!is_low(&accounts, 0));
+    }
+
+    #[test]
+    fn a_short_account_rests_until_it_has_what_it_lacked() {
+        let accounts = accounts();
+        accounts.learn(0, U256::from(5));
+        assert!(accounts.lacks(0, 6) && !accounts.lacks(0, 5) && !accounts.lacks(1, 6), "what is not known is not lacking");
+        assert!(accounts.short(0, 6) && !accounts.short(0, 6), "said once");
+        accounts.learn(0, U256::from(5));
+        assert!(accounts.is_short(0));
+        accounts.learn(0, U256::from(6));
+        assert!(!accounts.is_short(0));
+    }
+
+    #[test]
+    fn a_lane_takes_what_it_can_pay_for_beside_what_is_under_way() {
+        let accounts = accounts();
+        assert_eq!(accounts.affordable_units(0, 10, 0), u64::MAX, "its balance is not known");
+        accounts.learn(0, U256::from(1_000));
+        assert_eq!(accounts.affordable_units(0, 10, 0), 100);
+        assert_eq!(accounts.affordable_units(0, 10, 305), 69);
+        assert_eq!(accounts.affordable_units(0, 10, 2_000), 0);
+        assert_eq!(accounts.affordable_units(0, 0, 0), 1_000);
+        accounts.short(1, 1);
+        assert_eq!(accounts.affordable_units(0, 10, 305), u64::MAX, "nobody else could do better");
+    }
+
+    #[test]
+    fn who_has_no_money_for_gas_is_not_ready() {
+        let accounts = accounts();
+        assert!(accounts.ready().is_ok());
+        accounts.learn(0, U256::ZERO);
+        assert!(accounts.ready().is_ok(), "the other one may have some");
+        accounts.short(1, 1);
+        assert!(matches!(accounts.ready(), Err(NotReady::Broke { .. })));
+        accounts.hold(0, false);
+        accounts.hold(1, false);
+        assert!(matches!(accounts.ready(), Err(NotReady::Standby { accounts: 2, .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn balances_are_asked_for_once_in_a_while() {
+        let accounts = accounts();
+        assert!(accounts.should_ask() && !accounts.should_ask());
+        tokio::time::advance(ASK_EVERY).await;
+        assert!(accounts.should_ask() && !accounts.should_ask());
+    }
 }

@@ -6,6 +6,7 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_sol_types::SolCall;
 
 use super::fees::Fees;
+use super::order::Order;
 use super::queue::Ticket;
 use crate::abi::{MULTICALL3, Multicall3};
 use crate::signer::{Signer, SignerError};
@@ -21,6 +22,7 @@ const EMPTY_GAS_UNITS: u64 = 100_000;
 pub(super) struct Load {
     to: Address,
     data: Bytes,
+    value_wei: U256,
     gas_units: u64,
 }
 
@@ -44,7 +46,10 @@ impl Load {
     pub(super) fn of(tickets: &[Ticket], sender: Address) -> Self {
         match tickets {
             [] => Self::nothing(sender),
-            [only] => Self { to: only.order.to, data: only.order.data.clone(), gas_units: only.order.gas_units },
+            [only] => {
+                let Order { to, data, value_wei, gas_units, .. } = &only.order;
+                Self { to: *to, data: data.clone(), value_wei: *value_wei, gas_units: *gas_units }
+            }
             several => {
                 let calls = several.iter().map(|ticket| Multicall3::Call3 {
                     target: ticket.order.to,
@@ -55,14 +60,20 @@ impl Load {
                 let gas_units = several.iter().fold(BATCH_GAS_UNITS, |units, ticket| {
                     units.saturating_add(ticket.order.gas_units).saturating_add(BATCH_CALL_GAS_UNITS)
                 });
-                Self { to: MULTICALL3, data: data.into(), gas_units }
+                Self { to: MULTICALL3, data: data.into(), value_wei: U256::ZERO, gas_units }
             }
         }
     }
 
     /// A transfer of nothing to oneself: it only uses a number up.
     pub(super) const fn nothing(sender: Address) -> Self {
-        Self { to: sender, data: Bytes::new(), gas_units: EMPTY_GAS_UNITS }
+        Self { to: sender, data: Bytes::new(), value_wei: U256::ZERO, gas_units: EMPTY_GAS_UNITS }
+    }
+
+    /// The most that it can cost at this price, in wei.
+    fn cost_wei(&self, max_wei: u128) -> u128 {
+        let value_wei = self.value_wei.try_into().unwrap_or(u128::MAX);
+        max_wei.saturating_mul(self.gas_units.into()).saturating_add(value_wei)
     }
 
     /// Signs it.
@@ -74,7 +85,7 @@ impl Load {
             max_fee_per_gas: fees.max_wei,
             max_priority_fee_per_gas: fees.tip_wei,
             to: TxKind::Call(self.to),
-            value: U256::ZERO,
+            value: self.value_wei,
             input: self.data.clone(),
             ..TxEip1559::default()
         };
@@ -82,7 +93,7 @@ impl Load {
         let ready = transaction.into_signed(signature.to_alloy());
         let mut bytes = Vec::with_capacity(ready.eip2718_encoded_length());
         ready.eip2718_encode(&mut bytes);
-        let cost_wei = fees.max_wei.saturating_mul(self.gas_units.into());
+        let cost_wei = self.cost_wei(fees.max_wei);
         Ok(Signed { hash: *ready.hash(), bytes: bytes.into(), cost_wei })
     }
 }
@@ -94,7 +105,7 @@ impl Offered {
         let transaction = signed.strip_signature();
         let to = transaction.to.to().copied()?;
         Some(Self {
-            load: Load { to, data: transaction.input, gas_units: transaction.gas_limit },
+            load: Load { to, data: transaction.input, value_wei: transaction.value, gas_units: transaction.gas_limit },
             max_wei: transaction.max_fee_per_gas,
             tip_wei: transaction.max_priority_fee_per_gas,
         })
@@ -102,6 +113,6 @@ impl Offered {
 
     /// The most that it can cost, in wei.
     pub(super) fn cost_wei(&self) -> u128 {
-        self.max_wei.saturating_mul(self.load.gas_units.into())
+        self.load.cost_wei(self.max_wei)
     }
 }

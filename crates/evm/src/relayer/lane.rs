@@ -310,7 +310,7 @@ impl Lane {
             return Err(End::LeaseLost);
         }
         let is_idle = self.broadcasts.is_empty() && inner.flights().unmined(self.index).next().is_none();
-        if !is_idle || !inner.queue.is_empty() {
+        if !is_idle || !inner.queue.is_empty_for(self.address()) {
             return Ok(());
         }
         let _taking = inner.taking.lock().await;

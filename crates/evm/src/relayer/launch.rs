@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, U256};
 use farthing_core::books::{BookError, Outgoing, OutgoingPayment, Unsendable, Written};
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, TransactionId};
@@ -32,6 +32,7 @@ const AT_ONCE_PART: usize = 4;
 const GATHER_PART: u32 = 4;
 /// How often an order is signed anew after the node refused it for its number or its fees.
 const MAX_ATTEMPTS: u8 = 4;
+const WEI_PER_GWEI: u64 = 1_000_000_000;
 /// The pause after a hole could not be filled, or a balance was too low.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -48,7 +49,7 @@ impl Lane {
     pub(super) async fn send_more(&mut self) -> Result<bool, End> {
         let may_fill = !self.holes.is_empty() && Instant::now() >= self.fill_at;
         self.gather_until = None;
-        if self.inner.queue.is_empty() && !may_fill {
+        if self.inner.queue.is_empty_for(self.address()) && !may_fill {
             return Ok(false);
         }
         let (count, under_way_wei, oldest) = {
@@ -93,8 +94,9 @@ impl Lane {
 
     /// The orders that wait, as far as this lane can pay for them.
     fn pull(&mut self, fees: Fees, under_way_wei: u128) -> Vec<Ticket> {
-        let Some(next_units) = self.inner.queue.next_gas_units() else { return Vec::new() };
+        let Some(next_units) = self.inner.queue.next_gas_units(self.address()) else { return Vec::new() };
         let room = Room {
+            account: self.address(),
             orders: if self.batches { MAX_BATCH_ORDERS } else { 1 },
             gas_units: self.inner.relay.max_batch_gas_units,
             affordable_units: self.inner.accounts.affordable_units(self.index, fees.max_wei, under_way_wei),
@@ -117,7 +119,7 @@ impl Lane {
 
     /// Nothing can be sent: says so to all who wait. `true` if anybody did.
     fn turn_down(&self, cause: &NotSent) -> bool {
-        let room = Room { orders: MAX_BATCH_ORDERS, gas_units: u64::MAX, affordable_units: u64::MAX };
+        let room = Room { account: self.address(), orders: MAX_BATCH_ORDERS, gas_units: u64::MAX, affordable_units: u64::MAX };
         let tickets = self.inner.queue.pull(room);
         let any = !tickets.is_empty();
         for ticket in tickets {
@@ -409,9 +411,14 @@ fn outgoing_payment(ticket: &Ticket, fees: Fees) -> OutgoingPayment {
         record: order.payment.clone(),
         request: order.right.request().clone(),
         caller: order.right.caller().map(str::to_owned),
-        fee_gwei: fees.expected_gwei(order.gas_units),
+        fee_gwei: fees.expected_gwei(order.gas_units).saturating_add(gwei(order.value_wei)),
         budgets: order.budgets.clone(),
     }
+}
+
+/// So much of the network's coin in units of 10⁻⁹, rounded up.
+fn gwei(value_wei: U256) -> u64 {
+    value_wei.div_ceil(U256::from(WEI_PER_GWEI)).try_into().unwrap_or(u64::MAX)
 }
 
 /// The orders without those that the book does not take, which are told why.

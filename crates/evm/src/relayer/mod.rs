@@ -18,6 +18,7 @@ mod clerk;
 mod fees;
 mod flights;
 mod follower;
+mod foreign;
 mod lane;
 mod launch;
 mod mend;
@@ -47,7 +48,8 @@ pub use self::fees::FeesAboveCap;
 use self::fees::{FeeBook, Fees};
 use self::flights::Flights;
 use self::follower::Head;
-pub use self::order::{Mined, NotSent, Order, RelayError};
+pub use self::foreign::ForeignError;
+pub use self::order::{Company, Mined, NotSent, Order, RelayError};
 use self::queue::{Queue, SharedStage, Ticket};
 use crate::config::{ChainConfig, ConfigError, ConfirmConfig, GasConfig, RelayConfig};
 use crate::network::chain_id;
@@ -216,6 +218,7 @@ impl Relayer {
     #[tracing::instrument(level = "debug", skip_all, fields(network = %self.inner.network, transaction))]
     pub async fn send(&self, order: Order) -> Result<Mined, RelayError> {
         self.start();
+        let sender = order.sender;
         let (answer, answered) = oneshot::channel();
         let stage = SharedStage::queued();
         let ticket = Ticket { number: 0, order, answer, stage: stage.clone(), attempts: 0, span: Span::current() };
@@ -234,7 +237,7 @@ impl Relayer {
                 () = &mut late => break NotSent::Late,
                 now = standby.tick() => {
                     let is_queued = waiting.stage.is_queued();
-                    if is_queued && !self.inner.accounts.is_any_held() {
+                    if is_queued && !self.inner.accounts.is_held(sender) {
                         break NotSent::Standby;
                     }
                     if is_queued && now.duration_since(since) >= TURN_PATIENCE {

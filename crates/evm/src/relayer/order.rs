@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use farthing_core::books::{BookError, PaymentRecord, SettlementState, SponsorBudget};
 use farthing_core::scheme::{SendRight, TransactionId};
 use farthing_core::time::UnixSeconds;
@@ -12,13 +12,14 @@ use super::fees::FeesAboveCap;
 use crate::rpc::{CallError, NodeError, Receipt};
 use crate::signer::SignerError;
 
-/// What to send: a call of a contract, without value, that carries one payment. The call may carry a signature, so it is
-/// not shown.
+/// What to send: a call of a contract that carries one payment. The call may carry a signature, so it is not shown.
 pub struct Order {
     /// The contract.
     pub to: Address,
     /// The call.
     pub data: Bytes,
+    /// How much of the network's coin goes along, in wei; only with what is carried by itself.
+    pub value_wei: U256,
     /// The most gas that it may use.
     pub gas_units: u64,
     /// The payment that it carries.
@@ -27,12 +28,25 @@ pub struct Order {
     pub right: Arc<dyn SendRight>,
     /// What its sponsor allows.
     pub budgets: Vec<SponsorBudget>,
-    /// Whether anybody may make the call, so that it can be carried beside others by another contract.
-    pub batchable: bool,
+    /// Who has to make the call, if not just any of the accounts.
+    pub sender: Option<Address>,
+    /// What it may be carried beside.
+    pub company: Company,
     /// From this moment on it is too late to send it.
     pub send_before: UnixSeconds,
     /// Kept until the order's end is known, also where nobody waits for it any more.
     pub hold: Box<dyn Any + Send + Sync>,
+}
+
+/// What an order may be carried beside, by another contract in one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Nothing: who calls matters, or its payer's code could use up the gas of others.
+    None,
+    /// Whatever says so, too: each logs by itself which payment it was.
+    Any,
+    /// What is not like it: those with the same mark could not be told apart by what they log.
+    Unlike(B256),
 }
 
 /// A transaction that was mined and confirmed.

@@ -1,13 +1,14 @@
 //! The orders of one chain that wait for a lane: lanes pull, so that whichever has room takes what has gathered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use alloy_primitives::{Address, B256};
 use farthing_core::scheme::TransactionId;
 use tokio::sync::{oneshot, watch};
 use tracing::Span;
 
-use super::order::{Mined, NotSent, Order, RelayError};
+use super::order::{Company, Mined, NotSent, Order, RelayError};
 
 /// The most orders that wait for a lane.
 pub(super) const MAX_QUEUED: usize = 20_000;
@@ -47,6 +48,8 @@ pub(super) struct SharedStage(Arc<Mutex<Stage>>);
 /// What a lane can take at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
+    /// Its account.
+    pub(super) account: Address,
     /// The most orders.
     pub(super) orders: usize,
     /// The most gas of several orders.
@@ -123,8 +126,35 @@ impl Ticket {
         !self.answer.is_closed() && !matches!(*self.stage.lock(), Stage::GivenUp)
     }
 
-    fn is_single(&self) -> bool {
-        !self.order.batchable || self.order.right.alone()
+    fn company(&self) -> Company {
+        if self.order.right.alone() { Company::None } else { self.order.company }
+    }
+
+    fn may_be_sent_by(&self, account: Address) -> bool {
+        self.order.sender.is_none_or(|sender| sender == account)
+    }
+}
+
+/// The orders of one transaction, as far as others are taken beside them.
+struct Beside {
+    first: Company,
+    marks: HashSet<B256>,
+}
+
+impl Beside {
+    fn new(first: Company) -> Self {
+        let mut beside = Self { first, marks: HashSet::new() };
+        beside.takes(first);
+        beside
+    }
+
+    /// Whether one more can be carried with them. Orders that are told apart by different logs are not mixed.
+    fn takes(&mut self, next: Company) -> bool {
+        match (self.first, next) {
+            (Company::Any, Company::Any) => true,
+            (Company::Unlike(_), Company::Unlike(mark)) => self.marks.insert(mark),
+            _ => false,
+        }
     }
 }
 
@@ -179,12 +209,12 @@ impl Queue {
     /// The next order and those that can go with it; nothing, if the first is more than the lane can pay for.
     pub(super) fn pull(&self, room: Room) -> Vec<Ticket> {
         let mut state = self.state();
-        let Some(first) = state.orders.first_entry().filter(|it| it.get().order.gas_units <= room.affordable_units) else {
-            return Vec::new();
-        };
-        let first = first.remove();
+        let next = state.orders.iter().find(|(_, ticket)| ticket.may_be_sent_by(room.account));
+        let next = next.filter(|(_, ticket)| ticket.order.gas_units <= room.affordable_units).map(|(number, _)| *number);
+        let Some(first) = next.and_then(|number| state.orders.remove(&number)) else { return Vec::new() };
+        let mut beside = Beside::new(first.company());
         let limit_units = room.gas_units.min(room.affordable_units);
-        let most = if first.is_single() { 1 } else { room.orders.min(MAX_BATCH_ORDERS) };
+        let most = if first.company() == Company::None { 1 } else { room.orders.min(MAX_BATCH_ORDERS) };
         let (mut gas_units, mut bytes) = (first.order.gas_units, first.order.data.len());
         let mut numbers = Vec::new();
         for (number, next) in &state.orders {
@@ -193,7 +223,8 @@ impl Queue {
             }
             let more_units = gas_units.saturating_add(next.order.gas_units);
             let more_bytes = bytes.saturating_add(next.order.data.len());
-            if !next.is_single() && more_units <= limit_units && more_bytes <= MAX_BATCH_DATA_BYTES {
+            let fits = more_units <= limit_units && more_bytes <= MAX_BATCH_DATA_BYTES;
+            if fits && next.may_be_sent_by(room.account) && beside.takes(next.company()) {
                 (gas_units, bytes) = (more_units, more_bytes);
                 numbers.push(*number);
             }
@@ -203,14 +234,15 @@ impl Queue {
         taken
     }
 
-    /// The gas of the next order.
-    pub(super) fn next_gas_units(&self) -> Option<u64> {
-        self.state().orders.first_key_value().map(|(_, ticket)| ticket.order.gas_units)
+    /// The gas of the next order that this account may send.
+    pub(super) fn next_gas_units(&self, account: Address) -> Option<u64> {
+        let state = self.state();
+        state.orders.values().find(|ticket| ticket.may_be_sent_by(account)).map(|ticket| ticket.order.gas_units)
     }
 
-    /// Whether anything waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.state().orders.is_empty()
+    /// Whether nothing waits that this account may send.
+    pub(super) fn is_empty_for(&self, account: Address) -> bool {
+        !self.state().orders.values().any(|ticket| ticket.may_be_sent_by(account))
     }
 
     /// Tells of every change.

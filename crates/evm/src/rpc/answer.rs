@@ -14,6 +14,21 @@ pub type Executed = Result<Bytes, Revert>;
 pub struct Revert {
     /// Why, in words.
     pub reason: String,
+    /// Which of its errors a contract reverted with, if it said so.
+    pub selector: Option<[u8; 4]>,
+}
+
+/// A transaction, mined or not, as far as it is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Sent {
+    /// Which.
+    pub hash: B256,
+    /// Who sent it.
+    pub from: Address,
+    /// The contract that it calls; `None` if it makes one.
+    pub to: Option<Address>,
+    /// The call.
+    pub input: Bytes,
 }
 
 /// A mined transaction.
@@ -130,6 +145,11 @@ pub fn receipt(answer: &Answer) -> Result<Option<Receipt>, NodeError> {
     read(answer, "eth_getTransactionReceipt")
 }
 
+/// The answer to [`Call::transaction`](super::Call::transaction), in full; `None` if the node has not heard of it.
+pub fn transaction(answer: &Answer) -> Result<Option<Sent>, NodeError> {
+    read(answer, "eth_getTransactionByHash")
+}
+
 /// The answer to [`Call::block`](super::Call::block); `None` if the node has no such block.
 pub fn block(answer: &Answer) -> Result<Option<Block>, NodeError> {
     read(answer, "eth_getBlockByNumber")
@@ -177,17 +197,16 @@ impl Receipt {
 impl Revert {
     /// The revert that a contract's bytes describe.
     pub fn from_data(data: &[u8]) -> Self {
-        Self { reason: revert_reason(data) }
+        Self { reason: revert_reason(data), selector: data.first_chunk().copied() }
     }
 }
 
 impl CallError {
     fn revert(&self) -> Revert {
-        let reason = match &self.data {
-            Some(data) if !data.is_empty() => revert_reason(data),
-            _ => plain(&self.message),
-        };
-        Revert { reason }
+        match &self.data {
+            Some(data) if !data.is_empty() => Revert::from_data(data),
+            _ => Revert { reason: plain(&self.message), selector: None },
+        }
     }
 }
 

@@ -69,6 +69,13 @@ impl Call {
         Self { method: "eth_call", params: format!(r#"[{{"to":"{to:?}","data":"{data}"}},"latest"]"#) }
     }
 
+    /// The same, as if this account called.
+    pub fn execute_from(from: Address, to: Address, data: &[u8]) -> Self {
+        let data = hex::encode_prefixed(data);
+        let params = format!(r#"[{{"from":"{from:?}","to":"{to:?}","data":"{data}"}},"latest"]"#);
+        Self { method: "eth_call", params }
+    }
+
     /// Executes a call on the state that a certain block left, and forgets it. A node that does not have this very block
     /// has no answer.
     pub fn execute_at(block_hash: B256, to: Address, data: &[u8]) -> Self {
@@ -89,6 +96,13 @@ impl Call {
     pub fn estimate_gas(from: Address, to: Address, data: &[u8]) -> Self {
         let data = hex::encode_prefixed(data);
         Self { method: "eth_estimateGas", params: format!(r#"[{{"from":"{from:?}","to":"{to:?}","data":"{data}"}}]"#) }
+    }
+
+    /// The same, for a call that may use only so much and whose code could use more.
+    pub fn estimate_gas_within(from: Address, to: Address, data: &[u8], gas_units: u64) -> Self {
+        let data = hex::encode_prefixed(data);
+        let params = format!(r#"[{{"from":"{from:?}","to":"{to:?}","data":"{data}","gas":"{gas_units:#x}"}}]"#);
+        Self { method: "eth_estimateGas", params }
     }
 
     /// What recent blocks cost.

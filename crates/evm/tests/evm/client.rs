@@ -95,7 +95,7 @@ fn offers_that_cannot_be_trusted_are_refused_with_an_explanation() {
         assert!(message.contains("expected"), "{message}");
     }
     let extras = [
-        (json!({"assetTransferMethod": "permit2"}), Reason::UnsupportedAssetTransferMethod),
+        (json!({"assetTransferMethod": "erc7710"}), Reason::UnsupportedAssetTransferMethod),
         (json!({"assetTransferMethod": "default"}), Reason::UnsupportedAssetTransferMethod),
         (json!({"paymentFlow": "escrow"}), Reason::UnsupportedPaymentFlow),
         (json!({"paymentFlow": "later"}), Reason::UnsupportedPaymentFlow),
@@ -108,15 +108,16 @@ fn offers_that_cannot_be_trusted_are_refused_with_an_explanation() {
 }
 
 #[test]
-fn a_token_that_moves_by_permit2_is_known_and_not_payable_yet() {
+fn a_token_that_moves_by_permit2_only_is_not_paid_by_eip3009() {
     let wallet = wallet(StillClock::at(NOW));
     let mut offer = offer();
     offer["network"] = json!("eip155:4326");
     offer["asset"] = json!("0xFAfDdbb3FC7688494971a79cc65DCa3EF82079E7");
     let requirements = serde_json::from_value(offer.clone()).unwrap();
     assert_eq!(AnyClientScheme::asset(&wallet, &requirements).unwrap().symbol, "MegaUSD");
+    offer["extra"] = json!({"assetTransferMethod": "eip3009"});
     assert_eq!(refused(&wallet, &offer).0, Reason::UnsupportedAssetTransferMethod);
-    assert!(!AnyClientScheme::supports(&wallet, &"eip155:4326".parse().unwrap()));
+    assert!(AnyClientScheme::supports(&wallet, &"eip155:4326".parse().unwrap()));
 }
 
 #[test]

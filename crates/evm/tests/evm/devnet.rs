@@ -186,7 +186,7 @@ async fn a_payer_with_code_is_refused() {
     let request = pay(&live.wallet, &offer()).await;
     live.devnet.set_code(payer(), Bytes::from_static(&[0x60, 0x00])).unwrap();
     let (reason, message) = live.rejection(&request).await;
-    assert!(reason == Reason::InvalidExactEvmSignature && message.contains("smart wallet"), "{reason}: {message}");
+    assert!(reason == Reason::InvalidExactEvmSignature && message.contains("ERC-1271"), "{reason}: {message}");
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ use farthing_evm::chain::Chain;
 use farthing_evm::config::{ChainConfig, RpcUrl};
 use farthing_evm::rpc::{Answer, Call, HttpNode, Node, NodeError};
 use farthing_evm::signature::{Signature, WireSignature};
-use farthing_evm::transfer::eip3009::{Authorization, domain_separator};
+use farthing_evm::transfer::domain_separator;
+use farthing_evm::transfer::eip3009::Authorization;
 use farthing_evm::{Address, Bytes, U256, exact};
 use farthing_testkit::golden;
 use serde_json::Value;
@@ -150,6 +151,31 @@ pub async fn live(change: impl FnOnce(&mut ChainConfig)) -> Live {
     Live { devnet, node, chain, wallet, facilitator }
 }
 
+/// Broadcasts a call as somebody; it waits to be mined.
+pub async fn send_as(devnet: &Devnet, key: &str, to: Address, data: Vec<u8>) -> B256 {
+    let config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(devnet.rpc_url()));
+    let node = HttpNode::new(&config.network, &config.nodes[0]).unwrap();
+    let sender = signer(key);
+    let count = node.ask(&[Call::pending_count(sender.address())]).await.unwrap();
+    let transaction = TxEip1559 {
+        chain_id: golden::CHAIN_ID,
+        nonce: farthing_evm::rpc::quantity(&count[0], "eth_getTransactionCount").unwrap(),
+        gas_limit: 1_000_000,
+        max_fee_per_gas: 100_000_000_000,
+        max_priority_fee_per_gas: 1,
+        to: TxKind::Call(to),
+        input: Bytes::from(data),
+        ..TxEip1559::default()
+    };
+    let bytes = sender.sign_hash(transaction.signature_hash()).await.unwrap().to_bytes();
+    let signature = alloy_primitives::Signature::from_raw(&bytes).unwrap();
+    let signed = transaction.into_signed(signature);
+    let mut bytes = Vec::new();
+    signed.eip2718_encode(&mut bytes);
+    node.ask(&[Call::broadcast(&bytes)]).await.unwrap()[0].as_ref().unwrap();
+    *signed.hash()
+}
+
 impl Live {
     pub fn read(&self, request: &Value) -> TypedPayment {
         let request = PaymentRequest::read(request.to_string().as_bytes()).unwrap();
@@ -192,26 +218,7 @@ impl Live {
 
     /// Broadcasts a call as somebody; it waits to be mined.
     pub async fn send(&self, key: &str, to: Address, data: Vec<u8>) -> B256 {
-        let sender = signer(key);
-        let node = &self.node.node;
-        let count = node.ask(&[Call::pending_count(sender.address())]).await.unwrap();
-        let transaction = TxEip1559 {
-            chain_id: golden::CHAIN_ID,
-            nonce: farthing_evm::rpc::quantity(&count[0], "eth_getTransactionCount").unwrap(),
-            gas_limit: 1_000_000,
-            max_fee_per_gas: 100_000_000_000,
-            max_priority_fee_per_gas: 1,
-            to: TxKind::Call(to),
-            input: Bytes::from(data),
-            ..TxEip1559::default()
-        };
-        let bytes = sender.sign_hash(transaction.signature_hash()).await.unwrap().to_bytes();
-        let signature = alloy_primitives::Signature::from_raw(&bytes).unwrap();
-        let signed = transaction.into_signed(signature);
-        let mut bytes = Vec::new();
-        signed.eip2718_encode(&mut bytes);
-        node.ask(&[Call::broadcast(&bytes)]).await.unwrap()[0].as_ref().unwrap();
-        *signed.hash()
+        send_as(&self.devnet, key, to, data).await
     }
 
     /// Has a call mined, as somebody.
@@ -229,8 +236,17 @@ impl Live {
 
     /// What the facilitator says became of a payment that this transaction was to carry.
     pub async fn outcome(&self, promise: &Promise, transaction: B256) -> Result<Outcome, VerifyError> {
+        AnyFacilitatorScheme::outcome(&self.facilitator, &self.entry(promise, transaction)).await
+    }
+
+    /// The same, for good.
+    pub async fn final_outcome(&self, promise: &Promise, transaction: B256) -> Result<Outcome, VerifyError> {
+        AnyFacilitatorScheme::final_outcome(&self.facilitator, &self.entry(promise, transaction)).await
+    }
+
+    fn entry(&self, promise: &Promise, transaction: B256) -> SettlementEntry {
         let id = TransactionId(transaction.to_string());
-        let entry = SettlementEntry {
+        SettlementEntry {
             record: promise.record.clone(),
             request: Fingerprint("a test's request".to_owned()),
             caller: None,
@@ -239,7 +255,6 @@ impl Live {
             height: 0,
             sent_at: UnixSeconds(self.devnet.now()),
             changed_at: UnixSeconds(self.devnet.now()),
-        };
-        AnyFacilitatorScheme::outcome(&self.facilitator, &entry).await
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `exact` on EVM chains, through the public API: against a node whose round trips are counted, and against a real EVM.
+//! The schemes on EVM chains, through the public API: against a node whose round trips are counted, and against a real EVM.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,10 +18,15 @@ mod handing_over;
 mod histories;
 mod lanes;
 mod live;
+mod market;
 mod outcomes;
+mod permit2;
 mod relaying;
 mod server;
 mod settling;
 mod sharing;
+mod sponsoring;
 mod support;
+mod upto;
 mod verifying;
+mod wallets;

@@ -131,6 +131,46 @@ async fn a_transaction_counts_when_it_is_deep_enough() {
 }
 
 #[tokio::test]
+async fn a_settlement_holds_for_good_when_it_is_deep_enough() {
+    let live = live(|config| config.confirm.final_blocks = 4).await;
+    live.devnet.mine(5).unwrap();
+    let promise = live.promise().await;
+    let ours = live.carry_out(golden::SECOND_KEY, usdc(), promise.calldata()).await;
+    for _ in 0..3 {
+        live.is_settled_by(&promise, ours, ours).await;
+        for hash in [ours, NEVER_SENT] {
+            assert_eq!(live.final_outcome(&promise, hash).await.unwrap(), Outcome::Unknown);
+        }
+        live.devnet.mine(1).unwrap();
+    }
+    for hash in [ours, NEVER_SENT] {
+        let outcome = live.final_outcome(&promise, hash).await.unwrap();
+        assert!(matches!(outcome, Outcome::Settled(settlement) if settlement.transaction == TransactionId(ours.to_string())));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_holds_for_good_when_nobody_can_carry_the_payment_out_any_more() {
+    let live = live(|config| config.confirm.final_blocks = 3).await;
+    live.devnet.mine(5).unwrap();
+    let promise = live.promise().await;
+    let mut data = promise.calldata();
+    *data.last_mut().unwrap() ^= 1;
+    let ours = live.carry_out(golden::SECOND_KEY, usdc(), data).await;
+    live.devnet.mine(9).unwrap();
+    live.failed_for(&promise, ours, Reason::InvalidExactEvmTransactionFailed).await;
+    assert_eq!(live.final_outcome(&promise, ours).await.unwrap(), Outcome::Unknown, "somebody else still can");
+    live.expire(&promise);
+    live.failed_for(&promise, ours, Reason::InvalidExactEvmPayloadAuthorizationValidBefore).await;
+    assert_eq!(live.final_outcome(&promise, ours).await.unwrap(), Outcome::Unknown, "another history may be younger");
+    live.devnet.mine(2).unwrap();
+    let outcome = live.final_outcome(&promise, ours).await.unwrap();
+    assert!(
+        matches!(outcome, Outcome::Failed(refusal) if refusal.reason == Reason::InvalidExactEvmPayloadAuthorizationValidBefore)
+    );
+}
+
+#[tokio::test]
 async fn a_transaction_that_reverted_is_a_failure_while_the_nonce_is_unused() {
     let live = live(|config| config.confirm.blocks = 2).await;
     live.devnet.mine(5).unwrap();

@@ -61,8 +61,7 @@ fn offers_that_nobody_should_pay_are_refused() {
         ("extra", json!({"name": "USD Coin"}), Reason::InvalidExactEvmTokenNameMismatch),
         ("extra", json!({"version": "1"}), Reason::InvalidExactEvmTokenVersionMismatch),
         ("extra", json!({"name": 1}), Reason::InvalidPaymentRequirements),
-        ("extra", json!({"assetTransferMethod": "permit2"}), Reason::UnsupportedAssetTransferMethod),
-        ("extra", json!({"paymentFlow": "upfront"}), Reason::UnsupportedPaymentFlow),
+        ("extra", json!({"assetTransferMethod": "erc7710"}), Reason::UnsupportedAssetTransferMethod),
         ("extra", json!({"paymentFlow": "escrow"}), Reason::UnsupportedPaymentFlow),
     ];
     for (field, value, reason) in cases {
@@ -74,7 +73,7 @@ fn offers_that_nobody_should_pay_are_refused() {
 }
 
 #[test]
-fn only_the_authorization_flow_is_sold_with_yet() {
+fn money_moves_after_the_work_or_before_it() {
     let flow = |extra: Value| {
         let mut offer = offer();
         offer["extra"] = extra;
@@ -82,11 +81,12 @@ fn only_the_authorization_flow_is_sold_with_yet() {
     };
     assert_eq!(flow(json!({})), Ok(PaymentFlow::Authorization));
     assert_eq!(flow(json!({"paymentFlow": "authorization"})), Ok(PaymentFlow::Authorization));
-    assert_eq!(flow(json!({"paymentFlow": "upfront"})).unwrap_err().reason, Reason::UnsupportedPaymentFlow);
+    assert_eq!(flow(json!({"paymentFlow": "upfront"})), Ok(PaymentFlow::Upfront));
+    assert_eq!(flow(json!({"paymentFlow": "escrow"})).unwrap_err().reason, Reason::UnsupportedPaymentFlow);
 }
 
 #[test]
-fn prices_can_be_asked_in_assets_that_move_by_eip3009() {
+fn prices_can_be_asked_in_every_asset_that_is_known() {
     let server = server();
     let symbols = |network: &str| {
         let assets = AnyServerScheme::assets(&server, &network.parse().unwrap());
@@ -94,15 +94,16 @@ fn prices_can_be_asked_in_assets_that_move_by_eip3009() {
     };
     assert_eq!(symbols(golden::NETWORK), [("USDC".to_owned(), 6, true)]);
     assert_eq!(symbols("eip155:42220").len(), 3);
-    assert_eq!(symbols("eip155:4326"), []);
+    assert_eq!(symbols("eip155:4326"), [("MegaUSD".to_owned(), 18, true)]);
+    assert_eq!(symbols("eip155:4242"), []);
     assert!(AnyServerScheme::supports(&server, &golden::NETWORK.parse().unwrap()));
-    assert!(!AnyServerScheme::supports(&server, &"eip155:4326".parse().unwrap()));
+    assert!(!AnyServerScheme::supports(&server, &"eip155:4242".parse().unwrap()));
 }
 
 #[test]
 fn the_server_and_the_facilitator_name_a_payment_alike() {
     let request = PaymentRequest::read(golden_request().to_string().as_bytes()).unwrap();
-    let by_server = AnyServerScheme::key(&server(), &request.payment, &request.requirements).unwrap();
+    let by_server = AnyServerScheme::identify(&server(), &request.payment, &request.requirements).unwrap().0;
     let by_facilitator = AnyFacilitatorScheme::read(&rig().facilitator, &request).unwrap().record.key;
     assert_eq!(by_server, by_facilitator);
 }

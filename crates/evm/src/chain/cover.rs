@@ -1,4 +1,5 @@
-//! What each payer has under way: transfers that its balance covers one by one, but not together, must not all go out.
+//! What each payer has under way on a chain, by whichever scheme and method: transfers that its balance covers one by one,
+//! but not together, must not all go out.
 //! A simulation sees what is mined and nothing else, so that all but the first would revert and burn the facilitator's
 //! gas.
 //!
@@ -16,12 +17,12 @@ use alloy_primitives::{Address, U256};
 use farthing_core::scheme::PaymentKey;
 use tokio::sync::watch;
 
-/// Whose money: the chain, the asset, the payer.
-pub(super) type Purse = (u64, Address, Address);
+/// Whose money: the asset, the payer.
+pub(crate) type Purse = (Address, Address);
 
 /// The transfers under way, by purse.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cover(Arc<Mutex<HashMap<Purse, Transfers>>>);
+pub(crate) struct Cover(Arc<Mutex<HashMap<Purse, Transfers>>>);
 
 /// The transfers of one purse, while anybody looks at it or has one under way.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ struct Transfer {
 
 /// A look at a purse, begun before its balance was read.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(crate) struct Look {
     cover: Cover,
     purse: Purse,
     ended: U256,
@@ -52,18 +53,18 @@ pub(super) struct Look {
 
 /// A transfer that counts as under way until this is dropped.
 #[must_use]
-pub(super) struct Share {
+pub(crate) struct Share {
     cover: Cover,
     purse: Purse,
     payment: PaymentKey,
 }
 
 /// The transfers that stand in the way of one more.
-pub(super) struct Others(Option<watch::Receiver<()>>);
+pub(crate) struct Others(Option<watch::Receiver<()>>);
 
 impl Cover {
     /// Begins a look. The balance must be read afterwards.
-    pub(super) fn look(&self, purse: Purse) -> Look {
+    pub(crate) fn look(&self, purse: Purse) -> Look {
         let ended = self.change(purse, |transfers| {
             transfers.looks = transfers.looks.saturating_add(1);
             transfers.ended
@@ -94,15 +95,15 @@ impl Cover {
 }
 
 impl Look {
-    /// Counts a payment's transfer as under way, if the balance covers it beside its others. Without others the balance
-    /// does not matter: the simulation has decided.
-    pub(super) fn take(&self, payment: PaymentKey, value: U256, balance: Option<U256>) -> Result<Share, Others> {
+    /// Counts a payment's transfer as under way, if what is available (of balance and allowance, whichever is less) covers
+    /// it beside its others. Without others that does not matter: the simulation has decided.
+    pub(crate) fn take(&self, payment: PaymentKey, value: U256, available: Option<U256>) -> Result<Share, Others> {
         self.cover.change(self.purse, |transfers| {
             let own = transfers.each.get(&payment).map_or(U256::ZERO, |transfer| transfer.value);
             let under_way = transfers.under_way.saturating_sub(own);
             let others = under_way.saturating_add(transfers.ended.saturating_sub(self.ended));
             let all = others.checked_add(value);
-            let is_covered = others.is_zero() || all.is_some_and(|all| balance.is_some_and(|balance| all <= balance));
+            let is_covered = others.is_zero() || all.is_some_and(|all| available.is_some_and(|available| all <= available));
             if !is_covered {
                 return Err(Others((!under_way.is_zero()).then(|| transfers.until_idle.subscribe())));
             }
@@ -143,7 +144,7 @@ impl Drop for Share {
 
 impl Others {
     /// Returns when one payment of this purse at most is under way any more, or none.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         if let Some(mut idle) = self.0 {
             while idle.changed().await.is_ok() {}
         }
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    const PURSE: Purse = (1, Address::ZERO, Address::ZERO);
+    const PURSE: Purse = (Address::ZERO, Address::ZERO);
 
     fn key(number: u8) -> PaymentKey {
         PaymentKey([number; 32])
@@ -227,7 +228,7 @@ mod tests {
         let cover = Cover::default();
         let look = cover.look(PURSE);
         let share = look.take(key(1), U256::from(6), None).ok().unwrap();
-        assert!(cover.look((2, Address::ZERO, Address::ZERO)).take(key(2), U256::from(6), None).is_ok());
+        assert!(cover.look((Address::ZERO, Address::repeat_byte(1))).take(key(2), U256::from(6), None).is_ok());
         assert!(take(&look, 2, 1, 6).is_err());
         assert!(look.take(key(2), U256::from(1), None).is_err());
         assert!(look.take(key(2), U256::MAX, Some(U256::MAX)).is_err(), "the sum does not wrap");
