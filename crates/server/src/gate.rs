@@ -19,6 +19,7 @@ use std::sync::Arc;
 use farthing_core::amount::Amount;
 use farthing_core::asset::{AccountId, AssetId};
 use farthing_core::books::{BookError, Deliveries, Delivery, Fingerprint, KEEP_EXPIRED_SECONDS, Presented};
+use farthing_core::extension::echo;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
@@ -185,6 +186,7 @@ impl Gate {
 
     async fn check(&self, route: &Route, payment: PaymentPayload, facts: &RequestFacts) -> Result<Admitted, Stop> {
         let offer = accepted::find(route.offer_list(), &payment)?;
+        echo::check(route.extensions(), &payment.extensions)?;
         if let Some(resource) = payment.resource.as_ref().filter(|named| !is_same_resource(&facts.resource_url, &named.url)) {
             let got: String = resource.url.chars().take(200).collect();
             return Err(Refusal::mismatch(Reason::ResourceMismatch, "resource.url", &facts.resource_url, got).into());

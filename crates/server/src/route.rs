@@ -96,6 +96,8 @@ pub struct Route {
     offers: Arc<[Offer]>,
     description: String,
     mime_type: String,
+    /// What the terms declare besides the offers.
+    extensions: Extensions,
     /// Version 2's terms.
     current: Template,
     /// Version 1's terms, if any offer can be taken by its buyers.
@@ -121,10 +123,15 @@ impl Route {
             return Err(RouteError::Unwritable("an offer holds private-use characters (U+E000 to U+E003)".to_owned()));
         }
         let unwritable = |error: serde_json::Error| RouteError::Unwritable(error.to_string());
-        let current = terms(Version::V2, offers.iter().map(|offer| &offer.requirements)).map_err(unwritable)?;
-        let takers = for_version_one(&offers);
-        let old = if takers.is_empty() { None } else { Some(terms(Version::V1, takers.into_iter()).map_err(unwritable)?) };
-        Ok(Self { offers: offers.into(), description: String::new(), mime_type: String::new(), current, old })
+        let extensions = Extensions::default();
+        let current = terms(Version::V2, offers.iter().map(|offer| &offer.requirements), &extensions).map_err(unwritable)?;
+        let takers = for_version_one(&offers).into_iter();
+        let old = match takers.len() {
+            0 => None,
+            _ => Some(terms(Version::V1, takers, &extensions).map_err(unwritable)?),
+        };
+        let (description, mime_type) = (String::new(), String::new());
+        Ok(Self { offers: offers.into(), description, mime_type, extensions, current, old })
     }
 
     /// The ways to pay, in the order in which they are offered.
@@ -140,6 +147,11 @@ impl Route {
         };
         let fill = Fill { url: resource_url, error, description: &self.description, mime_type: &self.mime_type };
         Some(template.render(&fill))
+    }
+
+    /// What the terms declare besides the offers.
+    pub(crate) const fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     pub(crate) fn offer_list(&self) -> &[Offer] {
@@ -217,6 +229,7 @@ fn for_version_one(offers: &[Offer]) -> Vec<&Verbatim<PaymentRequirements>> {
 fn terms<'a>(
     version: Version,
     offers: impl Iterator<Item = &'a Verbatim<PaymentRequirements>>,
+    extensions: &Extensions,
 ) -> Result<Template, serde_json::Error> {
     let resource = ResourceInfo {
         url: HOLES.url.to_owned(),
@@ -230,7 +243,7 @@ fn terms<'a>(
         resource: Some(Verbatim::new(resource)?),
         accepts: offers.cloned().collect(),
         unreadable: Vec::new(),
-        extensions: Extensions::default(),
+        extensions: extensions.clone(),
     })
 }
 

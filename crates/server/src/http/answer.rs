@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use farthing_core::header;
-use farthing_core::reason::Refusal;
+use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::Version;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -34,7 +34,12 @@ pub(super) fn challenge(route: &Route, url: &str, refusal: &Refusal) -> Response
         }
         None => json!({"error": error, "message": refusal.message}).to_string(),
     };
-    with_terms(route, url, error, body)
+    let mut response = with_terms(route, url, error, body);
+    if refusal.reason == Reason::Permit2AllowanceRequired {
+        // The payment is good once its payer has allowed Permit2 to move the token.
+        *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+    }
+    response
 }
 
 /// An answer that is neither what was asked for nor a challenge.

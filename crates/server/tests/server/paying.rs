@@ -191,6 +191,31 @@ async fn a_payment_buys_one_thing_once() {
 }
 
 #[tokio::test]
+async fn a_missing_allowance_is_412_with_the_terms_and_the_same_payment_is_good_afterwards() {
+    let mut shop = Shop::open().await;
+    let app = shop.app();
+    let refusal = Refusal::new(Reason::Permit2AllowanceRequired, "the payer has not allowed Permit2 to move the token");
+    shop.facilitator.will_verify(Ok(VerifyResponse::invalid(refusal, None)));
+    let answer = buy(&app, "/report", "1").await;
+    assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED, "{}", answer.text());
+    assert_eq!(answer.terms()["error"], "permit2_allowance_required");
+    assert_eq!(buy(&app, "/report", "1").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_extension_that_only_a_server_may_declare_is_not_taken_from_a_buyer() {
+    let shop = Shop::open().await;
+    let app = shop.app();
+    let mut paid = payment(&fetch(&app, "/report").await.terms(), "1");
+    paid["extensions"] = json!({"builder-code": {"info": {"a": "mine"}}});
+    let answer = send(&app, with_payment("/report", &paid)).await;
+    assert_eq!((answer.status, &answer.terms()["error"]), (StatusCode::PAYMENT_REQUIRED, &json!("extension_echo_mismatch")));
+    assert_eq!(shop.facilitator.calls(), (0, 0));
+    paid["extensions"] = json!({"memo": {"info": {"a": "mine"}}});
+    assert_eq!(send(&app, with_payment("/report", &paid)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_payment_that_the_facilitator_refuses_can_be_presented_again() {
     let mut shop = Shop::open().await;
     let app = shop.app();
