@@ -155,10 +155,14 @@ impl Chain {
         self.gas.units(kind)
     }
 
-    /// The gas that one payment may use that has an estimate of its own; all that is allowed, if the node made none.
-    pub fn gas_units_by(&self, estimate: Option<&Answer>) -> Result<u64, GasAboveCap> {
-        let units = estimate.and_then(|answer| rpc::quantity(answer, "eth_estimateGas").ok());
-        units.map_or(Ok(self.relayer.caps().max_units), |units| self.gas.with_room(units))
+    /// The gas that one payment may use that costs like no other, because it runs its payer's code: all that is allowed, if
+    /// the node makes no estimate.
+    pub async fn gas_units_of(&self, payment: &Probe, sender: Option<Address>) -> Result<u64, GasAboveCap> {
+        let (sender, most) = (sender.unwrap_or(self.relayer.address()), self.relayer.caps().max_units);
+        let call = Call::estimate_gas_within(sender, payment.to, &payment.data, most);
+        let answer = self.reads.exchange().ask_alone(call).await;
+        let units = answer.and_then(|answer| rpc::quantity(&answer, "eth_estimateGas").ok());
+        units.map_or(Ok(most), |units| self.gas.with_room(units))
     }
 
     pub(crate) fn check_id(&self, answer: Option<&Answer>) -> Result<(), NodeError> {

@@ -116,19 +116,11 @@ impl Exchange {
 
     /// The estimate that is due for one of the questions, if any is, and which one's.
     pub(super) fn due_estimate(&self, questions: &[&Question]) -> Option<(usize, Call)> {
-        let due = |question: &&Question| question.payment.filter(|paid| paid.kind.is_none_or(|kind| self.gas.should_ask(kind)));
+        let due = |question: &&Question| question.payment.filter(|paid| self.gas.should_ask(paid.kind));
         let (index, question, paid) =
             questions.iter().enumerate().find_map(|(index, question)| Some((index, question, due(question)?)))?;
         let (payment, sender) = (question.probes.get(paid.place)?, question.sender.unwrap_or(self.relayer.address()));
-        // What costs like nothing else runs its payer's code.
-        let most = self.relayer.caps().max_units;
-        Some((
-            index,
-            match paid.kind {
-                Some(_) => Call::estimate_gas(sender, payment.to, &payment.data),
-                None => Call::estimate_gas_within(sender, payment.to, &payment.data, most),
-            },
-        ))
+        Some((index, Call::estimate_gas(sender, payment.to, &payment.data)))
     }
 
     /// One call by itself; `None` if the node has no answer.

@@ -56,8 +56,8 @@ pub struct Question {
 pub struct Paid {
     /// Its place.
     pub place: usize,
-    /// What it costs like; what costs like nothing else is estimated each time.
-    pub kind: Option<GasKind>,
+    /// What it costs like.
+    pub kind: GasKind,
 }
 
 /// What [`Chain::observe`](super::Chain::observe) saw.

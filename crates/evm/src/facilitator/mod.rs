@@ -109,7 +109,7 @@ impl Desk {
         if transfer.approval.is_some() {
             sponsor::check_payer(chain, &transfer).await?;
         }
-        let gas_units = gas_units(chain, &transfer, &simulation)?;
+        let gas_units = gas_units(chain, &transfer, &simulation).await?;
         if caps.max_share_percent.is_some() {
             let cost = chain.relayer().expected_cost_wei(gas_units).await;
             check_worth(&transfer, caps, cost.map_err(|error| VerifyError::Unavailable(Box::new(error)))?)?;
@@ -218,7 +218,7 @@ async fn check_creation(chain: &Chain, transfer: &mut Transfer) -> Result<(), Ve
 }
 
 /// The gas that the transfer may use.
-fn gas_units(chain: &Chain, transfer: &Transfer, simulation: &Simulation) -> Result<u64, VerifyError> {
+async fn gas_units(chain: &Chain, transfer: &Transfer, simulation: &Simulation) -> Result<u64, VerifyError> {
     let units = match transfer.gas_kind() {
         Some(kind) => {
             if let Some(estimate) = simulation.estimate() {
@@ -226,7 +226,8 @@ fn gas_units(chain: &Chain, transfer: &Transfer, simulation: &Simulation) -> Res
             }
             chain.gas_units(kind)
         }
-        None => chain.gas_units_by(simulation.estimate()),
+        // Only now, because an estimate runs the payer's code many times over.
+        None => chain.gas_units_of(&transfer.whole_call(), transfer.sender()).await,
     };
     units.map_err(|error| VerifyError::Unavailable(Box::new(error)))
 }

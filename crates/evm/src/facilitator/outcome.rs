@@ -156,7 +156,8 @@ async fn judge(chain: &Chain, question: &Question<'_>) -> Result<Outcome, NodeEr
         (Some(true), Some(Moved::Otherwise)) => Ok(Outcome::Failed(payment.used_otherwise(hash))),
         (Some(true), _) => used_by_another(chain, question, &block).await,
         // Nodes that disagree: the logs say that it was used, the state that it was not.
-        (Some(false), Some(Moved::Perhaps | Moved::Otherwise)) | (None, _) => Ok(Outcome::Unknown),
+        (Some(false), Some(Moved::Otherwise)) | (None, _) => Ok(Outcome::Unknown),
+        (Some(false), Some(Moved::Perhaps)) if is_by_token => Ok(Outcome::Unknown),
         (Some(false), _) if block.timestamp_seconds >= entry.record.expires_at.0 => {
             Ok(Outcome::Failed(payment.expired(&block)))
         }

@@ -50,7 +50,7 @@ pub(super) async fn simulate(chain: &Chain, transfer: &Transfer) -> Result<Simul
         account: transfer.payer(),
         ordinary_only: is_ordinary,
         probes,
-        payment: Some(Paid { place: places.paid, kind: transfer.gas_kind() }),
+        payment: transfer.gas_kind().map(|kind| Paid { place: places.paid, kind }),
         sender: transfer.sender(),
     };
     let count = question.probes.len();

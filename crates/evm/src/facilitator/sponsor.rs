@@ -141,7 +141,8 @@ pub(super) async fn check_payer(chain: &Chain, transfer: &Transfer) -> Result<()
     }
     let needed_wei = approval.max_cost_wei();
     if needed_wei.saturating_sub(balance_wei) > max_funding_wei(chain) {
-        let expected = format!("{needed_wei} wei with the payer, which the approval may cost and this facilitator does not give");
+        let expected =
+            format!("{needed_wei} wei with the payer, which the approval may cost and this facilitator does not give");
         return refused("signedTransaction", expected, balance_wei.to_string());
     }
     let unit_wei = chain.relayer().expected_cost_wei(1).await.map_err(|error| VerifyError::Unavailable(Box::new(error)))?;

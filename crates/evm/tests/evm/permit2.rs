@@ -15,7 +15,7 @@ use farthing_testkit::golden;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::live::{STRANGER_KEY, send_as};
+use crate::live::{STRANGER_KEY, live, send_as};
 use crate::market::*;
 use crate::support::{RELAYER_KEY, Right, pay_to, payer, usdc};
 
@@ -289,6 +289,34 @@ async fn a_payment_that_somebody_else_sent_among_others_is_found_there() {
     let outcome = market.outcome(&request).await;
     assert!(matches!(&outcome, Outcome::Settled(it) if it.transaction.0 == hash.to_string()), "{outcome:?}");
     assert_eq!(market.received(), U256::from(10_777));
+}
+
+#[tokio::test]
+async fn a_transaction_of_ours_that_did_something_else_has_failed_while_the_number_is_unused() {
+    let market = market_with(Mining::Manual, &[RELAYER_KEY], |config| config.confirm.timeout_milliseconds = 100).await;
+    let request = market.cent().await;
+    market.devnet.faults().inject("eth_sendRawTransaction", Fault::LoseTransaction, Times::Exactly(1));
+    assert!(matches!(market.settle(&request).await, Err(SettleError::Unknown(_))));
+    let mut entry = market.entry(&request).await.unwrap();
+    // Such as one that only used up a number, in the place of one that had expired.
+    let hash = send_as(&market.devnet, STRANGER_KEY, market.devnet.accounts()[3].address, Vec::new()).await;
+    market.devnet.mine(1).unwrap();
+    entry.transaction.0 = hash.to_string();
+    let outcome = AnyFacilitatorScheme::outcome(&market.exact, &entry).await.unwrap();
+    let expected = Reason::InvalidExactEvmTransactionFailed;
+    assert!(matches!(&outcome, Outcome::Failed(refusal) if refusal.reason == expected), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_good_payment_costs_one_round_trip() {
+    let live = live(|_| {}).await;
+    live.devnet.set_allowance(usdc(), payer(), PERMIT2, U256::MAX).unwrap();
+    for _ in 0..3 {
+        let request = pay_by(&live.wallet, &offer_in(usdc()), &Extensions::default()).await;
+        let before = live.node.round_trips();
+        live.verify(&request).await.unwrap();
+        assert_eq!(live.node.round_trips() - before, 1);
+    }
 }
 
 /// The call that carries the request's payment out.
