@@ -192,7 +192,7 @@ async fn a_payment_buys_one_thing_once() {
 
 #[tokio::test]
 async fn a_missing_allowance_is_412_with_the_terms_and_the_same_payment_is_good_afterwards() {
-    let mut shop = Shop::open().await;
+    let shop = Shop::open().await;
     let app = shop.app();
     let refusal = Refusal::new(Reason::Permit2AllowanceRequired, "the payer has not allowed Permit2 to move the token");
     shop.facilitator.will_verify(Ok(VerifyResponse::invalid(refusal, None)));
