@@ -214,8 +214,8 @@ impl Simulation {
                 Err(Refusal::new(Reason::SmartWalletDeploymentFailed, message))
             }
             _ => refused(format!(
-                "signature: the payer {payer} is a contract, and does not agree that it is its own (ERC-1271); the signature of \
-                 the key behind it does not count"
+                "signature: the payer {payer} is a smart wallet or an EIP-7702 account, and does not agree that it is its own \
+                 (ERC-1271); the signature of the key behind it does not count"
             )),
         }
     }

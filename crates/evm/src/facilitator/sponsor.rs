@@ -9,6 +9,7 @@ use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{SendRight, SettleError, VerifyError};
 use farthing_core::time::UnixSeconds;
 use farthing_core::wire::Extensions;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::transfer::{SETTLE_MARGIN_SECONDS, Transfer};
@@ -63,6 +64,12 @@ pub(crate) fn read(
     Ok((None, None))
 }
 
+/// An extension that a payer has filled in.
+#[derive(Deserialize)]
+struct Written<T> {
+    info: T,
+}
+
 /// An extension's `info`, if a payer has filled it in: echoed as the server advertised it, it says nothing.
 fn written_by_payer<T: DeserializeOwned>(
     extensions: &Extensions,
@@ -75,8 +82,8 @@ fn written_by_payer<T: DeserializeOwned>(
     if fields.iter().any(|field| info.get(*field).is_none_or(serde_json::Value::is_null)) {
         return Ok(None);
     }
-    let info = serde_json::from_value(serde_json::Value::Object(info.clone()));
-    info.map(Some).map_err(|error| Refusal::new(reason, format!("extensions.{key}.info: {error}")))
+    // Read once more by the core, which repeats nothing of what a peer wrote into a wrong place.
+    Ok(extensions.get::<Written<T>>(key, reason)?.map(|written| written.info))
 }
 
 fn check_permit(info: &eip2612::Info, authorization: &Authorization, now: UnixSeconds) -> Result<ProxyPermit, Refusal> {

@@ -17,6 +17,7 @@ use crate::asset::KnownAsset;
 use crate::chain::{GasKind, Probe};
 use crate::network::slow_block_seconds;
 use crate::relayer::Company;
+use crate::signature::{SignatureError, WireSignature};
 use crate::text::{account_id, asset_id};
 use crate::transfer::approval::Approval;
 use crate::transfer::eip2612::ProxyPermit;
@@ -362,11 +363,10 @@ pub(crate) fn check_window(authorized: &Authorized, now: UnixSeconds, max_timeou
 }
 
 /// Reads what the payer gave as its signature.
-pub(crate) fn read_claim(
-    signature: &crate::signature::WireSignature,
-    authorized: &Authorized,
-    asset: &KnownAsset,
-) -> Result<Claim, Refusal> {
-    Claim::read(signature, authorized.digest(asset), authorized.payer())
-        .map_err(|error| Refusal::new(authorized.reasons().unreadable.clone(), format!("signature: {error}")))
+pub(crate) fn read_claim(signature: &WireSignature, authorized: &Authorized, asset: &KnownAsset) -> Result<Claim, Refusal> {
+    Claim::read(signature, authorized.digest(asset), authorized.payer()).map_err(|error| {
+        let reasons = authorized.reasons();
+        let reason = if error == SignatureError::NotHex { &reasons.unreadable } else { &reasons.signature };
+        Refusal::new(reason.clone(), format!("signature: {error}"))
+    })
 }

@@ -265,3 +265,22 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_together_can_be_told_apart() {
+        let mark = B256::repeat_byte;
+        let mut permits = Beside::new(Company::Unlike(mark(1)));
+        assert!(!permits.takes(Company::Unlike(mark(1))), "it is like the first");
+        assert!(permits.takes(Company::Unlike(mark(2))));
+        assert!(!permits.takes(Company::Unlike(mark(2))), "it is like the second");
+        assert!(!permits.takes(Company::Any) && !permits.takes(Company::None));
+        let mut transfers = Beside::new(Company::Any);
+        assert!(transfers.takes(Company::Any) && transfers.takes(Company::Any));
+        assert!(!transfers.takes(Company::Unlike(mark(1))) && !transfers.takes(Company::None));
+        assert!(!Beside::new(Company::None).takes(Company::Any));
+    }
+}

@@ -23,6 +23,9 @@ use crate::text::quoted;
 use crate::transfer::permit2::UPTO_PROXY;
 
 /// `upto` for the facilitator, on the chains that it was given and no other.
+///
+/// Offers name the first of a chain's sending accounts; payments may name any of them, and only the one that is named can
+/// settle. Nodes that share a book should have accounts of their own: a node settles for the accounts whose lanes it holds.
 pub struct Facilitator {
     desk: Desk,
 }

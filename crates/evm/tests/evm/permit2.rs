@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_sol_types::{SolCall, SolError, sol};
 use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::reason::Reason;
-use farthing_core::scheme::{Outcome, SettleError};
+use farthing_core::scheme::{Outcome, SettleError, VerifyError};
 use farthing_core::wire::Extensions;
 use farthing_devnet::{DevToken, Fault, Mining, Times, X402_EXACT_PERMIT2_PROXY};
 use farthing_evm::abi::{ExactProxy, MULTICALL3, Multicall3, Permit2};
@@ -316,6 +316,21 @@ async fn a_good_payment_costs_one_round_trip() {
         let before = live.node.round_trips();
         live.verify(&request).await.unwrap();
         assert_eq!(live.node.round_trips() - before, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_assumes_no_code_tells_the_same() {
+    let live = live(|_| {}).await;
+    live.node.assumes_nothing();
+    let request = pay_by(&live.wallet, &offer_in(usdc()), &Extensions::default()).await;
+    for (allowance, reason) in [(0, Some(Reason::Permit2AllowanceRequired)), (10_000, None)] {
+        live.devnet.set_allowance(usdc(), payer(), PERMIT2, U256::from(allowance)).unwrap();
+        match (live.verify(&request).await, reason) {
+            (Ok(_), None) => {}
+            (Err(VerifyError::Invalid(refusal)), Some(reason)) => assert_eq!(refusal.reason, reason),
+            (other, _) => panic!("{other:?}"),
+        }
     }
 }
 

@@ -128,6 +128,22 @@ async fn a_payer_without_coin_is_given_what_its_approval_costs_up_to_the_operato
 }
 
 #[tokio::test]
+async fn what_payers_are_given_counts_against_their_days_budget() {
+    let market = market(|config| {
+        config.sponsor.approvals = true;
+        config.sponsor.max_funding_gwei = 1_000_000;
+        // Less than the coin and the gas of the transaction that gives it.
+        config.gas.daily_budget_per_payer_gwei = Some(150_000);
+    })
+    .await;
+    let request = pay_in(&market, DevToken::PLAIN.address, &advertised(APPROVAL)).await;
+    market.devnet.set_balance(payer(), U256::ZERO);
+    let refused = market.settle(&request).await;
+    assert!(matches!(&refused, Err(SettleError::NotSent(error)) if error.to_string().contains("budget")), "{refused:?}");
+    assert!(market.book.sent().is_empty() && market.devnet.balance(payer()).is_zero());
+}
+
+#[tokio::test]
 async fn approvals_are_not_broadcast_unless_the_operator_says_so() {
     let market = market(|_| {}).await;
     let request = pay_in(&market, DevToken::PLAIN.address, &advertised(APPROVAL)).await;

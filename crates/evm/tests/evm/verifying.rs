@@ -524,7 +524,8 @@ proptest! {
             *request.pointer_mut(pointer).unwrap() = value;
             let verified = rig.verify(&request).await;
             assert!(matches!(verified, Err(VerifyError::Invalid(_))), "{request} gave {verified:?}");
-            assert_eq!(rig.node.round_trips(), 0);
+            // A signature that is not an ordinary account's may be a contract's, and the chain is asked once.
+            assert!(rig.node.round_trips() <= 1);
         });
     }
 }

@@ -1,20 +1,24 @@
 //! Payers that are contracts, strictly: what an account is, its code decides.
 
+use std::sync::Arc;
+
 use alloy_sol_types::{SolCall, sol};
 use farthing_core::BoxFuture;
 use farthing_core::reason::Reason;
-use farthing_core::scheme::Outcome;
+use farthing_core::scheme::{Outcome, VerifyError};
 use farthing_core::wire::Extensions;
 use farthing_devnet::{DELEGATE_7702, DELEGATE_PREFIX, SMART_WALLET_FACTORY};
+use farthing_evm::asset::AssetTable;
 use farthing_evm::signer::SignerError;
 use farthing_evm::transfer::permit2::PERMIT2;
 use farthing_evm::wallet::{ContractSigner, OwnedWallet};
-use farthing_evm::{Address, B256, Bytes, U256};
+use farthing_evm::{Address, B256, Bytes, U256, exact};
 use farthing_testkit::golden;
 use serde_json::{Value, json};
 
+use crate::live::live;
 use crate::market::*;
-use crate::support::{offer, payer, signer, usdc};
+use crate::support::{Counting, StillClock, offer, payer, signer, usdc};
 
 sol! {
     function createAccount(address owner, uint256 salt) external returns (address account);
@@ -149,11 +153,31 @@ async fn the_inner_signature_of_a_wallet_that_is_not_there_is_verified() {
 }
 
 #[tokio::test]
+async fn a_node_that_assumes_no_code_can_judge_wallets_that_are_there_only() {
+    let live = live(trusting).await;
+    live.node.assumes_nothing();
+    let wallet = live.devnet.create_smart_wallet(payer(), U256::from(7)).unwrap();
+    let missing = live.devnet.smart_wallet_address(payer(), U256::from(8)).unwrap();
+    let call = createAccountCall { owner: payer(), salt: U256::from(8) }.abi_encode();
+    let missing = owned(missing).created_by(SMART_WALLET_FACTORY, call.into());
+    for (wallet, is_judged) in [(owned(wallet), true), (missing, false)] {
+        live.devnet.give_usdc(wallet.address(), U256::from(1_000_000)).unwrap();
+        let clock = StillClock::at(live.devnet.now());
+        let (assets, entropy) = (Arc::new(AssetTable::known()), Arc::new(Counting::default()));
+        let client = exact::Client::with_wallet(Arc::new(wallet), assets, clock, entropy);
+        let verified = live.verify(&pay_by(&client, &offer(), &Extensions::default()).await).await;
+        assert_eq!(verified.is_ok(), is_judged, "{verified:?}");
+        assert!(!matches!(verified, Err(VerifyError::Invalid(_))), "what can't be checked is not refused");
+    }
+}
+
+#[tokio::test]
 async fn a_wrapper_that_is_none_is_told() {
     let market = market(trusting).await;
     let mut request = pay(&market, foretold(&market), &offer()).await;
     request["paymentPayload"]["payload"]["signature"] = json!(format!("0x{}", "6492".repeat(16)));
-    market.refused(&request, Reason::InvalidExactEvmFailedToParseSignature).await;
+    let message = market.refused(&request, Reason::InvalidExactEvmSignature).await;
+    assert!(message.contains("ERC-6492"), "{message}");
 }
 
 #[tokio::test]

@@ -74,6 +74,7 @@ async fn call(market: &Market, from: &DevAccount, data: Vec<u8>) {
     let order = Order {
         to: usdc(),
         data: data.into(),
+        value_wei: U256::ZERO,
         gas_units: 300_000,
         payment,
         right: Arc::new(Anything(Fingerprint(String::new()))),

@@ -206,12 +206,7 @@ async fn requirements_that_cannot_be_met_are_refused() {
         ("another name", |offer| offer["extra"]["name"] = json!("USD Coin"), 200, "invalid_exact_evm_token_name_mismatch"),
         ("another version", |offer| offer["extra"]["version"] = json!("1"), 200, "invalid_exact_evm_token_version_mismatch"),
         ("version as a number", |offer| offer["extra"]["version"] = json!(2), 200, REQUIREMENTS),
-        (
-            "by Permit2",
-            |offer| offer["extra"]["assetTransferMethod"] = json!("permit2"),
-            200,
-            "unsupported_asset_transfer_method",
-        ),
+        ("by Permit2", |offer| offer["extra"]["assetTransferMethod"] = json!("permit2"), 200, "unsupported_payload_type"),
         (
             "by magic",
             |offer| offer["extra"]["assetTransferMethod"] = json!("default"),

@@ -225,11 +225,7 @@ async fn a_payload_that_is_no_authorization_is_refused() {
         ("no address", |payment| payment["payload"]["authorization"]["from"] = json!("vitalik.eth"), "invalid_payload"),
         ("a short address", |payment| payment["payload"]["authorization"]["to"] = json!("0x1234"), "invalid_payload"),
         ("0X", |payment| upper_prefix(payment), "invalid_payload"),
-        (
-            "permit2",
-            |payment| payment["payload"] = json!({"signature": "0x", "permit2Authorization": {}}),
-            "unsupported_payload_type",
-        ),
+        ("permit2", |payment| payment["payload"] = json!({"signature": "0x", "permit2Authorization": {}}), "invalid_payload"),
         ("both", |payment| payment["payload"]["permit2Authorization"] = json!({}), "invalid_payload"),
     ];
     let market = Market::open().await;

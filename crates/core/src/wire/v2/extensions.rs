@@ -21,7 +21,8 @@ impl Extensions {
     /// Those of a JSON object's text; none where it is missing or `null`, and what is `null` in it is not there.
     pub(super) fn read(raw: Option<Box<RawValue>>) -> Result<Self, serde_json::Error> {
         let Some(raw) = raw else { return Ok(Self::default()) };
-        let texts: Option<Texts> = serde_json::from_str(raw.get())?;
+        // Whatever stands in the place of an object is not repeated: it may be a signature.
+        let texts: Option<Texts> = json::parse(raw.get())?;
         let entries = texts.unwrap_or_default().0.into_iter();
         Ok(Self { entries: entries.filter_map(|(key, raw)| Some((key, raw?.into()))).collect() })
     }
