@@ -113,6 +113,7 @@ struct Way {
     asset: Asset,
     amount: Amount,
     usd: Usd,
+    flow: PaymentFlow,
 }
 
 /// Why one offer was not paid.
@@ -266,8 +267,9 @@ impl Payer {
         let scheme = named.find(|scheme| scheme.supports(&offer.network)).ok_or(Skip::UnknownNetwork)?;
         let asset = scheme.asset(offer).ok_or(Skip::UnknownAsset)?;
         considered.asset = Some(asset.clone());
-        if PaymentFlow::of(offer).map_err(Skip::Flow)? != PaymentFlow::Authorization {
-            let message = "it asks for the money before the work, and this wallet pays after it";
+        let flow = PaymentFlow::of(offer).map_err(Skip::Flow)?;
+        if flow == PaymentFlow::Escrow {
+            let message = "it asks for a deposit before the work, which this wallet does not make";
             return Err(Skip::Flow(Refusal::new(Reason::UnsupportedPaymentFlow, message)));
         }
         let amount = scheme.max_spend(offer).map_err(refusal)?;
@@ -280,7 +282,7 @@ impl Payer {
             return Err(skip);
         }
         let payer = scheme.payer(&offer.network).ok_or(Skip::NoAccount)?;
-        Ok(Way { scheme: Arc::clone(scheme), offer: offer.clone(), payer, asset, amount, usd })
+        Ok(Way { scheme: Arc::clone(scheme), offer: offer.clone(), payer, asset, amount, usd, flow })
     }
 
     /// What can be paid, best first.
@@ -288,7 +290,9 @@ impl Payer {
         let mut ways: Vec<_> = (0..).zip(offers).filter_map(|(index, assessed)| Some((index, assessed.way.clone()?))).collect();
         let rank_of =
             |network: &Network| self.preferred.iter().position(|preferred| preferred == network).unwrap_or(usize::MAX);
-        ways.sort_by_key(|(index, way)| (way.usd, rank_of(&way.offer.network), *index));
+        // Whoever charges after the work bears more of the risk, whatever it costs.
+        let is_upfront = |way: &Way| way.flow != PaymentFlow::Authorization;
+        ways.sort_by_key(|(index, way)| (is_upfront(way), way.usd, rank_of(&way.offer.network), *index));
         ways
     }
 

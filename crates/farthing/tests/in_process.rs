@@ -23,8 +23,9 @@ async fn a_server_settles_through_a_facilitator_in_its_own_process() {
         )
         .start()
         .unwrap();
-    let versions: Vec<Version> = local.supported().await.unwrap().kinds.iter().map(|kind| kind.x402_version).collect();
-    assert_eq!(versions, [Version::V2, Version::V1]);
+    let kinds = local.supported().await.unwrap().kinds;
+    let kinds: Vec<(&str, Version)> = kinds.iter().map(|kind| (kind.scheme.as_str(), kind.x402_version)).collect();
+    assert_eq!(kinds, [("exact", Version::V2), ("exact", Version::V1), ("upto", Version::V2)]);
 
     let toll = farthing::Server::builder().facilitator(local).unwrap().pay_to(golden::NETWORK, golden::PAY_TO).unwrap();
     let layer = toll.build().await.unwrap().price("$0.25").unwrap();

@@ -42,6 +42,7 @@ pub(crate) struct Claim {
     runtime: Handle,
     id: ClaimId,
     otherwise: Otherwise,
+    is_resumed: bool,
 }
 
 /// What the book says in the end if nothing better is known by then.
@@ -71,10 +72,10 @@ impl Claim {
     pub(crate) async fn take(deliveries: Arc<dyn Deliveries>, presented: Presented) -> Result<Taken, BookError> {
         let task = tokio::spawn(async move {
             let claim = deliveries.claim(&presented).await?;
-            let ours = |id, otherwise| Self { deliveries, runtime: Handle::current(), id, otherwise };
+            let ours = |id, otherwise, is_resumed| Self { deliveries, runtime: Handle::current(), id, otherwise, is_resumed };
             Ok(match claim {
-                DeliveryClaim::New(id) => Taken::New(ours(id, Otherwise::Free)),
-                DeliveryClaim::Resumed(id) => Taken::Resumed(ours(id, Otherwise::Unsettled)),
+                DeliveryClaim::New(id) => Taken::New(ours(id, Otherwise::Free, false)),
+                DeliveryClaim::Resumed(id) => Taken::Resumed(ours(id, Otherwise::Unsettled, true)),
                 DeliveryClaim::Taken(delivery) => Taken::Theirs(delivery),
             })
         });
@@ -84,6 +85,11 @@ impl Claim {
     /// What makes the payment unique.
     pub(crate) const fn key(&self) -> PaymentKey {
         self.id.key
+    }
+
+    /// Whether an earlier request may have had the payment settled: then no refusal ever sets it free.
+    pub(crate) const fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Writes that the payment may be charged from now on. Only if it says so may anybody be asked to settle; otherwise
@@ -134,9 +140,11 @@ impl Claim {
         }
     }
 
-    /// The facilitator has said that this payment was not settled, and no earlier request can have settled it: it is free.
+    /// The facilitator has said that this payment was not settled: it is free, unless an earlier request can have settled it.
     pub(crate) async fn refused(mut self) {
-        self.otherwise = Otherwise::Free;
+        if !self.is_resumed {
+            self.otherwise = Otherwise::Free;
+        }
         self.give_back().await;
     }
 

@@ -24,6 +24,15 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    pub(crate) const fn of(settled: &Settled) -> Self {
+        match settled {
+            Settled::Charged(_) => Self::Paid,
+            Settled::Refused(_) => Self::Refused,
+            Settled::NotSent(_) => Self::Denied,
+            Settled::Pending(_) | Settled::Untrusted(_) => Self::Pending,
+        }
+    }
+
     pub(crate) fn count(self) {
         // Keys of literals alone are made at compile time, and most requests are counted as `required`.
         let counter = match self {
@@ -41,11 +50,5 @@ impl Outcome {
 /// Counts a request that came as far as its settlement, and how long its answer was held for that.
 pub(crate) fn settled(settled: &Settled, waited: Duration) {
     histogram!("farthing_settle_wait_seconds").record(waited);
-    let outcome = match settled {
-        Settled::Charged(_) => Outcome::Paid,
-        Settled::Refused(_) => Outcome::Refused,
-        Settled::NotSent(_) => Outcome::Denied,
-        Settled::Pending(_) | Settled::Untrusted(_) => Outcome::Pending,
-    };
-    outcome.count();
+    Outcome::of(settled).count();
 }

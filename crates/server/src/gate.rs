@@ -12,7 +12,10 @@
 //!
 //! A payment that the same request presents again, because it may have been charged for it before, goes another way: it is
 //! settled when it is admitted, and its request is let in only once that has succeeded. [`Gate::settle`] then has nothing
-//! left to do but to write down that it was served; [`Gate::cancel`] leaves it to be presented again.
+//! left to do but to write down that it was served; [`Gate::cancel`] leaves it to be presented again. On a route of the
+//! flow `upfront` every payment goes that way from the start, and the facilitator verifies it only as it settles it.
+//!
+//! What a metered payment is charged, its handler says through [`Paid::usage`] before [`Gate::settle`].
 
 use std::sync::Arc;
 
@@ -23,21 +26,23 @@ use farthing_core::extension::echo;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::PaymentKey;
+use farthing_core::scheme::{PaymentFlow, PaymentKey};
 use farthing_core::time::Clock;
 use farthing_core::trace::TraceParent;
-use farthing_core::wire::{PaymentPayload, PaymentRequest, SettleResponse, Version};
+use farthing_core::wire::{PaymentPayload, PaymentRequest, PaymentRequirements, SettleResponse, Verbatim, Version};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use crate::accepted;
+use crate::charges::Charges;
 use crate::claim::{Claim, Taken};
 use crate::count::{self, Outcome};
 use crate::resource::{RequestFacts, is_same_resource};
 use crate::route::{Offer, Route};
 use crate::settle::{self, Ended, Settled};
+use crate::usage::{Usage, UsageError};
 
 /// Lets paid requests in and takes the money once they have been served.
 #[derive(Clone)]
@@ -45,6 +50,7 @@ pub struct Gate {
     facilitator: Arc<dyn Facilitator>,
     deliveries: Arc<dyn Deliveries>,
     clock: Arc<dyn Clock>,
+    charges: Arc<Charges>,
 }
 
 /// What becomes of a request.
@@ -54,8 +60,9 @@ pub enum Admission {
     Required(Option<Refusal>),
     /// It has a payment that will settle: do the work, then settle or cancel.
     Paid(Admitted),
-    /// It presents a payment again that may have been charged, and that is still not known: answer with what the buyer is
-    /// to be told, as after [`Gate::settle`]. Nothing is to be done for it; it may come again.
+    /// Its payment was to be settled before the work, and was not, or that is not known: because the route is one of the flow
+    /// `upfront`, or because it presents a payment again that may have been charged. Answer with what the buyer is to be told,
+    /// as after [`Gate::settle`]. Nothing is to be done for it.
     Unsettled(Settled),
     /// It cannot be let in now, and that is no fault of the payment.
     Denied(Denied),
@@ -84,7 +91,7 @@ pub enum Denied {
 /// The facts of the payment that let a request in. Handlers find it among the request's extensions.
 ///
 /// The money has not moved yet, so there is no transaction to name, and a handler that fails is not paid: unless the buyer
-/// presents the payment again after a settlement whose outcome was not known.
+/// presents the payment again after a settlement whose outcome was not known, or the route is one of the flow `upfront`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Paid {
@@ -92,7 +99,7 @@ pub struct Paid {
     pub payer: Option<AccountId>,
     /// To whom.
     pub pay_to: AccountId,
-    /// How much, in atomic units.
+    /// How much, in atomic units; where the route is priced up to a ceiling, at most.
     pub amount: Amount,
     /// In what.
     pub asset: AssetId,
@@ -100,6 +107,14 @@ pub struct Paid {
     pub network: Network,
     /// By which scheme.
     pub scheme: String,
+    usage: Usage,
+}
+
+impl Paid {
+    /// What is charged of the amount, and where a handler says so.
+    pub const fn usage(&self) -> &Usage {
+        &self.usage
+    }
 }
 
 /// A request that may be served. Settle it or cancel it; dropping it cancels it.
@@ -118,13 +133,14 @@ pub(crate) struct Order {
     pub(crate) request: PaymentRequest,
     pub(crate) paid: Paid,
     version: Version,
+    flow: PaymentFlow,
 }
 
 impl Gate {
     /// A gate that has payments checked and settled by this facilitator, and writes what they bought into this book, which
     /// forgets by this clock what has expired.
     pub fn new(facilitator: Arc<dyn Facilitator>, deliveries: Arc<dyn Deliveries>, clock: Arc<dyn Clock>) -> Self {
-        Self { facilitator, deliveries, clock }
+        Self { facilitator, deliveries, clock, charges: Arc::default() }
     }
 
     /// Decides about one request. Must be called inside a tokio runtime.
@@ -140,7 +156,7 @@ impl Gate {
                 Admission::Required(Some(refusal))
             }
             Err(Stop::Unsettled(settled)) => {
-                Outcome::Pending.count();
+                Outcome::of(&settled).count();
                 Admission::Unsettled(settled)
             }
             Err(Stop::Denied(denied)) => {
@@ -154,13 +170,23 @@ impl Gate {
     ///
     /// Runs in a task of its own: a caller who leaves neither stops the settlement nor keeps it out of the book. What was
     /// charged for a caller who has left can be presented again by the same request, which then gets its answer.
+    ///
+    /// Where a handler has charged something else than the offer, and the scheme has no such thing, nothing is settled.
     pub async fn settle(&self, admitted: Admitted) -> Settled {
         let began = Instant::now();
         let network = admitted.order.paid.network.clone();
+        if admitted.order.paid.usage.is_misused() {
+            let (error, was_charged) = (UsageError::NotMetered, admitted.may_be_charged());
+            tracing::error!(%error, was_charged, "a paid request was not served");
+            self.cancel(admitted).await;
+            let settled = Settled::not_sent(network);
+            return if was_charged { settled.after_another() } else { settled };
+        }
         let (span, facilitator) = (admitted.span.clone(), Arc::clone(&self.facilitator));
+        let (charges, key) = (Arc::clone(&self.charges), admitted.claim.key());
         let (answer, caller) = oneshot::channel::<Ended>();
         let settling = async move {
-            let ended = settle::run(&*facilitator, admitted, &answer).await;
+            let ended = settle::run(&*facilitator, &charges, admitted, &answer).await;
             // An end that nobody hears is dropped, and its claim gives the payment back.
             drop(answer.send(ended));
         };
@@ -169,6 +195,7 @@ impl Gate {
         count::settled(&settled, began.elapsed());
         if let (Settled::Charged(_), Some(claim)) = (&settled, claim) {
             claim.delivered();
+            self.charges.forget(key);
         }
         settled
     }
@@ -176,7 +203,7 @@ impl Gate {
     /// Ends a request that was not served: nothing is charged and the payment is free again. One that was charged before it
     /// was admitted stays charged, and may be presented again.
     pub async fn cancel(&self, admitted: Admitted) {
-        if admitted.charged.is_some() {
+        if admitted.may_be_charged() {
             Outcome::Pending.count();
         } else {
             Outcome::FailedFree.count();
@@ -212,6 +239,13 @@ impl Gate {
         let too_old = forgotten(&presented);
         let taken = Claim::take(Arc::clone(&self.deliveries), presented).await;
         match taken.map_err(Denied::Book)? {
+            Taken::New(claim) if order.flow == PaymentFlow::Upfront => match too_old {
+                None => self.settle_first(claim, order, span).await,
+                Some(refusal) => {
+                    claim.give_back().await;
+                    Err(refusal.into())
+                }
+            },
             Taken::New(claim) => {
                 // The facilitator has better words for a payment that expired, but need not be right.
                 let stop = match (self.verify(&order.request).await, too_old) {
@@ -225,11 +259,8 @@ impl Gate {
                 claim.give_back().await;
                 Err(stop)
             }
-            Taken::Resumed(claim) => match settle::again(&*self.facilitator, &claim, &order).await {
-                Ok(response) => {
-                    order.paid.payer.clone_from(&response.payer);
-                    Ok(Admitted { claim, order, charged: Some(Box::new(response)), span })
-                }
+            Taken::Resumed(claim) => match self.resume(&claim, &mut order).await {
+                Ok(charged) => Ok(Admitted { claim, order, charged: charged.map(Box::new), span }),
                 Err(settled) => {
                     claim.give_back().await;
                     Err(Stop::Unsettled(settled))
@@ -237,6 +268,50 @@ impl Gate {
             },
             Taken::Theirs(delivery) => Err(taken_already(&delivery)),
         }
+    }
+
+    /// Settles a payment before its request is let in, in a task of its own, as [`Self::settle`] does afterwards.
+    async fn settle_first(&self, claim: Claim, mut order: Box<Order>, span: Span) -> Result<Admitted, Stop> {
+        let network = order.paid.network.clone();
+        let (facilitator, charges) = (Arc::clone(&self.facilitator), Arc::clone(&self.charges));
+        let settling = async move {
+            let amount = order.paid.amount;
+            let (claim, response) = settle::first(&*facilitator, &charges, claim, &mut order, amount).await?;
+            order.charged_before(&response);
+            charges.settled(claim.key(), amount, response.clone());
+            // A claim that nobody takes any more gives the payment back.
+            Ok((claim, order, response))
+        };
+        let settled = tokio::spawn(settling.instrument(span.clone())).await;
+        let (claim, order, response) = match settled {
+            Ok(settled) => settled.map_err(Stop::Unsettled)?,
+            Err(_) => return Err(Stop::Unsettled(Settled::unknown(network))),
+        };
+        Ok(Admitted { claim, order, charged: Some(Box::new(response)), span })
+    }
+
+    /// Has a payment settled that may have been before, unless this process knows that it was. A metered one of which nobody knows any more for how much is let in
+    /// if it can still be settled, and then is settled after the work; there is no settlement yet for it.
+    async fn resume(&self, claim: &Claim, order: &mut Order) -> Result<Option<SettleResponse>, Settled> {
+        if let Some(response) = self.charges.settlement(claim.key()) {
+            order.charged_before(&response);
+            return Ok(Some(response));
+        }
+        let unknown = || Settled::unknown(order.paid.network.clone());
+        if order.paid.usage.is_metered() {
+            let Some(amount) = self.charges.of(claim.key()) else {
+                let Ok(payer) = self.verify(&order.request).await else { return Err(unknown()) };
+                order.paid.payer = payer;
+                return Ok(None);
+            };
+            if let Err(error) = order.charge(amount) {
+                tracing::error!(payment_key = %claim.key(), %error, "what was charged could not be written again");
+                return Err(Settled::unknown(order.paid.network.clone()));
+            }
+        }
+        let response = settle::again(&*self.facilitator, claim, order).await?;
+        order.charged_before(&response);
+        Ok(Some(response))
     }
 
     async fn verify(&self, request: &PaymentRequest) -> Result<Option<AccountId>, Stop> {
@@ -263,12 +338,28 @@ impl Order {
             asset: requirements.asset.clone(),
             network: requirements.network.clone(),
             scheme: requirements.scheme.clone(),
+            usage: Usage::new(requirements.amount, Arc::clone(&offer.asset), offer.scheme.is_metered()),
         };
         let version = payment.version;
         // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
         let payment = payment.upgraded(&requirements, None);
         let request = PaymentRequest { version: Version::V2, payment, requirements, trace: Some(trace) };
-        Self { request, paid, version }
+        Self { request, paid, version, flow: offer.flow }
+    }
+
+    /// What the facilitator is asked to settle from now on. The payment itself stays as it was signed.
+    pub(crate) fn charge(&mut self, amount: Amount) -> Result<(), serde_json::Error> {
+        if amount != self.request.requirements.amount {
+            let requirements = self.request.requirements.clone().into_value();
+            self.request.requirements = Verbatim::new(PaymentRequirements { amount, ..requirements })?;
+        }
+        Ok(())
+    }
+
+    /// The money has moved before the work: there is nothing left to say about how much.
+    fn charged_before(&mut self, response: &SettleResponse) {
+        self.paid.payer.clone_from(&response.payer);
+        self.paid.usage.fix(self.request.requirements.amount);
     }
 
     /// What the claim is bound to: the request, and the very payment that came with it. While a settlement is unknown its
@@ -293,9 +384,15 @@ impl Admitted {
         self.order.version
     }
 
-    /// The settlement, if the money had to move before the work: the buyer presented the payment again.
+    /// The settlement, if the money had to move before the work: the route is one of the flow `upfront`, or the buyer
+    /// presented the payment again.
     pub fn charged(&self) -> Option<&SettleResponse> {
         self.charged.as_deref()
+    }
+
+    /// Whether the payment may have been charged, by this request or an earlier one.
+    pub(crate) const fn may_be_charged(&self) -> bool {
+        self.charged.is_some() || self.claim.is_resumed()
     }
 
     /// The span of this request in its trace: the parent of whatever the work asks of others.
@@ -350,6 +447,9 @@ fn taken_already(delivery: &Delivery) -> Stop {
     match delivery {
         Delivery::Claimed | Delivery::Settling => Denied::InFlight.into(),
         // Whoever was paid can find the answer by the transaction, if it got lost on its way to the buyer.
+        Delivery::Served(transaction) if transaction.0.is_empty() => used(
+            "this payment has bought something already, which cost nothing; for another purchase sign a new one".to_owned(),
+        ),
         Delivery::Served(transaction) => used(format!(
             "this payment has bought something already, in transaction {transaction}; if that answer never came, show the seller the \
              transaction, and for another purchase sign a new payment"

@@ -4,6 +4,7 @@
 //! - [`http`]: the tower layer that charges for what it is laid over, and the rules that it keeps.
 //! - [`gate`]: the engine below it, free of any transport: admit, work, settle or cancel.
 //! - [`route`]: what one priced route offers.
+//! - [`usage`]: what a handler says it charges, where the price is a ceiling.
 //! - [`remote`]: a facilitator behind HTTP.
 //!
 //! ```
@@ -27,6 +28,7 @@
 //! ```
 
 mod accepted;
+mod charges;
 mod claim;
 mod count;
 pub mod gate;
@@ -37,6 +39,7 @@ pub mod route;
 mod server;
 mod settle;
 mod template;
+pub mod usage;
 
 pub use gate::{Admission, Admitted, Denied, Gate, Paid};
 pub use http::{PaymentLayer, PaymentService};
@@ -45,3 +48,4 @@ pub use resource::RequestFacts;
 pub use route::{Route, RouteError};
 pub use server::{BuildError, DEFAULT_MAX_HELD_BODY_BYTES, IntoFacilitator, Server, ServerBuilder};
 pub use settle::Settled;
+pub use usage::{Usage, UsageError};

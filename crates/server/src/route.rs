@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use farthing_core::asset::AccountId;
+use farthing_core::amount::Amount;
+use farthing_core::asset::{AccountId, Asset};
 use farthing_core::erased::AnyServerScheme;
 use farthing_core::network::Network;
 use farthing_core::price::{Price, PriceError};
@@ -57,8 +58,22 @@ pub enum RouteError {
         /// What is wrong with the offer.
         refusal: Refusal,
     },
-    /// The offer's money moves before the work, which is not supported yet.
-    #[error("{scheme} on {network} has the payment flow {flow:?}; only the authorization flow can be charged for here")]
+    /// No accepted scheme charges in that way.
+    #[error("{}; the accepted schemes are {schemes}", if *.is_metered {
+        "no accepted scheme can charge less than was signed, which a price up to a ceiling needs"
+    } else {
+        "no accepted scheme charges a fixed price; use a price up to a ceiling"
+    })]
+    NoScheme {
+        /// Whether it was to be a ceiling.
+        is_metered: bool,
+        /// The schemes that there are.
+        schemes: String,
+    },
+    /// The offer's money moves at another time than this route can charge it.
+    #[error(
+        "{scheme} on {network} has the payment flow {flow:?} here; only authorization, and upfront by choice, can be charged"
+    )]
     Flow {
         /// The scheme.
         scheme: &'static str,
@@ -81,6 +96,17 @@ pub(crate) struct Accept {
     pub(crate) kind: SupportedKind,
 }
 
+/// How a route is priced.
+#[derive(Clone)]
+pub(crate) struct Pricing {
+    /// What is asked for; if metered, at most.
+    pub(crate) price: Price,
+    pub(crate) max_timeout_seconds: u64,
+    pub(crate) flow: PaymentFlow,
+    /// Whether the work decides how much of the price is charged.
+    pub(crate) is_metered: bool,
+}
+
 /// One offer of a route.
 #[derive(Clone)]
 pub(crate) struct Offer {
@@ -88,6 +114,8 @@ pub(crate) struct Offer {
     /// The requirements as JSON, to compare echoes with.
     pub(crate) fields: Map<String, Value>,
     pub(crate) scheme: Arc<dyn AnyServerScheme>,
+    pub(crate) asset: Arc<Asset>,
+    pub(crate) flow: PaymentFlow,
 }
 
 /// What one route asks for, ready to be answered with.
@@ -105,16 +133,21 @@ pub struct Route {
 }
 
 impl Route {
-    pub(crate) fn build(accepts: &[Accept], price: &Price, max_timeout_seconds: u64) -> Result<Self, RouteError> {
-        if max_timeout_seconds == 0 {
+    pub(crate) fn build(accepts: &[Accept], pricing: &Pricing) -> Result<Self, RouteError> {
+        if pricing.max_timeout_seconds == 0 {
             return Err(RouteError::NoTime);
         }
+        let is_metered = pricing.is_metered;
+        let fitting: Vec<&Accept> = accepts.iter().filter(|accept| accept.scheme.is_metered() == is_metered).collect();
+        if fitting.is_empty() {
+            return Err(RouteError::NoScheme { is_metered, schemes: schemes_of(accepts) });
+        }
         let mut offers = Vec::new();
-        for accept in accepts {
-            offers.extend(accept.offers(price, max_timeout_seconds)?);
+        for accept in &fitting {
+            offers.extend(accept.offers(pricing)?);
         }
         if offers.is_empty() {
-            return Err(RouteError::NoAsset { price: price.clone(), assets: assets_of(accepts) });
+            return Err(RouteError::NoAsset { price: pricing.price.clone(), assets: assets_of(&fitting) });
         }
         if offers.len() > MAX_OFFERS {
             return Err(RouteError::TooManyOffers { got: offers.len() });
@@ -171,11 +204,19 @@ impl Route {
     }
 }
 
+impl Pricing {
+    /// A fixed price, charged after the work.
+    pub(crate) const fn of(price: Price) -> Self {
+        let max_timeout_seconds = DEFAULT_MAX_TIMEOUT_SECONDS;
+        Self { price, max_timeout_seconds, flow: PaymentFlow::Authorization, is_metered: false }
+    }
+}
+
 impl Accept {
     /// The offers for a price here: a dollar price is asked in the network's default dollar asset only, so that nobody
     /// is paid in a coin that they did not choose.
-    fn offers(&self, price: &Price, max_timeout_seconds: u64) -> Result<Vec<Offer>, RouteError> {
-        let mut offers = Vec::new();
+    fn offers(&self, pricing: &Pricing) -> Result<Vec<Offer>, RouteError> {
+        let (mut offers, price) = (Vec::new(), &pricing.price);
         for asset in self.scheme.assets(&self.network) {
             let amount = match price.in_asset(&asset) {
                 Ok(amount) if amount.is_zero() => return Err(RouteError::Free(price.clone())),
@@ -183,15 +224,7 @@ impl Accept {
                 Err(PriceError::OtherAsset { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            offers.push(self.offer(PaymentRequirements {
-                scheme: self.scheme.name().to_owned(),
-                network: self.network.clone(),
-                amount,
-                asset: asset.id,
-                pay_to: self.pay_to.clone(),
-                max_timeout_seconds,
-                extra: Map::new(),
-            })?);
+            offers.push(self.offer(amount, asset, pricing)?);
             if matches!(price, Price::Usd(_)) {
                 break;
             }
@@ -199,18 +232,31 @@ impl Accept {
         Ok(offers)
     }
 
-    fn offer(&self, requirements: PaymentRequirements) -> Result<Offer, RouteError> {
+    fn offer(&self, amount: Amount, asset: Asset, pricing: &Pricing) -> Result<Offer, RouteError> {
+        let mut extra = Map::new();
+        if pricing.flow == PaymentFlow::Upfront {
+            extra.insert("paymentFlow".to_owned(), "upfront".into());
+        }
+        let requirements = PaymentRequirements {
+            scheme: self.scheme.name().to_owned(),
+            network: self.network.clone(),
+            amount,
+            asset: asset.id.clone(),
+            pay_to: self.pay_to.clone(),
+            max_timeout_seconds: pricing.max_timeout_seconds,
+            extra,
+        };
         let (scheme, network) = (self.scheme.name(), self.network.clone());
         let refused = |refusal| RouteError::Offer { scheme, network: network.clone(), refusal };
         let requirements = self.scheme.complete(requirements, &self.kind).map_err(refused)?;
         let flow = self.scheme.flow(&requirements).map_err(refused)?;
-        if flow != PaymentFlow::Authorization {
+        if flow != pricing.flow || flow == PaymentFlow::Escrow {
             return Err(RouteError::Flow { scheme, network, flow });
         }
         let unwritable = |error: serde_json::Error| RouteError::Unwritable(error.to_string());
         let requirements = Verbatim::new(requirements).map_err(unwritable)?;
         let fields = serde_json::from_str(requirements.raw()).map_err(unwritable)?;
-        Ok(Offer { requirements, fields, scheme: Arc::clone(&self.scheme) })
+        Ok(Offer { requirements, fields, scheme: Arc::clone(&self.scheme), asset: Arc::new(asset), flow })
     }
 }
 
@@ -247,7 +293,12 @@ fn terms<'a>(
     })
 }
 
-fn assets_of(accepts: &[Accept]) -> String {
+fn schemes_of(accepts: &[Accept]) -> String {
+    let names: Vec<String> = accepts.iter().map(|accept| format!("{} on {}", accept.scheme.name(), accept.network)).collect();
+    names.join(", ")
+}
+
+fn assets_of(accepts: &[&Accept]) -> String {
     let assets = accepts.iter().flat_map(|accept| accept.scheme.assets(&accept.network));
     let names: Vec<String> = assets.map(|asset| format!("{} on {}", asset.symbol, asset.network)).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }

@@ -15,7 +15,7 @@ use url::Url;
 use crate::gate::Gate;
 use crate::http::PaymentLayer;
 use crate::remote::{RemoteError, RemoteFacilitator};
-use crate::route::{Accept, DEFAULT_MAX_TIMEOUT_SECONDS, Route, RouteError};
+use crate::route::{Accept, Pricing, Route, RouteError};
 
 /// The largest answer that is held back until its payment has settled, unless set otherwise, in bytes.
 pub const DEFAULT_MAX_HELD_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -119,13 +119,25 @@ impl Server {
 
     /// A layer that charges this price.
     pub fn charge(&self, price: Price) -> Result<PaymentLayer, RouteError> {
-        let route = self.route(&price)?;
-        Ok(PaymentLayer::new(self.clone(), price, route))
+        PaymentLayer::new(self.clone(), Pricing::of(price))
     }
 
-    /// The offers that this price makes, for use with [`Self::gate`] over other transports than tower's.
+    /// A layer that charges at most this price, and as much of it as the handler says through
+    /// [`Paid::usage`](crate::Paid::usage): for what is metered. Only schemes that can charge less than was signed are offered,
+    /// such as `upto`.
+    pub fn price_up_to(&self, ceiling: &str) -> Result<PaymentLayer, RouteError> {
+        self.charge_up_to(ceiling.parse()?)
+    }
+
+    /// A layer that charges at most this price; see [`Self::price_up_to`].
+    pub fn charge_up_to(&self, ceiling: Price) -> Result<PaymentLayer, RouteError> {
+        PaymentLayer::new(self.clone(), Pricing { is_metered: true, ..Pricing::of(ceiling) })
+    }
+
+    /// The offers that this price makes, for use with [`Self::gate`] over other transports than tower's. Those of other
+    /// routes are their layer's: [`PaymentLayer::route`].
     pub fn route(&self, price: &Price) -> Result<Route, RouteError> {
-        Route::build(&self.0.accepts, price, DEFAULT_MAX_TIMEOUT_SECONDS)
+        Route::build(&self.0.accepts, &Pricing::of(price.clone()))
     }
 
     /// The engine that lets paid requests in and settles them.

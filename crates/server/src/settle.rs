@@ -6,7 +6,12 @@
 //! An unknown outcome is never turned into failure: the money may have moved, so the payment stays bound to its request
 //! and may be presented for it again. Then it is settled *before* the work, and only success counts: a facilitator without
 //! a book refuses what it has carried out (the nonce is used), so a refusal says nothing about the settlement before it.
+//!
+//! A metered payment is settled for what its handler said, and asked for again with the very same amount. Where that is not
+//! known any more, because another process asked for it, the payment goes through the work again and is settled for what is
+//! said then: at most one of the two amounts can move, and only success lets the answer go.
 
+use farthing_core::amount::Amount;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
@@ -14,8 +19,9 @@ use farthing_core::scheme::{PaymentKey, TransactionId};
 use farthing_core::wire::{PaymentRequest, SettleResponse};
 use tokio::sync::oneshot;
 
+use crate::charges::Charges;
 use crate::claim::Claim;
-use crate::gate::{Admitted, Order, Paid};
+use crate::gate::{Admitted, Order};
 
 /// What became of the money, and so of the answer. Only `Charged` lets it go.
 #[must_use]
@@ -38,6 +44,22 @@ impl Settled {
     /// Nothing is known, not even from the facilitator.
     pub(crate) fn unknown(network: Network) -> Self {
         Self::Pending(pending(network, String::new()))
+    }
+
+    /// Nobody was asked, or nobody did anything.
+    pub(crate) fn not_sent(network: Network) -> Self {
+        Self::NotSent(not_sent(network))
+    }
+
+    /// What may also have become of the money before: an earlier settlement may have done what this one could not do again.
+    pub(crate) fn after_another(self) -> Self {
+        match self {
+            Self::Refused(SettleResponse { transaction, network: Some(network), .. })
+            | Self::NotSent(SettleResponse { transaction, network: Some(network), .. }) => {
+                Self::Pending(pending(network, transaction))
+            }
+            settled => settled,
+        }
     }
 
     /// What the buyer is told.
@@ -66,22 +88,22 @@ impl From<Settled> for Ended {
 }
 
 /// Settles, and writes into the book what became of it.
-pub(crate) async fn run(facilitator: &dyn Facilitator, admitted: Admitted, caller: &oneshot::Sender<Ended>) -> Ended {
-    let Admitted { mut claim, order, charged, .. } = admitted;
-    let response = match charged {
-        Some(response) => *response,
-        None => match charge(facilitator, &mut claim, &order).await {
-            Ok(response) => response,
-            Err(no) => {
-                if no.is_free {
-                    claim.refused().await;
-                } else {
-                    claim.give_back().await;
-                }
-                return no.settled.into();
-            }
+pub(crate) async fn run(
+    facilitator: &dyn Facilitator,
+    charges: &Charges,
+    admitted: Admitted,
+    caller: &oneshot::Sender<Ended>,
+) -> Ended {
+    let Admitted { claim, mut order, charged, .. } = admitted;
+    let amount = order.paid.usage().end();
+    let (claim, response) = match charged {
+        Some(response) => (claim, *response),
+        None => match first(facilitator, charges, claim, &mut order, amount).await {
+            Ok(paid) => paid,
+            Err(settled) => return settled.into(),
         },
     };
+    let mut claim = claim;
     let (network, transaction) = (order.paid.network.clone(), response.transaction.clone());
     if caller.is_closed() {
         tracing::warn!(payment_key = %claim.key(), transaction, "a payment was charged and its buyer has left; it may come back for it");
@@ -94,14 +116,32 @@ pub(crate) async fn run(facilitator: &dyn Facilitator, admitted: Admitted, calle
     Ended { settled: Settled::Charged(response), claim: Some(claim) }
 }
 
+/// Settles a payment that this request has not had settled before, for so much of it. Where that fails, the claim has ended.
+pub(crate) async fn first(
+    facilitator: &dyn Facilitator,
+    charges: &Charges,
+    mut claim: Claim,
+    order: &mut Order,
+    amount: Amount,
+) -> Result<(Claim, SettleResponse), Settled> {
+    let no = match charge(facilitator, charges, &mut claim, order, amount).await {
+        Ok(response) => return Ok((claim, response)),
+        Err(no) => no,
+    };
+    let settled = if claim.is_resumed() { no.settled.after_another() } else { no.settled };
+    if no.is_free {
+        charges.forget(claim.key());
+        claim.refused().await;
+    } else {
+        claim.give_back().await;
+    }
+    Err(settled)
+}
+
 /// Asks once more about a payment that may have settled. Only success, or an outcome that is still unknown, can come of it.
 pub(crate) async fn again(facilitator: &dyn Facilitator, claim: &Claim, order: &Order) -> Result<SettleResponse, Settled> {
-    let (key, network) = (claim.key(), order.paid.network.clone());
-    judge(ask(facilitator, &order.request, key).await, &order.paid, key).map_err(|no| match no.settled {
-        // An earlier settlement may have done what this one could not do again.
-        Settled::Refused(response) | Settled::NotSent(response) => Settled::Pending(pending(network, response.transaction)),
-        settled => settled,
-    })
+    let key = claim.key();
+    judge(ask(facilitator, &order.request, key).await, order, key).map_err(|no| no.settled.after_another())
 }
 
 /// Why a payment was not charged, as far as is known.
@@ -122,22 +162,43 @@ impl NotCharged {
 }
 
 /// Moves the money of a payment that nobody was asked to settle before.
-async fn charge(facilitator: &dyn Facilitator, claim: &mut Claim, order: &Order) -> Result<SettleResponse, NotCharged> {
+async fn charge(
+    facilitator: &dyn Facilitator,
+    charges: &Charges,
+    claim: &mut Claim,
+    order: &mut Order,
+    amount: Amount,
+) -> Result<SettleResponse, NotCharged> {
+    let unsent = |order: &Order| NotCharged::perhaps(Settled::not_sent(order.paid.network.clone()));
+    if let Err(error) = order.charge(amount) {
+        tracing::error!(payment_key = %claim.key(), %error, "what is charged could not be written; nothing was sent");
+        return Err(unsent(order));
+    }
     if !claim.settling().await {
         // The claim knows by itself what may be written.
-        return Err(NotCharged::perhaps(Settled::NotSent(not_sent(order.paid.network.clone()))));
+        return Err(unsent(order));
     }
     let key = claim.key();
-    judge(ask(facilitator, &order.request, key).await, &order.paid, key)
+    if order.paid.usage().is_metered() {
+        charges.remember(key, amount);
+    }
+    judge(ask(facilitator, &order.request, key).await, order, key)
 }
 
 /// What a facilitator's answer says of a payment.
 #[expect(clippy::result_large_err, reason = "it is made once and moved once; a box would cost more")]
-fn judge(answer: Result<SettleResponse, FacilitatorError>, paid: &Paid, key: PaymentKey) -> Result<SettleResponse, NotCharged> {
-    let network = paid.network.clone();
+fn judge(
+    answer: Result<SettleResponse, FacilitatorError>,
+    order: &Order,
+    key: PaymentKey,
+) -> Result<SettleResponse, NotCharged> {
+    let (paid, network) = (&order.paid, order.paid.network.clone());
     match answer {
-        Ok(response) if response.success => match contradiction(&response, paid) {
-            None => Ok(SettleResponse { payer: response.payer.or_else(|| paid.payer.clone()), ..response }),
+        Ok(response) if response.success => match contradiction(&response, order) {
+            None => {
+                let amount = response.amount.or_else(|| paid.usage().is_metered().then_some(order.request.requirements.amount));
+                Ok(SettleResponse { payer: response.payer.or_else(|| paid.payer.clone()), amount, ..response })
+            }
             Some(contradiction) => {
                 tracing::error!(payment_key = %key, contradiction, "a settlement cannot be trusted; its answer was withheld");
                 Err(NotCharged::perhaps(Settled::Untrusted(pending(network, response.transaction))))
@@ -157,7 +218,7 @@ fn judge(answer: Result<SettleResponse, FacilitatorError>, paid: &Paid, key: Pay
         Err(error) => {
             log(key, &error, "a settlement got no answer; the work's answer was withheld");
             Err(match error {
-                FacilitatorError::Unavailable(_) => NotCharged::for_sure(Settled::NotSent(not_sent(network))),
+                FacilitatorError::Unavailable(_) => NotCharged::for_sure(Settled::not_sent(network)),
                 FacilitatorError::Malformed(_) => NotCharged::perhaps(Settled::Untrusted(pending(network, String::new()))),
                 FacilitatorError::Indeterminate(_) => NotCharged::perhaps(Settled::unknown(network)),
             })
@@ -193,21 +254,22 @@ async fn ask(
 }
 
 /// What a successful settlement says that cannot be, if anything.
-fn contradiction(response: &SettleResponse, paid: &Paid) -> Option<&'static str> {
+fn contradiction(response: &SettleResponse, order: &Order) -> Option<&'static str> {
+    let (paid, charged) = (&order.paid, order.request.requirements.amount);
     let payer_differs = match (&response.payer, &paid.payer) {
         // Facilitators are free in the letter case of an address.
         (Some(settled), Some(verified)) => !settled.as_str().eq_ignore_ascii_case(verified.as_str()),
         (None, None) => true,
         _ => false,
     };
-    if response.transaction.is_empty() {
-        Some("transaction: expected one, got none")
+    if response.transaction.is_empty() != charged.is_zero() {
+        Some("transaction: expected one, or none where nothing is charged")
     } else if response.network.as_ref() != Some(&paid.network) {
         Some("network: expected the offer's")
     } else if payer_differs {
         Some("payer: expected the one that was verified")
-    } else if response.amount.is_some_and(|amount| amount != paid.amount) {
-        Some("amount: expected the offer's")
+    } else if response.amount.is_some_and(|amount| amount != charged) {
+        Some("amount: expected what was to be charged")
     } else {
         None
     }

@@ -55,13 +55,13 @@ async fn among_equals_the_preferred_network_goes_first_and_then_the_servers_orde
 async fn offers_that_the_wallet_does_not_know_are_not_payable_and_each_says_why() {
     let mut upto = offer(BASE, "0xUSDC", "10000");
     upto["scheme"] = json!("upto");
-    let mut upfront = offer(BASE, "0xUSDC", "10000");
-    upfront["extra"]["paymentFlow"] = json!("upfront");
+    let mut deposit = offer(BASE, "0xUSDC", "10000");
+    deposit["extra"]["paymentFlow"] = json!("escrow");
     let offers = vec![
         offer("eip155:1", "0xUSDC", "10000"),
         upto,
         offer(BASE, "0xFAKE", "10000"),
-        upfront,
+        deposit,
         offer(BASE, "0xUSDC", "0"),
         json!({"scheme": "exact", "network": "base"}),
     ];
@@ -79,6 +79,14 @@ async fn offers_that_the_wallet_does_not_know_are_not_payable_and_each_says_why(
     ] {
         assert!(text.contains(says), "{says} is not in {text}");
     }
+}
+
+#[tokio::test]
+async fn whoever_charges_after_the_work_is_paid_rather_than_whoever_charges_before() {
+    let mut upfront = offer(BASE, "0xUSDC", "9000");
+    upfront["extra"]["paymentFlow"] = json!("upfront");
+    assert_eq!(taken(&Buyer::new(), vec![upfront.clone()]).await["amount"], "9000");
+    assert_eq!(taken(&Buyer::new(), vec![upfront, offer(BASE, "0xUSDC", "10000")]).await["amount"], "10000");
 }
 
 #[tokio::test]

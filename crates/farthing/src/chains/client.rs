@@ -5,9 +5,9 @@ use std::sync::Arc;
 use farthing_core::erased::ClientSchemes;
 use farthing_core::network::Network;
 use farthing_evm::config::{AssetConfig, ConfigError, NodeConfig, RpcUrl};
-use farthing_evm::exact;
 use farthing_evm::rpc::HttpNode;
 use farthing_evm::signer::Signer;
+use farthing_evm::{exact, upto};
 
 use super::assets::table;
 use crate::system::{SystemClock, SystemEntropy};
@@ -31,9 +31,13 @@ pub(crate) fn schemes(
     assets: &[AssetConfig],
 ) -> Result<ClientSchemes, ConfigError> {
     let Some(signer) = signer else { return Ok(Vec::new()) };
-    let mut exact = exact::Client::new(signer, table(assets)?, Arc::new(SystemClock), Arc::new(SystemEntropy));
-    for node in nodes {
-        exact = exact.with_node(node.network.clone(), Arc::new(HttpNode::new(&node.network, &node.config)?));
+    let (assets, clock, entropy) = (table(assets)?, Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let mut exact = exact::Client::new(Arc::clone(&signer), Arc::clone(&assets), clock.clone(), entropy.clone());
+    let mut upto = upto::Client::new(signer, assets, clock, entropy);
+    for Node { network, config } in nodes {
+        let node = Arc::new(HttpNode::new(network, config)?);
+        exact = exact.with_node(network.clone(), node.clone());
+        upto = upto.with_node(network.clone(), node);
     }
-    Ok(vec![Arc::new(exact)])
+    Ok(vec![Arc::new(exact), Arc::new(upto)])
 }

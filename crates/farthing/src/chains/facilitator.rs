@@ -7,8 +7,8 @@ use farthing_core::erased::FacilitatorSchemes;
 use farthing_core::network::Network;
 use farthing_evm::chain::Chain;
 use farthing_evm::config::{AssetConfig, ChainConfig, ConfigError};
-use farthing_evm::exact;
 use farthing_evm::signer::Signer;
+use farthing_evm::{exact, upto};
 
 use super::assets::narrowed;
 use crate::system::SystemClock;
@@ -23,5 +23,8 @@ pub(crate) fn schemes(
     let clock = Arc::new(SystemClock);
     let connect = |(config, signers): (ChainConfig, _)| Chain::connect(&config, signers, outbox.clone(), clock.clone());
     let chains = chains.into_iter().map(connect).collect::<Result<Vec<_>, _>>()?;
-    Ok(vec![Arc::new(exact::Facilitator::new(chains, narrowed(assets, allowed)?, clock.clone()))])
+    let assets = narrowed(assets, allowed)?;
+    let exact = exact::Facilitator::new(chains.clone(), Arc::clone(&assets), clock.clone());
+    let upto = upto::Facilitator::new(chains, assets, clock.clone());
+    Ok(vec![Arc::new(exact), Arc::new(upto)])
 }

@@ -9,9 +9,12 @@ pub(super) const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static(header:
 pub(super) const X_PAYMENT: HeaderName = HeaderName::from_static(header::X_PAYMENT);
 const PAYMENT_RESPONSE: HeaderName = HeaderName::from_static(header::PAYMENT_RESPONSE);
 const X_PAYMENT_RESPONSE: HeaderName = HeaderName::from_static(header::X_PAYMENT_RESPONSE);
+/// By which a handler says what it charges; it goes no further.
+pub(super) const SETTLEMENT_OVERRIDES: HeaderName = HeaderName::from_static("settlement-overrides");
 
 /// What the protocol puts into headers; nobody else may, in either direction.
-const PROTOCOL: [HeaderName; 5] = [PAYMENT_REQUIRED, PAYMENT_SIGNATURE, X_PAYMENT, PAYMENT_RESPONSE, X_PAYMENT_RESPONSE];
+const PROTOCOL: [HeaderName; 6] =
+    [PAYMENT_REQUIRED, PAYMENT_SIGNATURE, X_PAYMENT, PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, SETTLEMENT_OVERRIDES];
 
 /// Headers that make some cache ignore `Cache-Control`.
 const CACHE_OVERRIDES: [HeaderName; 3] =

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use farthing_core::price::Price;
+use farthing_core::scheme::PaymentFlow;
 use tower_layer::Layer;
 
 use super::last::LastAnswer;
 use super::service::PaymentService;
 use super::toll::Toll;
-use crate::route::{Route, RouteError};
+use crate::route::{Pricing, Route, RouteError};
 use crate::server::Server;
 
 /// Charges for whatever it is laid over: one axum route, a router, or any tower service. See [the rules](super).
@@ -23,8 +23,10 @@ pub struct PaymentLayer {
 }
 
 impl PaymentLayer {
-    pub(crate) fn new(server: Server, price: Price, route: Route) -> Self {
-        Self { toll: Arc::new(Toll { server, price, route, passes_preflights: false, unpaid: LastAnswer::default() }) }
+    pub(crate) fn new(server: Server, pricing: Pricing) -> Result<Self, RouteError> {
+        let route = Route::build(server.accepts(), &pricing)?;
+        let unpaid = LastAnswer::default();
+        Ok(Self { toll: Arc::new(Toll { server, pricing, route, passes_preflights: false, unpaid }) })
     }
 
     /// Says what is for sale, for people and for directories. Some facilitators refuse more than 500 characters.
@@ -41,11 +43,17 @@ impl PaymentLayer {
 
     /// How long a payment may take from its signature to its settlement, the handler's work included, in seconds.
     /// [`DEFAULT_MAX_TIMEOUT_SECONDS`](crate::route::DEFAULT_MAX_TIMEOUT_SECONDS) unless set.
-    pub fn max_timeout_seconds(mut self, seconds: u64) -> Result<Self, RouteError> {
-        let toll = self.toll_mut();
-        let route = Route::build(toll.server.accepts(), &toll.price, seconds)?;
-        toll.route.take_offers_of(route);
-        Ok(self)
+    pub fn max_timeout_seconds(self, seconds: u64) -> Result<Self, RouteError> {
+        self.priced_anew(|pricing| pricing.max_timeout_seconds = seconds)
+    }
+
+    /// Takes the money before the handler runs (the payment flow `upfront`), for work that is too costly to be done for
+    /// somebody who might not pay in the end. A handler that fails has been paid all the same, and the buyer may present the
+    /// same payment for the same request again.
+    ///
+    /// An error where an accepted scheme cannot be charged so, such as `upto`.
+    pub fn upfront(self) -> Result<Self, RouteError> {
+        self.priced_anew(|pricing| pricing.flow = PaymentFlow::Upfront)
     }
 
     /// Lets CORS preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) through unpaid.
@@ -60,6 +68,14 @@ impl PaymentLayer {
     /// What the route asks for.
     pub fn route(&self) -> &Route {
         &self.toll.route
+    }
+
+    fn priced_anew(mut self, change: impl FnOnce(&mut Pricing)) -> Result<Self, RouteError> {
+        let toll = self.toll_mut();
+        change(&mut toll.pricing);
+        let route = Route::build(toll.server.accepts(), &toll.pricing)?;
+        toll.route.take_offers_of(route);
+        Ok(self)
     }
 
     fn toll_mut(&mut self) -> &mut Toll {

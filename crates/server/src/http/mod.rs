@@ -20,6 +20,13 @@
 //!    again, with `settlement_pending`. If the handler fails, the buyer is told that the payment has settled, and may
 //!    present it once more.
 //!
+//! A route that is priced up to a ceiling charges what its handler says: through [`Paid::usage`](crate::Paid::usage), or in
+//! an answer's header `Settlement-Overrides`, JSON such as `{"amount": "33.33%"}`, which goes no further. A handler that
+//! charges what cannot be charged has failed: status 500, and nobody is charged.
+//!
+//! A route that is [`upfront`](PaymentLayer::upfront) settles before the handler runs, and says so in its terms. If the
+//! handler fails then, its answer tells the settlement, and the same request may present the same payment again, as in 6.
+//!
 //! Browsers: a CORS layer belongs *outside* this one, because the 402 needs its headers as well. It then answers
 //! preflights before they get here; a preflight that does get here is priced like any request, unless
 //! [`PaymentLayer::pass_preflights`] says that the inner service answers preflights and does nothing else for them.
@@ -30,6 +37,7 @@ mod future;
 mod headers;
 mod last;
 mod layer;
+mod overrides;
 mod request;
 mod service;
 mod toll;

@@ -16,6 +16,7 @@ use super::answer::problem;
 use super::body::{Held, PaymentBody};
 use super::future::PaymentFuture;
 use super::headers::{self, PAYER_ALONE};
+use super::overrides;
 use super::request::{is_preflight, trace_of};
 use super::toll::Toll;
 use super::work::{self, Failure, Work};
@@ -94,7 +95,7 @@ where
     headers::strip(request.headers_mut());
     request.extensions_mut().insert(admitted.paid().clone());
     let work = work::run(inner, request, toll.server.max_held_body_bytes()).instrument(admitted.span.clone());
-    match work.await {
+    match overrides::follow(work.await, admitted.paid().usage()) {
         Work::Done(answer) => {
             let version = admitted.version();
             let settled = gate.settle(admitted).await;
@@ -110,7 +111,7 @@ where
         Work::Failed(failure) => {
             let was_charged = admitted.charged().is_some();
             tracing::error!(error = failure.code(), was_charged, "a paid request was not served");
-            let answer = tell_charge(failed(failure, was_charged), &admitted);
+            let answer = tell_charge(failed(failure, &admitted), &admitted);
             gate.cancel(admitted).await;
             Ok(whole(answer))
         }
@@ -122,9 +123,11 @@ where
 }
 
 /// The answer to a request whose work has none.
-fn failed(failure: Failure, was_charged: bool) -> Response<Bytes> {
-    let then = if was_charged {
+fn failed(failure: Failure, admitted: &Admitted) -> Response<Bytes> {
+    let then = if admitted.charged().is_some() {
         "the payment has settled: present the same payment for the same request again, and do not sign another"
+    } else if admitted.may_be_charged() {
+        "the payment may have settled before: present it for the same request again, and do not sign another"
     } else {
         "nothing was charged"
     };

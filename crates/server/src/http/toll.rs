@@ -1,7 +1,6 @@
 //! What one priced route asks and answers, whatever it is laid over.
 
 use bytes::Bytes;
-use farthing_core::price::Price;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{PaymentPayload, Version};
 use http::{Request, Response, StatusCode};
@@ -14,7 +13,7 @@ use super::request::{payment_of, url_of};
 use crate::count::Outcome;
 use crate::gate::{Admission, Admitted, Denied};
 use crate::resource::RequestFacts;
-use crate::route::Route;
+use crate::route::{Pricing, Route};
 use crate::server::Server;
 use crate::settle::Settled;
 
@@ -22,7 +21,7 @@ use crate::settle::Settled;
 #[derive(Clone)]
 pub(super) struct Toll {
     pub(super) server: Server,
-    pub(super) price: Price,
+    pub(super) pricing: Pricing,
     pub(super) route: Route,
     pub(super) passes_preflights: bool,
     pub(super) unpaid: LastAnswer,

@@ -30,6 +30,8 @@ pub(super) enum Failure {
     Panicked,
     BodyAborted,
     BodyTooLarge,
+    /// The handler charged what cannot be charged.
+    BadUsage,
 }
 
 impl Failure {
@@ -38,6 +40,7 @@ impl Failure {
             Self::Panicked => "handler_panicked",
             Self::BodyAborted => "body_aborted",
             Self::BodyTooLarge => "body_too_large",
+            Self::BadUsage => "handler_charged_wrongly",
         }
     }
 
@@ -47,6 +50,7 @@ impl Failure {
             Self::Panicked => "the resource's own code failed",
             Self::BodyAborted => "the answer broke off before it was whole",
             Self::BodyTooLarge => "the answer is larger than the server holds back until a payment has settled",
+            Self::BadUsage => "the resource's own code charged what cannot be charged",
         }
     }
 }

@@ -4,6 +4,7 @@
 mod bad_input;
 mod engine;
 mod failing;
+mod metered;
 mod observing;
 mod paying;
 mod pending;
@@ -15,3 +16,4 @@ mod startup;
 mod support;
 mod turned_away;
 mod unpaid;
+mod upfront;

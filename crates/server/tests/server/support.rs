@@ -80,13 +80,14 @@ impl ServerScheme for FakeScheme {
         if requirements.pay_to.as_str() == "nobody" {
             return Err(Refusal::new(Reason::InvalidPaymentRequirements, "payTo: expected an address"));
         }
-        let mut extra = kind.extra.clone().unwrap_or_default();
+        let mut extra = requirements.extra.clone();
+        extra.extend(kind.extra.clone().unwrap_or_default());
         extra.insert("name".to_owned(), "Fake \"USD\"".into());
         Ok(PaymentRequirements { extra, ..requirements })
     }
 
-    fn flow(&self, _: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
-        Ok(self.flow)
+    fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
+        if self.flow == PaymentFlow::Authorization { PaymentFlow::of(requirements) } else { Ok(self.flow) }
     }
 
     fn key(&self, payment: &Payment<FakePayload, FakeExtra>) -> Result<PaymentKey, Refusal> {
@@ -101,6 +102,44 @@ impl ServerScheme for FakeScheme {
         payment.payload.expires_at
     }
 }
+
+/// The same, where the offer is a ceiling.
+pub struct MeteredScheme;
+
+impl ServerScheme for MeteredScheme {
+    const NAME: &'static str = "upto";
+    type Extra = FakeExtra;
+    type Payload = FakePayload;
+
+    fn supports(&self, network: &Network) -> bool {
+        FIXED.supports(network)
+    }
+
+    fn assets(&self, network: &Network) -> Vec<Asset> {
+        FIXED.assets(network)
+    }
+
+    fn complete(&self, requirements: PaymentRequirements, kind: &SupportedKind) -> Result<PaymentRequirements, Refusal> {
+        FIXED.complete(requirements, kind)
+    }
+
+    fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
+        match PaymentFlow::of(requirements)? {
+            PaymentFlow::Authorization => Ok(PaymentFlow::Authorization),
+            _ => Err(Refusal::new(Reason::UnsupportedPaymentFlow, "extra.paymentFlow: leave it out")),
+        }
+    }
+
+    fn is_metered(&self) -> bool {
+        true
+    }
+
+    fn key(&self, payment: &Payment<FakePayload, FakeExtra>) -> Result<PaymentKey, Refusal> {
+        FIXED.key(payment)
+    }
+}
+
+const FIXED: FakeScheme = FakeScheme { flow: PaymentFlow::Authorization };
 
 /// A clock that is set by hand.
 #[derive(Default)]
@@ -148,7 +187,7 @@ pub struct FakeFacilitator {
 impl FakeFacilitator {
     pub fn new() -> Self {
         Self {
-            kinds: vec![kind(NETWORK), kind(UNNAMED_NETWORK)],
+            kinds: vec![kind(NETWORK), kind(UNNAMED_NETWORK), SupportedKind { scheme: "upto".to_owned(), ..kind(NETWORK) }],
             verdicts: Mutex::default(),
             settlements: Mutex::default(),
             verified: Mutex::default(),
