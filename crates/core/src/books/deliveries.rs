@@ -173,6 +173,10 @@ impl MemoryDeliveries {
         let row = book.deliveries.get_mut(&claim.key).filter(|row| row.claim == claim.number && from(&row.delivery));
         ready(match row {
             Some(row) => {
+                if delivery == Delivery::Settling {
+                    // What is settled now lives as long as whoever settles it.
+                    row.node = self.node;
+                }
                 row.delivery = delivery;
                 Standing::Held
             }

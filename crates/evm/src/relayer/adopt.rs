@@ -9,7 +9,6 @@ use metrics::counter;
 use tokio::time::sleep;
 
 use super::Inner;
-use super::clerk::Note;
 use super::flights::Flight;
 use super::lane::{End, Lane, Limbo, Taken};
 use super::order::NotSent;
@@ -107,10 +106,6 @@ impl Lane {
             flight.tickets = limbo.tickets;
         }
         self.inner.flights().adopt((self.index, one.sequence), flight);
-        if one.landing.is_none() {
-            // The book may have conclusions from a block that it was never told of, and that may be gone by now.
-            self.inner.notes.leave(Note::Reopened(self.lease.clone(), one.sequence, self.inner.clock.now()));
-        }
     }
 
     async fn count(&self) -> Result<Counted, End> {

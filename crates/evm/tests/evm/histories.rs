@@ -62,25 +62,6 @@ fn transaction_nonce(request: &Value) -> B256 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conclusion_whose_block_the_book_was_never_told_of_is_open_after_a_restart() {
-    let node = crate::fake_node::FakeNode::new(golden::CHAIN_ID, usdc(), "USDC");
-    node.world().balances.insert(payer(), U256::from(1_000_000));
-    let book = Book::default();
-    // It dies before the landing is written.
-    book.forgets_landings.store(true, Ordering::Relaxed);
-    let request = golden_request();
-    rig_on(node.clone(), book.clone(), |_| {}).settle_and_write(&request).await;
-    node.world().reorganise();
-    book.memory.die();
-    let again = rig_on(node, book.join(), |_| {});
-    again.chain.relayer().start();
-    until("the reopening", || again.book.count("reopened") == 1).await;
-    until("the landing in the other history", || again.book.count("landed") == 1).await;
-    assert!(matches!(again.state(&request).await, SettlementState::Sending(_)), "it is judged again");
-    assert!(matches!(again.outcome(&request).await, Outcome::Settled(_)));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_receipt_of_another_history_confirms_nothing() {
     let rig = rig();
     rig.node.world().mines = false;

@@ -76,8 +76,6 @@ pub struct Book {
     pub loses_answer: Arc<AtomicBool>,
     /// The next replacement is written, and whoever wrote it is not told.
     pub loses_answer_of_replacing: Arc<AtomicBool>,
-    /// Where transactions land is never written down.
-    pub forgets_landings: Arc<AtomicBool>,
     /// No account can be taken.
     pub is_cut_off: Arc<AtomicBool>,
 }
@@ -158,9 +156,6 @@ impl Outbox for Book {
     }
 
     fn landed<'a>(&'a self, lease: &'a LaneLease, sequence: u64, landing: &'a Landing) -> Answer<'a, ()> {
-        if self.forgets_landings.load(Ordering::Relaxed) {
-            return Box::pin(std::future::ready(Ok(())));
-        }
         self.happened("landed");
         self.memory.landed(lease, sequence, landing)
     }
