@@ -4,10 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use farthing_core::books::{SettlementState, Settlements};
-use farthing_core::scheme::{Outcome, SettleError};
+use farthing_core::scheme::SettleError;
+use farthing_evm::B256;
 use farthing_evm::rpc::{CallError, NodeError};
-use farthing_evm::{B256, U256};
-use farthing_testkit::golden;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
