@@ -8,6 +8,7 @@ use alloy_sol_types::SolCall;
 use farthing_core::amount::Amount;
 use farthing_core::asset::AccountId;
 use farthing_core::network::Network;
+use farthing_core::reason::Reason;
 use farthing_core::scheme::PayError;
 use farthing_core::time::{Clock, Entropy, UnixSeconds};
 use farthing_core::wire::{Extensions, PaymentRequirements};
@@ -215,8 +216,8 @@ impl Account {
 /// An extension as it was offered, with what the payer has to say in its `info`.
 fn extension(offered: &Extensions, key: &str, info: &impl Serialize) -> Result<Extensions, PayError> {
     let wallet = |error: serde_json::Error| PayError::Wallet(Box::new(error));
-    let mut extension: serde_json::Map<String, serde_json::Value> =
-        offered.raw(key).and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+    let offered = offered.get::<serde_json::Map<String, serde_json::Value>>(key, Reason::InvalidPaymentRequirements);
+    let mut extension = offered.map_err(PayError::Offer)?.unwrap_or_default();
     let ours = serde_json::to_value(info).map_err(wallet)?;
     match (extension.get_mut("info").and_then(serde_json::Value::as_object_mut), ours) {
         (Some(info), serde_json::Value::Object(ours)) => info.extend(ours),

@@ -181,7 +181,7 @@ async fn look(chain: &Chain, transfer: &mut Transfer) -> Result<(Look, Simulatio
             return Err(VerifyError::Unavailable(message.into()));
         }
         simulation.judge(transfer)?;
-        if !simulation.lacks_allowance(transfer) {
+        if simulation.short_allowance(transfer).is_none() {
             // It was approved meanwhile, or long ago.
             transfer.approval = None;
         }

@@ -115,10 +115,10 @@ impl Simulation {
         }
     }
 
-    /// Whether the payer has not approved Permit2 for so much yet.
-    pub(super) fn lacks_allowance(&self, transfer: &Transfer) -> bool {
+    /// What the payer has approved Permit2 for, if that is too little.
+    pub(super) fn short_allowance(&self, transfer: &Transfer) -> Option<U256> {
         let allowance = self.places.permit2.and_then(|(allowance, ..)| self.number(allowance));
-        allowance.is_some_and(|allowance| allowance < transfer.value)
+        allowance.filter(|allowance| *allowance < transfer.value)
     }
 
     /// Whether the transfer would move the money; if not, why. The first reason that applies wins, in the order of the
@@ -153,7 +153,7 @@ impl Simulation {
     fn judge_permit2(&self, transfer: &Transfer) -> Result<(), Refusal> {
         self.check_asset(transfer)?;
         self.check_signature(transfer)?;
-        let Some((allowance, proxy, before, after)) = self.places.permit2 else { return Ok(()) };
+        let Some((_, proxy, before, after)) = self.places.permit2 else { return Ok(()) };
         let failure = self.revert(self.places.paid);
         // An address without code answers nothing, and a call to it does nothing.
         if self.answer(proxy).is_none_or(|data| data.is_empty()) {
@@ -165,12 +165,10 @@ impl Simulation {
         }
         self.check_balance(transfer)?;
         let Some(revert) = failure else { return self.check_received(transfer, before, after) };
-        let needs_approval = self.lacks_allowance(transfer);
-        if needs_approval && transfer.approval.is_some() {
-            return Ok(());
-        }
-        if needs_approval {
-            let allowed = self.number(allowance).unwrap_or_default();
+        if let Some(allowed) = self.short_allowance(transfer) {
+            if transfer.approval.is_some() {
+                return Ok(());
+            }
             let message = format!(
                 "{} allows Permit2 ({PERMIT2}) {allowed} atomic units of {}, and the payment takes {}; approve Permit2 for this \
                  asset first, once",
