@@ -290,8 +290,9 @@ impl Gate {
         Ok(Admitted { claim, order, charged: Some(Box::new(response)), span })
     }
 
-    /// Has a payment settled that may have been before, unless this process knows that it was. A metered one of which nobody knows any more for how much is let in
-    /// if it can still be settled, and then is settled after the work; there is no settlement yet for it.
+    /// Has a payment settled that may have been before, unless this process knows that it was. A metered one of which nobody
+    /// knows any more for how much is let in if it can still be settled, and then is settled after the work; there is no
+    /// settlement yet for it.
     async fn resume(&self, claim: &Claim, order: &mut Order) -> Result<Option<SettleResponse>, Settled> {
         if let Some(response) = self.charges.settlement(claim.key()) {
             order.charged_before(&response);
