@@ -7,6 +7,7 @@
 //! - [`micro`]: what one payment costs without any I/O, against the libraries that do the work.
 //! - [`rejects`]: payments that are refused without the chain (P2).
 //! - [`verify`]: verification with the chain's answers from memory, and with a slow node (P1, P3, P4).
+//! - [`kinds`]: the same, and settling, of payments through Permit2, by `upto` and from smart wallets (P1, P3, P6).
 //! - [`resource`]: a priced route, unpaid and paid, against the bare route (P9, P10).
 //! - [`settle`]: settlements against the chain's own ceiling (P6, P8).
 //! - [`settle::blocks`]: settlements over slow blocks (P5, P8).
@@ -27,6 +28,7 @@ mod chain;
 mod child;
 mod contender;
 mod durable;
+mod kinds;
 mod limits;
 mod load;
 mod measure;
@@ -77,9 +79,15 @@ fn measure_group(group: &str, runtime: &Runtime, report: &mut Report) -> anyhow:
     match group {
         "micro" => micro::run(report),
         "rejects" => rejects::run(runtime, report),
-        "verify" => runtime.block_on(verify::run(report)),
+        "verify" => {
+            runtime.block_on(verify::run(report))?;
+            kinds::verify(runtime, report)
+        }
         "resource" => runtime.block_on(resource::run(report)),
-        "settle" => runtime.block_on(settle::run(report)),
+        "settle" => {
+            runtime.block_on(settle::run(report))?;
+            kinds::settle(runtime, report)
+        }
         "blocks" => runtime.block_on(settle::blocks::run(report)),
         "crowd" => runtime.block_on(settle::crowd::run(report)),
         "durable" => runtime.block_on(durable::run(report)),

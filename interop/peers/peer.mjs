@@ -27,25 +27,42 @@ export function serve(app) {
 
 /** Buys URL once with the wrapped fetch, and prints what came of it. */
 export async function buy(fetchWithPayment) {
-  try {
-    const response = await fetchWithPayment(setting("URL"));
-    const header = response.headers.get("PAYMENT-RESPONSE") ?? response.headers.get("X-PAYMENT-RESPONSE");
-    print({
-      status: response.status,
-      body: parsed(await response.text()),
-      settlement: header === null ? null : JSON.parse(Buffer.from(header, "base64").toString("utf8")),
-      error: null,
-    });
-  } catch (error) {
-    print({ status: null, body: null, settlement: null, error: String(error?.message ?? error) });
-  }
+  print(await purchase(fetchWithPayment, setting("URL")));
   process.exit(0);
 }
 
-/** The two routes that every server peer sells. */
-export function sellReport(app) {
-  app.get("/report", (_request, response) => response.json({ report: "a farthing's worth" }));
-  app.get("/fails", (_request, response) => response.status(500).json({ error: "this handler always fails" }));
+/** Buys once with the wrapped fetch, and returns what came of it. */
+export async function purchase(fetchWithPayment, url) {
+  try {
+    const response = await fetchWithPayment(url);
+    const settlement = response.headers.get("PAYMENT-RESPONSE") ?? response.headers.get("X-PAYMENT-RESPONSE");
+    return {
+      status: response.status,
+      body: parsed(await response.text()),
+      settlement: decoded(settlement),
+      refusal: decoded(response.headers.get("PAYMENT-REQUIRED"))?.error ?? null,
+      error: null,
+    };
+  } catch (error) {
+    return { status: null, body: null, settlement: null, refusal: null, error: String(error?.message ?? error) };
+  }
+}
+
+/** What every server peer sells: the report, and on routes that are named so an answer that always fails. */
+export function sellReport(app, paths = ["/report", "/fails"]) {
+  for (const path of paths) {
+    app.get(path, (_request, response) => {
+      if (path.endsWith("fails")) {
+        response.status(500).json({ error: "this handler always fails" });
+      } else {
+        response.json({ report: "a farthing's worth" });
+      }
+    });
+  }
+}
+
+function decoded(header) {
+  return header === null ? null : JSON.parse(Buffer.from(header, "base64").toString("utf8"));
 }
 
 function parsed(text) {

@@ -25,6 +25,7 @@ const MINED_LIMIT: Duration = Duration::from_secs(10);
 sol! {
     function configureMinter(address minter, uint256 allowance);
     function mint(address to, uint256 amount);
+    function approve(address spender, uint256 value);
 }
 
 /// Starts anvil and puts the contracts there.
@@ -60,7 +61,14 @@ async fn launch(arguments: &[&str]) -> Result<(Child, Rpc)> {
 
 /// Mints to an account: USDC, or another token of the chain.
 pub async fn give(rpc: &Rpc, token: Address, to: Address, amount: U256) -> Result<()> {
-    send(rpc, token, mintCall { to, amount }.abi_encode().into()).await
+    send(rpc, TOKEN_OWNER, token, mintCall { to, amount }.abi_encode().into()).await
+}
+
+/// Lets a spender move all of a holder's tokens. The holder pays for the gas; anvil needs nobody's key for it.
+pub async fn approve(rpc: &Rpc, token: Address, holder: Address, spender: Address) -> Result<()> {
+    rpc.call("anvil_impersonateAccount", json!([holder.to_string()])).await?;
+    send(rpc, holder, token, approveCall { spender, value: U256::MAX }.abi_encode().into()).await?;
+    rpc.call("anvil_stopImpersonatingAccount", json!([holder.to_string()])).await.map(drop)
 }
 
 /// Places what our own chain has, and the calls that give it its state. Where anvil carries the contract of the public
@@ -72,11 +80,13 @@ async fn place_contracts(rpc: &Rpc) -> Result<()> {
         let code = code.unwrap_or_else(|| contract.code.to_string());
         rpc.call("anvil_setCode", json!([contract.address.to_string(), code])).await?;
         if let Some(data) = contract.initialize {
-            send(rpc, contract.address, data).await.with_context(|| format!("cannot initialise {}", contract.name))?;
+            send(rpc, TOKEN_OWNER, contract.address, data)
+                .await
+                .with_context(|| format!("cannot initialise {}", contract.name))?;
         }
     }
     let allow = configureMinterCall { minter: TOKEN_OWNER, allowance: U256::MAX };
-    send(rpc, TOKEN, allow.abi_encode().into()).await
+    send(rpc, TOKEN_OWNER, TOKEN, allow.abi_encode().into()).await
 }
 
 /// The deployed code of Permit2 and Multicall3: anvil has both where it stands for a network that begins with them.
@@ -91,9 +101,9 @@ async fn genuine_contracts() -> Result<Vec<(Address, String)>> {
     Ok(found)
 }
 
-/// Sends a transaction to a contract from the owner of the tokens, whose key anvil has, and waits until it is mined.
-async fn send(rpc: &Rpc, to: Address, data: Bytes) -> Result<()> {
-    let transaction = json!([{"from": TOKEN_OWNER.to_string(), "to": to.to_string(), "data": data.to_string()}]);
+/// Sends a transaction to a contract from an account that anvil sends for, and waits until it is mined.
+pub async fn send(rpc: &Rpc, from: Address, to: Address, data: Bytes) -> Result<()> {
+    let transaction = json!([{"from": from.to_string(), "to": to.to_string(), "data": data.to_string()}]);
     let hash = rpc.call("eth_sendTransaction", transaction).await?;
     let receipt = timeout(MINED_LIMIT, async {
         loop {

@@ -6,9 +6,9 @@
 use std::fmt;
 
 use alloy_primitives::{Address, Bytes, U256, address, hex};
-use alloy_sol_types::{SolCall, sol};
+use alloy_sol_types::{SolCall, SolEvent, sol};
 use anyhow::{Context, Result};
-use farthing_devnet::Devnet;
+use farthing_devnet::{DevToken, Devnet, PERMIT2, SMART_WALLET_FACTORY};
 use serde_json::{Value, json};
 use tokio::process::Child;
 
@@ -22,6 +22,9 @@ pub const NETWORK: &str = "eip155:84532";
 pub const NETWORK_V1: &str = "base-sepolia";
 /// USDC on Base Sepolia.
 pub const TOKEN: Address = address!("0x036CbD53842c5426634e7929541eC2318f3dCF7e");
+/// A token that has nothing but ERC-20, and whose approvals answer nothing, as Tether's on Ethereum: what it costs to sell
+/// in it needs an approval on the chain. It has six decimals, too.
+pub const PLAIN_TOKEN: DevToken = DevToken::RETURNS_NOTHING;
 
 /// Who sends the facilitator's transactions: the first of the accounts that development chains have in common.
 pub const FACILITATOR_KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -33,9 +36,14 @@ pub const PAYER: Address = address!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 pub const PAYEE: Address = address!("0x209693Bc6afc0C5328bA36FaF03C514EF312287C");
 /// Who may mint: the tenth.
 pub(crate) const TOKEN_OWNER: Address = address!("0xa0Ee7A142d267C1f36714E4a8F75612F20a79720");
+/// More than an approval's gas costs.
+const GAS_WEI: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 
 sol! {
+    event Transfer(address indexed from, address indexed to, uint256 value);
     function balanceOf(address account) external view returns (uint256);
+    function createAccount(address owner, uint256 salt) external returns (address account);
+    function getAddress(address owner, uint256 salt) external view returns (address account);
 }
 
 /// Which node.
@@ -106,10 +114,84 @@ impl Chain {
         }
     }
 
-    /// What an account has of the token, in atomic units. Asked of the node over JSON-RPC, as anybody would.
+    /// Sets what an account has of the network's own coin.
+    pub async fn set_ether(&self, account: Address, wei: U256) -> Result<()> {
+        self.rpc.call("anvil_setBalance", json!([account.to_string(), format!("{wei:#x}")])).await.map(drop)
+    }
+
+    /// Lets Permit2 move an account's tokens.
+    pub async fn allow_permit2(&self, token: Address, holder: Address) -> Result<()> {
+        match &self.node {
+            Node::Anvil { .. } => {
+                self.set_ether(holder, GAS_WEI).await?;
+                anvil::approve(&self.rpc, token, holder, PERMIT2).await
+            }
+            Node::Devnet(devnet) => Ok(devnet.set_allowance(token, holder, PERMIT2, U256::MAX)?),
+        }
+    }
+
+    /// Creates an owner's smart wallet.
+    pub async fn create_wallet(&self, owner: Address, salt: U256) -> Result<Address> {
+        match &self.node {
+            Node::Anvil { .. } => {
+                let call = createAccountCall { owner, salt }.abi_encode();
+                anvil::send(&self.rpc, TOKEN_OWNER, SMART_WALLET_FACTORY, call.into()).await?;
+                self.wallet_address(owner, salt).await
+            }
+            Node::Devnet(devnet) => Ok(devnet.create_smart_wallet(owner, salt)?),
+        }
+    }
+
+    /// Where an owner's smart wallet is, or will be.
+    pub async fn wallet_address(&self, owner: Address, salt: U256) -> Result<Address> {
+        self.view(SMART_WALLET_FACTORY, &getAddressCall { owner, salt }).await
+    }
+
+    /// Delegates an account to a contract (EIP-7702).
+    pub async fn delegate(&self, account: Address, contract: Address) -> Result<()> {
+        let code = hex::encode_prefixed([&[0xef, 0x01, 0x00], contract.as_slice()].concat());
+        self.rpc.call("anvil_setCode", json!([account.to_string(), code])).await.map(drop)
+    }
+
+    /// What an account has of USDC, in atomic units. Asked of the node over JSON-RPC, as anybody would.
     pub async fn balance(&self, account: Address) -> Result<U256> {
-        let data = Bytes::from(balanceOfCall { account }.abi_encode());
-        number(&self.rpc.call("eth_call", json!([{"to": TOKEN.to_string(), "data": data.to_string()}, "latest"])).await?)
+        self.balance_of(TOKEN, account).await
+    }
+
+    /// What an account has of a token, in atomic units.
+    pub async fn balance_of(&self, token: Address, account: Address) -> Result<U256> {
+        self.view(token, &balanceOfCall { account }).await
+    }
+
+    /// How many transactions an account has sent; a contract counts what it has created, itself included.
+    pub async fn transactions_of(&self, account: Address) -> Result<u64> {
+        let count = self.rpc.call("eth_getTransactionCount", json!([account.to_string(), "latest"])).await?;
+        Ok(count.as_str().context("a count is a text")?.parse::<U256>()?.try_into()?)
+    }
+
+    /// Whether there is a contract, or an account that delegates to one.
+    pub async fn has_code(&self, account: Address) -> Result<bool> {
+        let code = self.rpc.call("eth_getCode", json!([account.to_string(), "latest"])).await?;
+        Ok(code.as_str().context("code is a text")?.len() > "0x".len())
+    }
+
+    /// Whatever has left an account since the chain began: of which token, to whom, how much.
+    pub async fn transfers_from(&self, account: Address) -> Result<Vec<(Address, Address, U256)>> {
+        let topics = [Transfer::SIGNATURE_HASH.to_string(), account.into_word().to_string()];
+        let filter = json!([{"fromBlock": "0x0", "toBlock": "latest", "topics": topics}]);
+        let logs = self.rpc.call("eth_getLogs", filter).await?;
+        let transfer = |log: &Value| -> Result<_> {
+            let text = |path: &str| log.pointer(path).and_then(Value::as_str).context("a log is whole");
+            let to = Address::from_word(text("/topics/2")?.parse()?);
+            Ok((text("/address")?.parse()?, to, text("/data")?.parse()?))
+        };
+        logs.as_array().context("logs are a list")?.iter().map(transfer).collect()
+    }
+
+    async fn view<C: SolCall>(&self, contract: Address, call: &C) -> Result<C::Return> {
+        let data = Bytes::from(call.abi_encode()).to_string();
+        let answer = self.rpc.call("eth_call", json!([{"to": contract.to_string(), "data": data}, "latest"])).await?;
+        Ok(C::abi_decode_returns(&hex::decode(answer.as_str().context("a call returns bytes")?)?)?)
     }
 
     /// Whether a transaction is in a block and did not revert.
@@ -117,10 +199,4 @@ impl Chain {
         let receipt = self.rpc.call("eth_getTransactionReceipt", json!([transaction])).await?;
         Ok(receipt.get("status").is_some_and(|status| status == "0x1"))
     }
-}
-
-/// The result of a call that returns one number.
-fn number(result: &Value) -> Result<U256> {
-    let bytes = hex::decode(result.as_str().context("a call returns bytes")?)?;
-    U256::try_from_be_slice(&bytes).context("the call returns one number")
 }

@@ -54,6 +54,7 @@ impl Script {
 /// force.
 pub struct Peer {
     url: String,
+    http: reqwest::Client,
     _process: Child,
 }
 
@@ -69,7 +70,14 @@ impl Peer {
         let url = ready.get("listening").and_then(Value::as_str);
         let url = url.with_context(|| format!("{script:?} does not say where it listens"))?.to_owned();
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { url, _process: process })
+        let http = reqwest::Client::builder().no_proxy().timeout(PURCHASE_LIMIT).build()?;
+        Ok(Self { url, http, _process: process })
+    }
+
+    /// Has a buyer buy.
+    pub async fn buys(&self, order: &Value) -> Result<Answer> {
+        let answer = self.http.post(&self.url).json(order).send().await?.error_for_status()?;
+        Answer::read(answer.json().await?)
     }
 
     /// Where it listens.
@@ -87,6 +95,26 @@ pub struct Answer {
     pub body: Value,
     /// The settlement that the server reports, decoded.
     pub settlement: Option<Value>,
+    /// Why the server asks for payment in this answer.
+    pub refusal: Option<String>,
+}
+
+impl Answer {
+    /// Reads what a buyer tells.
+    fn read(mut answer: Value) -> Result<Self> {
+        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
+            bail!("{error}");
+        }
+        let status = answer.get("status").and_then(Value::as_u64).context("a purchase has a status")?;
+        let refusal = answer.get("refusal").and_then(Value::as_str).map(str::to_owned);
+        let mut take = |key: &str| answer.get_mut(key).map(Value::take).unwrap_or_default();
+        Ok(Self {
+            status: u16::try_from(status)?,
+            body: take("body"),
+            settlement: Some(take("settlement")).filter(|settlement| !settlement.is_null()),
+            refusal,
+        })
+    }
 }
 
 /// Buys with a client script of the official SDKs.
@@ -94,16 +122,7 @@ pub async fn buy(script: Script, settings: &[(&str, &str)]) -> Result<Answer> {
     let output = script.command(settings)?.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = timeout(PURCHASE_LIMIT, output).await.with_context(|| format!("{script:?} does not end"))??;
     let text = String::from_utf8(output.stdout)?;
-    let mut answer: Value = serde_json::from_str(text.trim())
+    let answer: Value = serde_json::from_str(text.trim())
         .with_context(|| format!("{script:?} ended with {} and printed {text:?}", output.status))?;
-    if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
-        bail!("{script:?}: {error}");
-    }
-    let status = answer.get("status").and_then(Value::as_u64).context("a purchase has a status")?;
-    let mut take = |key: &str| answer.get_mut(key).map(Value::take).unwrap_or_default();
-    Ok(Answer {
-        status: u16::try_from(status)?,
-        body: take("body"),
-        settlement: Some(take("settlement")).filter(|settlement| !settlement.is_null()),
-    })
+    Answer::read(answer).with_context(|| format!("{script:?}"))
 }

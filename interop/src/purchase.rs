@@ -4,10 +4,11 @@ use std::{env, fs::OpenOptions, io::Write};
 
 use alloy_primitives::U256;
 use anyhow::{Context, Result, ensure};
+use farthing_devnet::SMART_WALLET_FACTORY;
 use serde_json::{Value, json};
 
 use crate::{
-    chain::{CHAIN_ID, Chain, ChainKind, FACILITATOR_KEY, NETWORK, NETWORK_V1, PAYEE, PAYER, PAYER_KEY},
+    chain::{CHAIN_ID, Chain, ChainKind, FACILITATOR_KEY, NETWORK, NETWORK_V1, PAYEE, PAYER, PAYER_KEY, PLAIN_TOKEN},
     farthing,
     peer::{self, Answer, Peer, Script},
     roles::{Client, Combination, Facilitator, Server},
@@ -160,23 +161,32 @@ pub fn record(result: &Value) -> Result<()> {
     Ok(file.write_all(format!("{result}\n").as_bytes())?)
 }
 
-async fn start_facilitator(facilitator: Facilitator, chain: &Chain) -> Result<Service> {
-    let chain_id = CHAIN_ID.to_string();
-    let settings = [("RPC_URL", chain.rpc_url()), ("PRIVATE_KEY", FACILITATOR_KEY), ("CHAIN_ID", &chain_id)];
+pub(crate) async fn start_facilitator(facilitator: Facilitator, chain: &Chain) -> Result<Service> {
+    let (chain_id, factory) = (CHAIN_ID.to_string(), SMART_WALLET_FACTORY.to_string());
+    let settings =
+        [("RPC_URL", chain.rpc_url()), ("PRIVATE_KEY", FACILITATOR_KEY), ("CHAIN_ID", &chain_id), ("WALLET_FACTORY", &factory)];
     match facilitator {
         Facilitator::Farthing => farthing::facilitator(chain.rpc_url()).await,
         Facilitator::Ts => Ok(Peer::start(Script::Ts("facilitator.mjs"), &settings).await?.into()),
+        Facilitator::Python => Ok(Peer::start(Script::Python("facilitator.py"), &settings).await?.into()),
     }
 }
 
-async fn start_server(server: Server, facilitator_url: &str) -> Result<Service> {
-    let payee = PAYEE.to_string();
+pub(crate) async fn start_server(server: Server, facilitator_url: &str) -> Result<Service> {
+    let (payee, plain_token, plain_amount) = (PAYEE.to_string(), PLAIN_TOKEN.address.to_string(), PRICE_ATOMIC.to_string());
     let (script, network) = match server {
         Server::Farthing => return farthing::server(facilitator_url).await,
         Server::Ts => (Script::Ts("server.mjs"), NETWORK),
         Server::Python => (Script::Python("server.py"), NETWORK),
         Server::V1 => (Script::TsV1("server.mjs"), NETWORK_V1),
     };
-    let settings = [("FACILITATOR_URL", facilitator_url), ("PAY_TO", payee.as_str()), ("NETWORK", network), ("PRICE", PRICE)];
+    let settings = [
+        ("FACILITATOR_URL", facilitator_url),
+        ("PAY_TO", payee.as_str()),
+        ("NETWORK", network),
+        ("PRICE", PRICE),
+        ("PLAIN_TOKEN", plain_token.as_str()),
+        ("PLAIN_AMOUNT", plain_amount.as_str()),
+    ];
     Ok(Peer::start(script, &settings).await?.into())
 }

@@ -58,6 +58,8 @@ role! {
         Farthing = "farthing",
         /// `@x402/core` with `@x402/evm`.
         Ts = "ts",
+        /// Python `x402`, version 2 only.
+        Python = "python",
     }
 }
 
@@ -73,13 +75,14 @@ pub struct Combination {
 }
 
 impl Combination {
-    /// Every combination whose client and server speak a common version.
+    /// Every combination that reports are sold through: those whose client and server speak a common version, with a
+    /// facilitator that speaks both. [`crate::goods`] are sold through others.
     pub fn all() -> impl Iterator<Item = Self> {
         let servers = |client: Client| Server::ALL.iter().map(move |server| (client, *server));
         let pairs = Client::ALL.iter().flat_map(move |client| servers(*client));
         pairs
             .flat_map(|(client, server)| {
-                Facilitator::ALL.iter().map(move |facilitator| Self { client, server, facilitator: *facilitator })
+                [Facilitator::Farthing, Facilitator::Ts].map(move |facilitator| Self { client, server, facilitator })
             })
             .filter(|it| it.client != Client::V1 || matches!(it.server, Server::Farthing | Server::V1))
     }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use farthing_interop::{
     chain::ChainKind,
     conformance::{Suite, passes},
+    goods::Sale,
     purchase::{Market, record},
     roles::{Client, Combination, Facilitator, Server},
 };
@@ -43,11 +44,13 @@ farthing_interop::combinations! {
 #[test]
 fn every_combination_with_farthing_in_it_is_tested() -> Result<()> {
     let mut expected: Vec<String> = Combination::all().filter(|it| it.has_farthing()).map(|it| it.to_string()).collect();
-    let mut tested = COMBINATIONS.to_vec();
+    let mut tested: Vec<String> = COMBINATIONS.iter().map(ToString::to_string).collect();
     expected.sort();
-    tested.sort_unstable();
+    tested.sort();
     assert_eq!(tested, expected);
-    record(&json!({"chains": ChainKind::ALL.map(|kind| kind.to_string()), "combinations": COMBINATIONS}))
+    // The task that counts results wants one list of all of them; tests/goods.rs sells the goods.
+    tested.extend(Sale::ours().map(|sale| sale.to_string()));
+    record(&json!({"chains": ChainKind::ALL.map(|kind| kind.to_string()), "combinations": tested}))
 }
 
 #[tokio::test]

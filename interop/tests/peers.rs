@@ -4,8 +4,10 @@ use anyhow::Result;
 use farthing_interop::{
     chain::ChainKind,
     conformance::{Suite, passes},
+    goods::Sale,
     purchase::Market,
     roles::{Client, Facilitator, Server},
+    shop::Shop,
 };
 
 farthing_interop::combinations! {
@@ -13,6 +15,16 @@ farthing_interop::combinations! {
     client_python_httpx_server_python_facilitator_ts
     client_python_requests_server_python_facilitator_ts
     client_v1_server_v1_facilitator_ts
+}
+
+#[tokio::test]
+async fn the_peers_sell_every_good_to_one_another_through_the_facilitator_in_typescript() -> Result<()> {
+    Shop::open(ChainKind::Anvil, Facilitator::Ts).await?.sells_all(Sale::theirs()).await
+}
+
+#[tokio::test]
+async fn the_peers_sell_every_good_to_one_another_through_the_facilitator_in_python() -> Result<()> {
+    Shop::open(ChainKind::Anvil, Facilitator::Python).await?.sells_all(Sale::theirs()).await
 }
 
 #[tokio::test]

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use farthing_core::header;
 use farthing_core::reason::Reason;
-use farthing_core::wire::{PaymentPayload, PaymentRequired, PaymentRequirements, Verbatim};
+use farthing_core::wire::{Extensions, PaymentPayload, PaymentRequired, PaymentRequirements, Verbatim};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::seller::{path_of, report};
+use crate::seller::Goods;
 
 /// How long one answer may take. A standby lets its callers wait for a while.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -80,36 +80,37 @@ impl Buyer {
         Ok(())
     }
 
-    /// The one offer that is made for it.
-    pub async fn offer(&self, name: &str) -> Result<Verbatim<PaymentRequirements>> {
-        let (heard, _) = self.insist(name, None).await?;
+    /// The one offer that is made for it, and what the terms say besides.
+    pub async fn offer(&self, goods: &Goods) -> Result<(Verbatim<PaymentRequirements>, Extensions)> {
+        let (heard, _) = self.insist(goods, None).await?;
         ensure!(heard.status == StatusCode::PAYMENT_REQUIRED, "expected terms, got {} {}", heard.status, heard.body);
-        heard.terms()?.accepts.into_iter().next().context("the shop makes an offer")
+        let terms = heard.terms()?;
+        Ok((terms.accepts.into_iter().next().context("the shop makes an offer")?, terms.extensions))
     }
 
     /// Presents a payment for it until it is served or refused for good.
-    pub async fn present(&self, name: &str, payment: &PaymentPayload) -> Result<Visit> {
+    pub async fn present(&self, goods: &Goods, payment: &PaymentPayload) -> Result<Visit> {
         let text = header::encode(payment)?;
-        let (heard, presented) = self.insist(name, Some(&text)).await?;
+        let (heard, presented) = self.insist(goods, Some(&text)).await?;
         let bought = match heard.status {
             StatusCode::OK => {
-                ensure!(heard.body == report(name), "asked for {name}, got {:?}", heard.body);
+                ensure!(heard.body == goods.report(), "asked for {}, got {:?}", goods.path(), heard.body);
                 let settlement = heard.header(header::PAYMENT_RESPONSE)?;
                 let settlement = header::decode_settlement(settlement)?;
-                ensure!(settlement.success, "{name} was served without a settlement: {settlement:?}");
+                ensure!(settlement.success, "{} was served without a settlement: {settlement:?}", goods.path());
                 Bought::Served { transaction: settlement.transaction, by: heard.by }
             }
             StatusCode::PAYMENT_REQUIRED => {
                 let error = heard.terms()?.error.context("a refusal has a reason")?;
                 Bought::Refused(Reason::from(error.as_str()))
             }
-            status => bail!("{name} was answered {status}: {}", heard.body),
+            status => bail!("{} was answered {status}: {}", goods.path(), heard.body),
         };
         Ok(Visit { bought, presented })
     }
 
     /// Asks until there is an answer that is not "later", and says how often that was.
-    async fn insist(&self, name: &str, payment: Option<&str>) -> Result<(Heard, u64)> {
+    async fn insist(&self, goods: &Goods, payment: Option<&str>) -> Result<(Heard, u64)> {
         let deadline = Instant::now() + self.patience;
         let mut last = "nobody was there".to_owned();
         let mut asked = 0_u64;
@@ -118,7 +119,7 @@ impl Buyer {
             let turn = usize::try_from(asked)?.checked_rem(urls.len()).unwrap_or_default();
             if let Some(url) = urls.get(turn) {
                 asked = asked.saturating_add(1);
-                match self.ask(url, name, payment).await {
+                match self.ask(url, goods.path(), payment).await {
                     Ok(heard) if !heard.says_later() => return Ok((heard, asked)),
                     Ok(heard) => last = format!("{} {}", heard.status, heard.body),
                     Err(error) => last = format!("{error:?}"),
@@ -126,11 +127,11 @@ impl Buyer {
             }
             sleep(PAUSE).await;
         }
-        bail!("no answer for {name} within {:?}; asked {asked} times, at last: {last}", self.patience)
+        bail!("no answer for {} within {:?}; asked {asked} times, at last: {last}", goods.path(), self.patience)
     }
 
-    async fn ask(&self, url: &str, name: &str, payment: Option<&str>) -> Result<Heard, reqwest::Error> {
-        let mut request = self.http.get(format!("{url}{}", path_of(name)));
+    async fn ask(&self, url: &str, path: &str, payment: Option<&str>) -> Result<Heard, reqwest::Error> {
+        let mut request = self.http.get(format!("{url}{path}"));
         if let Some(payment) = payment {
             request = request.header(header::PAYMENT_SIGNATURE, payment);
         }

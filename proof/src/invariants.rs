@@ -6,41 +6,53 @@
 //! 2. Everything that the book calls settled moved exactly so: token, payer, payee, amount, once.
 //! 3. What the book calls dead moved nothing. Nothing is left between the two.
 //! 4. No authorization was carried by two transactions that were mined: the second could only burn gas.
-//! 5. The facilitator's accounts have no gap in their nonces: nothing waits in the pool for a number that never comes.
-//! 6. A seller's book: everything that settled is used up, in the transaction that moved it. Nothing is left in use.
+//! 5. Each payment moved what its server said: of what the work decides not a unit more or less, and for nothing nothing was
+//!    sent, and nothing is in the book. What Permit2 calls used is what moved.
+//! 6. A payer is given coin for its approval once at most, as much as the book says; its approval was mined once.
+//! 7. The facilitator's accounts have no gap in their nonces: nothing waits in the pool for a number that never comes.
+//! 8. A seller's book: everything that settled is used up, in the transaction that moved it. Nothing is left in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, U256};
 use anyhow::{Context, Result, bail, ensure};
 use farthing_core::books::{
     Deliveries, Delivery, DeliveryClaim, Fingerprint, Presented, SettlementEntry, SettlementQuery, SettlementState, Settlements,
 };
 use serde_json::json;
 
-use crate::chain::{Ledger, read};
+use crate::chain::{self, Ledger, Moved};
+use crate::payments::{Authorization, Bill, By, Kind};
 use crate::rpc::Rpc;
 
 /// How many entries of the book are read at a time.
 const PAGE: usize = 1_000;
+/// How a nonce of Permit2, and an approval for which coin was given, begin in the book.
+const PERMIT2_REFERENCE: &str = "permit2:";
+const FUNDING_REFERENCE: &str = "funding:";
 
-/// One authorization of EIP-3009, as the chain names it.
-pub type Authorization = (Address, B256);
+/// What a payment is said to be that was carried more than once.
+pub const CARRIED_TWICE: &str = "was carried by several transactions";
 
 /// What was looked at, and what does not hold.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// Entries in the book.
-    pub entries: usize,
-    /// Entries that are settled.
+    /// Payments in the book that are settled.
     pub settled: usize,
     /// Entries that are dead.
     pub dead: usize,
-    /// Authorizations that were used on the chain.
+    /// Payments that moved on the chain.
     pub used: usize,
     /// What all of them moved, in atomic units.
     pub moved_atomic: U256,
+    /// Payers that were given coin for their approvals.
+    pub funded: usize,
+    /// Those among them of whom the book does not say yet that they were: nobody waits for that, so that it is found out
+    /// seconds later, or, where the transaction that the book names was not the one that landed, not at all.
+    pub fundings_open: usize,
+    /// Approvals that payers had mined.
+    pub approvals: usize,
     /// Transactions of the facilitator that were mined.
     pub transactions: usize,
     /// Every violation, in words.
@@ -63,23 +75,46 @@ impl Findings {
 
 impl fmt::Display for Findings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settled, dead, used, moved_atomic, transactions, violations, .. } = self;
+        let Self { settled, dead, used, moved_atomic, funded, approvals, transactions, violations, .. } = self;
         let bad = violations.len();
         write!(
             formatter,
             "{settled} settled and {dead} dead in the book; {used} moved {moved_atomic} on chain in {transactions} \
-             transactions; {bad} violations"
+             transactions; {funded} payers were given coin, {approvals} approved; {bad} violations"
         )
     }
 }
 
-/// Holds the whole book against the whole chain, once nothing is under way any more.
-pub async fn reconcile(book: &dyn Settlements, rpc: &Rpc, token: Address, senders: &[Address]) -> Result<Findings> {
-    let entries = all_entries(book).await?;
-    let chain = read(rpc, token, senders).await?;
-    let mut findings = compare(&entries, &chain, token);
+/// Holds the whole book against the whole chain and what servers said, once nothing is under way any more.
+pub async fn reconcile(
+    book: &dyn Settlements,
+    rpc: &Rpc,
+    token: Address,
+    senders: &[Address],
+    bills: &[Bill],
+) -> Result<Findings> {
+    let mut findings = compare_with(rpc, &all_entries(book).await?, token, senders, bills).await?;
     for sender in senders {
         check_nonces(rpc, *sender, &mut findings).await?;
+    }
+    Ok(findings)
+}
+
+/// The same for entries that were read already, whatever waits in the pool.
+pub async fn compare_with(
+    rpc: &Rpc,
+    entries: &[SettlementEntry],
+    token: Address,
+    senders: &[Address],
+    bills: &[Bill],
+) -> Result<Findings> {
+    let ledger = chain::read(rpc, token, senders).await?;
+    let mut findings = compare(entries, &ledger, token, bills);
+    for bill in bills {
+        let Authorization { payer, by: By::Permit2(nonce) } = bill.authorization else { continue };
+        if chain::is_used(rpc, payer, nonce).await? != ledger.used.contains_key(&bill.authorization) {
+            findings.violated(format!("{}: Permit2 does not say what the logs say", bill.authorization));
+        }
     }
     Ok(findings)
 }
@@ -101,7 +136,7 @@ pub async fn all_entries(book: &dyn Settlements) -> Result<Vec<SettlementEntry>>
 /// another request would ask it.
 pub async fn check_deliveries(book: &dyn Deliveries, entries: &[SettlementEntry]) -> Result<()> {
     let request = Fingerprint("a request that nobody has paid for".to_owned());
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| !is_funding(entry)) {
         let (key, now) = (entry.record.key, entry.changed_at);
         let found = book.claim(&Presented { key, request: request.clone(), expires_at: None, now }).await?;
         let is_right = match &entry.state {
@@ -115,12 +150,18 @@ pub async fn check_deliveries(book: &dyn Deliveries, entries: &[SettlementEntry]
     Ok(())
 }
 
-/// Holds a book's entries against what the chain shows.
-pub fn compare(entries: &[SettlementEntry], chain: &Ledger, token: Address) -> Findings {
+/// Whether an entry is coin that was given for an approval.
+pub fn is_funding(entry: &SettlementEntry) -> bool {
+    entry.record.reference.starts_with(FUNDING_REFERENCE)
+}
+
+/// Holds a book's entries against what the chain shows, and that against what servers said.
+pub fn compare(entries: &[SettlementEntry], chain: &Ledger, token: Address, bills: &[Bill]) -> Findings {
     let mut findings = Findings {
-        entries: entries.len(),
-        used: chain.used.len(),
-        moved_atomic: chain.used.values().fold(U256::ZERO, |sum, moved| sum.saturating_add(moved.amount)),
+        used: chain.payments().count(),
+        moved_atomic: chain.payments().fold(U256::ZERO, |sum, (_, moved)| sum.saturating_add(moved.amount)),
+        funded: chain.used.len().saturating_sub(chain.payments().count()),
+        approvals: chain.approvals.values().sum(),
         transactions: chain.mined,
         ..Findings::default()
     };
@@ -129,62 +170,110 @@ pub fn compare(entries: &[SettlementEntry], chain: &Ledger, token: Address) -> F
         match authorization(entry, token) {
             Ok(authorization) => {
                 if !known.insert(authorization) {
-                    findings.violated(format!("{} is in the book twice", entry.record.key));
+                    findings.violated(format!("{authorization} is in the book twice"));
                 }
                 check_entry(entry, authorization, chain, &mut findings);
             }
             Err(error) => findings.violated(format!("{}: {error:#}", entry.record.key)),
         }
     }
-    for ((payer, nonce), moved) in chain.used.iter().filter(|(used, _)| !known.contains(used)) {
-        let transaction = moved.transaction;
-        findings.violated(format!("{payer} paid by {nonce} in {transaction}, of which the book knows nothing"));
+    for (used, moved) in chain.used.iter().filter(|(used, _)| !known.contains(used)) {
+        findings.violated(format!("{used} moved in {}, of which the book knows nothing", moved.transaction));
     }
-    for ((payer, nonce), transactions) in chain.carried.iter().filter(|(_, transactions)| transactions.len() > 1) {
-        findings.violated(format!("authorization {nonce} of {payer} was carried by several transactions: {transactions:?}"));
+    for (carried, transactions) in chain.carried.iter().filter(|(_, transactions)| transactions.len() > 1) {
+        findings.violated(format!("{carried} {CARRIED_TWICE}: {transactions:?}"));
     }
     for stray in &chain.strays {
         findings.violated(stray.clone());
     }
+    check_bills(bills, chain, &known, &mut findings);
     findings
 }
 
+/// What moved is what servers said.
+fn check_bills(bills: &[Bill], chain: &Ledger, known: &BTreeSet<Authorization>, findings: &mut Findings) {
+    let by_authorization: BTreeMap<_, _> = bills.iter().map(|bill| (bill.authorization, bill)).collect();
+    for bill in bills {
+        let Bill { authorization, kind, charge_atomic } = bill;
+        let moved = chain.used.get(authorization);
+        if *charge_atomic == 0 && (moved.is_some() || known.contains(authorization)) {
+            findings.violated(format!("{authorization} was to be charged nothing, and is in the book or moved {moved:?}"));
+        }
+        if moved.is_some_and(|moved| moved.amount != U256::from(*charge_atomic)) {
+            findings.violated(format!("{authorization} was to be charged {charge_atomic} and moved {moved:?}"));
+        }
+        let approvals = chain.approvals.get(&authorization.payer).copied().unwrap_or_default();
+        if *kind == Kind::Approval && approvals > 1 {
+            findings.violated(format!("{} had {approvals} approvals mined", authorization.payer));
+        }
+    }
+    for (used, moved) in chain.payments().filter(|(used, _)| !by_authorization.contains_key(used)) {
+        findings.violated(format!("{used} moved in {}, which no server has asked for", moved.transaction));
+    }
+    let sponsored: BTreeSet<_> =
+        bills.iter().filter(|bill| bill.kind == Kind::Approval).map(|bill| bill.authorization.payer).collect();
+    for (funded, _) in chain.used.iter().filter(|(used, _)| used.by == By::Funding && !sponsored.contains(&used.payer)) {
+        findings.violated(format!("{funded}, who has sent no approval"));
+    }
+}
+
 fn check_entry(entry: &SettlementEntry, authorization: Authorization, chain: &Ledger, findings: &mut Findings) {
-    let key = entry.record.key;
     let moved = chain.used.get(&authorization);
     match (&entry.state, moved) {
         (SettlementState::Settled(settlement), Some(moved)) => {
-            findings.settled = findings.settled.saturating_add(1);
+            findings.settled = findings.settled.saturating_add(usize::from(!is_funding(entry)));
             let in_book = (settlement.transaction.0.as_str(), settlement.amount.to_string());
             let on_chain = (moved.transaction.to_string(), moved.amount.to_string());
             if in_book.0 != on_chain.0 || in_book.1 != on_chain.1 {
-                findings.violated(format!("{key}: the book has {in_book:?}, the chain {on_chain:?}"));
+                findings.violated(format!("{authorization}: the book has {in_book:?}, the chain {on_chain:?}"));
             }
-            let payee = entry.record.pay_to.as_str().parse::<Address>().ok();
-            if payee != Some(moved.to) || entry.record.amount.to_string() != on_chain.1 {
-                findings.violated(format!("{key}: what moved is not what was agreed: {moved:?}"));
+            if !is_agreed(entry, moved) {
+                findings.violated(format!("{authorization}: what moved is not what was agreed: {moved:?}"));
             }
         }
         (SettlementState::Settled(settlement), None) => {
-            findings.violated(format!("{key} is settled in {} in the book and moved nothing", settlement.transaction));
+            let transaction = &settlement.transaction;
+            findings.violated(format!("{authorization} is settled in {transaction} in the book and moved nothing"));
         }
         (SettlementState::Dead(_), None) => findings.dead = findings.dead.saturating_add(1),
         (SettlementState::Dead(refusal), Some(moved)) => {
-            findings.violated(format!("{key} is dead in the book ({refusal}) and moved in {}", moved.transaction));
+            findings.violated(format!("{authorization} is dead in the book ({refusal}) and moved in {}", moved.transaction));
+        }
+        (SettlementState::Sending(_), Some(moved)) if is_funding(entry) && is_agreed(entry, moved) => {
+            findings.fundings_open = findings.fundings_open.saturating_add(1);
         }
         (SettlementState::Sending(transaction), _) => {
-            findings.violated(format!("{key} is left unresolved, sent by {transaction}; on chain: {moved:?}"));
+            findings.violated(format!("{authorization} is left unresolved, sent by {transaction}; on chain: {moved:?}"));
         }
     }
 }
 
-fn authorization(entry: &SettlementEntry, token: Address) -> Result<Authorization> {
-    let asset: Address = entry.record.asset.as_str().parse().context("the asset is an address")?;
+/// Whether it went to whom it was for, and as much as was allowed: all of it, but where the work decides.
+fn is_agreed(entry: &SettlementEntry, moved: &Moved) -> bool {
+    let record = &entry.record;
+    let amount = record.amount.units();
+    let is_metered = record.scheme == "upto" && !is_funding(entry);
+    let is_right = if is_metered { moved.amount <= amount } else { moved.amount == amount };
+    is_right && record.pay_to.as_str().parse::<Address>().ok() == Some(moved.to)
+}
+
+/// What an entry stands for.
+pub fn authorization(entry: &SettlementEntry, token: Address) -> Result<Authorization> {
+    let record = &entry.record;
+    let payer = record.payer.as_str().parse().context("the payer is an address")?;
+    let asset: Address = record.asset.as_str().parse().context("the asset is an address")?;
+    if is_funding(entry) {
+        ensure!(asset == Address::ZERO, "coin has no contract, and the book says {asset}");
+        return Ok(Authorization { payer, by: By::Funding });
+    }
     if asset != token {
         bail!("the asset is {asset}, which this test does not use");
     }
-    let payer = entry.record.payer.as_str().parse().context("the payer is an address")?;
-    Ok((payer, entry.record.reference.parse().context("the reference is a nonce")?))
+    let by = match record.reference.strip_prefix(PERMIT2_REFERENCE) {
+        Some(nonce) => By::Permit2(U256::from_str_radix(nonce, 10).context("the reference is a nonce of Permit2")?),
+        None => By::Eip3009(record.reference.parse().context("the reference is a nonce")?),
+    };
+    Ok(Authorization { payer, by })
 }
 
 /// Nothing may wait in the pool, neither for its turn nor for a number that never comes.

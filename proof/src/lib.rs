@@ -11,7 +11,8 @@
 //! - [`chain`], [`rpc`]: what the chain itself shows of payments, asked as anybody would ask.
 //!
 //! What is done:
-//! - [`replica`], [`payments`], [`store`], [`stores`]: facilitators, what they settle, and where their books are.
+//! - [`payments`]: payments of every kind, and what their payers need before.
+//! - [`replica`], [`store`], [`stores`]: facilitators that settle them, and where their books are.
 //! - [`seller`], [`buyer`]: who sells through them, and who buys, over HTTP.
 //! - [`simulation`]: a whole world in one thread and in its own time.
 //! - [`campaign`]: crash at every point, chaos, races; small as tests, large as `cargo xtask soak`.

@@ -1,12 +1,21 @@
 //! `cargo xtask test`: every check, in order, until one fails.
 
-use std::{fs, io::IsTerminal, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use crate::{licences, matrix, peers, process::run, style, suite::Tally, tools, workspace::Workspace};
 
 type Step = fn(&mut Session) -> Result<()>;
+
+/// One file for each topic of the example `extensions`.
+const EXAMPLE_TOPICS: &str = "crates/farthing/examples/extensions/topics";
 
 const STEPS: &[(&str, Step)] = &[
     ("tools", |_| tools::require()),
@@ -21,6 +30,7 @@ const STEPS: &[(&str, Step)] = &[
     ("interop matrix", interop_matrix),
     ("documentation's examples", documentation_examples),
     ("documentation", documentation),
+    ("the extensions' running examples", running_examples),
     ("the demo", demo),
 ];
 
@@ -117,6 +127,28 @@ fn documentation_examples(session: &mut Session) -> Result<()> {
 fn documentation(session: &mut Session) -> Result<()> {
     let mut command = session.workspace.cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     run(command.env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+/// One run for each topic that has a file, whether or not the program's own list names it.
+fn running_examples(session: &mut Session) -> Result<()> {
+    let topics = example_topics(&session.workspace.root.join(EXAMPLE_TOPICS))?;
+    for topic in &topics {
+        let arguments = ["run", "--quiet", "--package", "farthing", "--example", "extensions", "--", topic.as_str()];
+        run(&mut session.workspace.cargo(&arguments))?;
+    }
+    session.notes.push(format!("running examples: {} topics", topics.len()));
+    Ok(())
+}
+
+/// The topics' names as the program takes them: `sign-in` for `sign_in.rs`.
+fn example_topics(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.strip_suffix(".rs")?.replace('_', "-"));
+    let mut topics: Vec<String> = paths.iter().filter_map(name).collect();
+    topics.sort();
+    ensure!(!topics.is_empty() && topics.len() == paths.len(), "{} must hold topics and nothing else", folder.display());
+    Ok(topics)
 }
 
 fn demo(session: &mut Session) -> Result<()> {

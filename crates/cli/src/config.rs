@@ -10,6 +10,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
+use farthing::core::extension::builder_code::Code;
 use farthing::core::network::Network as NetworkId;
 use farthing::core::wire::v1;
 use farthing::evm::config::{AssetConfig, ConfirmConfig, GasConfig, RelayConfig, SponsorConfig, WalletConfig};
@@ -64,9 +65,23 @@ pub struct Facilitator {
     /// The book: `sqlite:PATH`, a `postgres://…` URL, or where that is kept. A relative path starts at the file's folder.
     #[serde(deserialize_with = "parsed")]
     pub store: StoreLocation,
+    /// Builder codes behind what is sent; none, if unset.
+    pub builder_code: Option<BuilderCode>,
     /// Where `/metrics` is, if not on `listen`; off loopback it is nowhere unless it is named here.
     #[serde(deserialize_with = "optional_socket_address")]
     pub metrics_listen: Option<SocketAddr>,
+}
+
+/// What the facilitator writes of itself behind what it sends (the extension `builder-code`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuilderCode {
+    /// Its own code.
+    #[serde(deserialize_with = "optional_code")]
+    pub wallet: Option<Code>,
+    /// A service code besides.
+    #[serde(deserialize_with = "optional_code")]
+    pub service: Option<Code>,
 }
 
 /// Where traces go.
@@ -141,6 +156,7 @@ impl Default for Facilitator {
             public: false,
             anonymous: false,
             store: StoreLocation::sqlite(DEFAULT_STORE),
+            builder_code: None,
             metrics_listen: None,
         }
     }
@@ -230,6 +246,12 @@ fn one_or_more<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deseria
         OneOrMore::More(texts) => texts,
     };
     texts.into_iter().map(|text| Zeroizing::new(text).parse().map_err(D::Error::custom)).collect()
+}
+
+fn optional_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Code>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    // What was given instead is not repeated: any text may be a secret in the wrong place.
+    Code::new(&text).map(Some).map_err(|_| D::Error::custom("expected 1 to 32 small letters, digits and underscores"))
 }
 
 fn optional_socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
@@ -329,6 +351,21 @@ mod tests {
         let digest = "a".repeat(64);
         assert!(Config::parse(&format!("{public}\n[[caller]]\nname = \"shop\"\nkey_sha256 = \"{digest}\"")).is_ok());
         assert!(error_of(&GOOD.replace("127.0.0.1:0", "localhost")).contains("such as \"127.0.0.1:4021\""));
+    }
+
+    #[test]
+    fn builder_codes_are_checked_and_may_be_empty() {
+        let with = |codes: &str| GOOD.replace("[network", &format!("builder_code = {codes}\n[network"));
+        let codes = |text: &str| Config::parse(&with(text)).unwrap().facilitator.builder_code.unwrap();
+        let read = codes(r#"{ wallet = "bc_one", service = "two_2" }"#);
+        assert_eq!((read.wallet, read.service), (Some(Code::new("bc_one").unwrap()), Some(Code::new("two_2").unwrap())));
+        assert_eq!(codes("{}").wallet, None);
+        assert!(Config::parse(GOOD).unwrap().facilitator.builder_code.is_none());
+        for bad in [r#"{ wallet = "Ac0974" }"#, r#"{ service = "" }"#] {
+            let error = error_of(&with(bad));
+            assert!(error.contains("small letters") && !error.contains("Ac0974"), "{error}");
+        }
+        assert!(error_of(&with(r#"{ app = "mine" }"#)).contains("unknown field `app`"));
     }
 
     #[test]

@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use farthing_core::books::{Ledger, MemoryLedger, SpendLimit};
 use farthing_core::erased::{AnyClientScheme, ClientSchemes};
+use farthing_core::extension::builder_code::{Code, MAX_CLIENT_CODES};
+use farthing_core::extension::sign_in_with_x::MessageSigner;
 use farthing_core::network::{Network, NetworkError};
 use farthing_core::time::{Clock, Entropy};
+use farthing_core::wire::Version;
 
+use crate::choice::{Candidate, Choice};
 use crate::controls::SpendControls;
+use crate::hooks::Hooks;
 use crate::http::{Client, Inner};
 use crate::payer::Payer;
+use crate::sign_in::{SignInHook, SignInPolicy};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +38,11 @@ pub struct ClientBuilder {
     ledger: Option<Arc<dyn Ledger>>,
     controls: SpendControls,
     preferred: Vec<Network>,
+    choice: Choice,
+    hooks: Vec<Arc<dyn Hooks>>,
+    message_signers: Vec<Arc<dyn MessageSigner>>,
+    sign_in: SignInPolicy,
+    service_codes: Vec<Code>,
     http: Option<reqwest::ClientBuilder>,
     probe_timeout: Duration,
     paid_timeout: Duration,
@@ -47,6 +58,9 @@ pub enum BuildError {
     /// A network that cannot be read.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A service code that is none, or too many of them.
+    #[error("{0}")]
+    ServiceCode(String),
     /// No clock was given, and nothing here reads one by itself.
     #[error("the client needs a clock: call .clock(…)")]
     NoClock,
@@ -64,6 +78,11 @@ impl ClientBuilder {
             ledger: None,
             controls: SpendControls::default(),
             preferred: Vec::new(),
+            choice: Choice::default(),
+            hooks: Vec::new(),
+            message_signers: Vec::new(),
+            sign_in: SignInPolicy::default(),
+            service_codes: Vec::new(),
             http: None,
             probe_timeout: PROBE_TIMEOUT,
             paid_timeout: PAID_TIMEOUT,
@@ -82,7 +101,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Where the names of traces come from: with it, every purchase has a trace, which the server and its facilitator are
+    /// Where the names of traces and purchases come from: with it, every purchase that must have a name can be given one, and
+    /// every purchase has a trace, which the server and its facilitator are
     /// told in the header `traceparent`. A request that brings that header stays in its own trace with or without this.
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = Some(entropy);
@@ -113,6 +133,55 @@ impl ClientBuilder {
     pub fn prefer_network(mut self, network: &str) -> Result<Self, BuildError> {
         self.preferred.push(network.parse()?);
         Ok(self)
+    }
+
+    /// Adds hooks, behind those that were added before; see [`Hooks`].
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks.push(hooks);
+        self
+    }
+
+    /// Adds a policy behind those that were added before: of the offers that can be paid, best first, it returns those that
+    /// may be paid, in the order in which they are to be tried. See [`choice`](crate::choice).
+    pub fn policy(
+        mut self,
+        policy: impl for<'a> Fn(Version, Vec<Candidate<'a>>) -> Vec<Candidate<'a>> + Send + Sync + 'static,
+    ) -> Self {
+        self.choice.add_policy(policy);
+        self
+    }
+
+    /// Picks the offer to pay, by its place in what the policies left; no other is tried then. It replaces one that was set
+    /// before.
+    pub fn selector(
+        mut self,
+        selector: impl for<'a> Fn(Version, &[Candidate<'a>]) -> Option<usize> + Send + Sync + 'static,
+    ) -> Self {
+        self.choice.set_selector(selector);
+        self
+    }
+
+    /// Adds a wallet that can sign in (`sign-in-with-x`). Whether it does, [`Self::sign_in`] says.
+    pub fn message_signer(mut self, signer: Arc<dyn MessageSigner>) -> Self {
+        self.message_signers.push(signer);
+        self
+    }
+
+    /// When to sign in before paying; where this wallet has paid before, unless told otherwise.
+    pub fn sign_in(mut self, policy: SignInPolicy) -> Self {
+        self.sign_in = policy;
+        self
+    }
+
+    /// The service codes that payments name where a server wants to know them (`builder-code`): at most
+    /// [`MAX_CLIENT_CODES`], each of 1 to 32 small letters, digits and underscores. It replaces those set before.
+    pub fn service_codes(mut self, codes: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, BuildError> {
+        let codes: Result<Vec<_>, _> = codes.into_iter().map(|code| Code::new(code.as_ref())).collect();
+        self.service_codes = codes.map_err(|refusal| BuildError::ServiceCode(refusal.message))?;
+        match self.service_codes.len() {
+            ..=MAX_CLIENT_CODES => Ok(self),
+            got => Err(BuildError::ServiceCode(format!("service codes: expected at most {MAX_CLIENT_CODES}, got {got}"))),
+        }
     }
 
     /// Allows payments over unencrypted HTTP to other machines.
@@ -149,9 +218,28 @@ impl ClientBuilder {
             reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
         });
         let http = http.redirect(reqwest::redirect::Policy::none()).referer(false).retry(reqwest::retry::never());
+        let mut hooks = self.hooks;
+        if !self.message_signers.is_empty() && self.sign_in != SignInPolicy::Never {
+            hooks.push(Arc::new(SignInHook {
+                policy: self.sign_in,
+                signers: self.message_signers,
+                preferred: self.preferred.clone(),
+                ledger: Arc::clone(&ledger),
+                clock: Arc::clone(&clock),
+            }));
+        }
+        let payer = Payer::new(self.schemes, ledger, clock)
+            .with_controls(self.controls)
+            .preferring(self.preferred)
+            .choosing(self.choice)
+            .with_hooks(hooks)
+            .with_service_codes(self.service_codes);
         Ok(Client::of(Inner {
             http: http.build().map_err(BuildError::Http)?,
-            payer: Payer::new(self.schemes, ledger, clock).with_controls(self.controls).preferring(self.preferred),
+            payer: match &self.entropy {
+                Some(entropy) => payer.with_entropy(Arc::clone(entropy)),
+                None => payer,
+            },
             entropy: self.entropy,
             probe_timeout: self.probe_timeout,
             paid_timeout: self.paid_timeout,

@@ -92,6 +92,14 @@ pub enum Rule {
     PlainHttp,
     /// The host is not on the list of allowed ones.
     HostNotAllowed,
+    /// A hook of the buyer's aborted it.
+    Aborted,
+    /// A hook, policy or selector of the buyer's failed, and without its word nothing is paid.
+    HookFailed,
+    /// The server sells only with a name for the purchase, and there is none.
+    NoPaymentId,
+    /// Too many purchases with names are not over yet.
+    TooManyNamed,
 }
 
 /// A payment that the server refused.

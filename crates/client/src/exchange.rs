@@ -34,7 +34,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const NO_TERMS: &str =
     "the server asks for payment without saying how: no PAYMENT-REQUIRED header, and no terms of version 1 in the body";
 /// What belongs to one origin alone.
-const OF_ONE_ORIGIN: [HeaderName; 5] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST, HeaderName::from_static(TRACEPARENT)];
+const OF_ONE_ORIGIN: [HeaderName; 6] = [
+    AUTHORIZATION,
+    COOKIE,
+    PROXY_AUTHORIZATION,
+    HOST,
+    HeaderName::from_static(TRACEPARENT),
+    HeaderName::from_static(header::SIGN_IN_WITH_X),
+];
 
 /// A request that can be sent any number of times.
 #[derive(Clone)]
@@ -65,14 +72,9 @@ pub(crate) enum Demand {
 pub(crate) async fn ask(inner: &Inner, mut outgoing: Outgoing) -> Result<(Asked, Demand), Error> {
     let mut crossing = None;
     for _ in 0..=MAX_REDIRECTS {
-        let origin = origin::origin_of(&outgoing.url);
-        let Ok(sent) = tokio::time::timeout(inner.probe_timeout, inner.http.execute(outgoing.request())).await else {
-            let what = format!("{origin} did not answer within {} seconds", inner.probe_timeout.as_secs());
-            return Err(Error::Transport { what, source: None });
-        };
-        let response = sent.map_err(|error| Error::transport(format!("{origin} could not be asked"), error))?;
+        let response = send(inner, &outgoing).await?;
         let Some(target) = redirect_of(&response, &outgoing.url) else {
-            let demand = demand_of(response, &origin).await?;
+            let demand = demand_of(response, &origin::origin_of(&outgoing.url)).await?;
             return Ok((Asked { outgoing, crossing }, demand));
         };
         if !origin::is_same_origin(&outgoing.url, &target) && crossing.is_none() {
@@ -82,6 +84,20 @@ pub(crate) async fn ask(inner: &Inner, mut outgoing: Outgoing) -> Result<(Asked,
     }
     let what = format!("{} redirected more than {MAX_REDIRECTS} times", origin::origin_of(&outgoing.url));
     Err(Error::Transport { what, source: None })
+}
+
+/// Sends a request unpaid, to its own address and nowhere else, and reads the terms if it is to be paid for.
+pub(crate) async fn ask_once(inner: &Inner, outgoing: &Outgoing) -> Result<Demand, Error> {
+    demand_of(send(inner, outgoing).await?, &origin::origin_of(&outgoing.url)).await
+}
+
+async fn send(inner: &Inner, outgoing: &Outgoing) -> Result<reqwest::Response, Error> {
+    let origin = origin::origin_of(&outgoing.url);
+    let Ok(sent) = tokio::time::timeout(inner.probe_timeout, inner.http.execute(outgoing.request())).await else {
+        let what = format!("{origin} did not answer within {} seconds", inner.probe_timeout.as_secs());
+        return Err(Error::Transport { what, source: None });
+    };
+    sent.map_err(|error| Error::transport(format!("{origin} could not be asked"), error))
 }
 
 impl Outgoing {

@@ -87,6 +87,10 @@ pub enum Skip {
         /// What counts against it already.
         spent: Usd,
     },
+    /// A policy of the buyer's left it out.
+    LeftOut,
+    /// The buyer's selector picked another one, or none.
+    NotSelected,
     /// The wallet holds too little.
     Unaffordable,
     /// The scheme refuses the offer.
@@ -104,6 +108,8 @@ impl Skip {
                 | Self::TooLong { .. }
                 | Self::NoDollarValue
                 | Self::OverLimit { .. }
+                | Self::LeftOut
+                | Self::NotSelected
         )
     }
 }
@@ -181,6 +187,8 @@ impl Considered {
             Skip::OverLimit { limit, spent } => {
                 format!("over the limit of {limit}, of which {spent} is spent or promised already")
             }
+            Skip::LeftOut => "a policy of the buyer's left it out".to_owned(),
+            Skip::NotSelected => "the buyer's selector did not pick it".to_owned(),
             Skip::Unaffordable => match self.held {
                 Some(held) => format!("the wallet holds {} there", self.in_units(held)),
                 None => "the wallet holds too little there".to_owned(),

@@ -4,33 +4,42 @@
 //!
 //! 1. The terms must be for the host that was asked.
 //! 2. Each offer needs a scheme, a network, a known asset, a known payment flow, an account, and the buyer's consent.
-//! 3. Of what remains the cheapest in dollars is taken; among equals the preferred network, then the server's order.
+//! 3. Of what remains the best is taken, as [`choice`](crate::choice) says: the cheapest in dollars, unless policies or a
+//!    selector want otherwise.
 //! 4. The wallet must hold the money, where a node can be asked.
-//! 5. The ledger reserves the most that the payment can take, against every limit. Only then
-//! 6. the wallet signs.
+//! 5. The buyer's [`Hooks`] must let it pass.
+//! 6. The ledger reserves the most that the payment can take, against every limit. Only then
+//! 7. the wallet signs.
+
+mod conclusion;
+mod creation;
+mod named;
+mod refusal;
+mod ways;
 
 use std::fmt;
 use std::sync::Arc;
 
-use farthing_core::Source;
-use farthing_core::amount::Amount;
-use farthing_core::asset::{AccountId, Asset};
-use farthing_core::books::{BookError, Ledger, Reservation, ReserveError, Spend, SpendLimit, SpendWindow, Usd};
-use farthing_core::erased::{AnyClientScheme, ClientSchemes};
+use farthing_core::books::{Ledger, Reservation, SpendLimit, SpendWindow, Usd};
+use farthing_core::erased::ClientSchemes;
+use farthing_core::extension::builder_code::Code;
+use farthing_core::extension::payment_identifier::PaymentId;
 use farthing_core::network::Network;
-use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{PayError, PaymentFlow};
-use farthing_core::time::Clock;
-use farthing_core::wire::{
-    Accepted, Extensions, Payload, PaymentPayload, PaymentRequired, PaymentRequirements, SettleResponse, Verbatim,
-};
-use metrics::counter;
+use farthing_core::time::{Clock, Entropy, UnixSeconds};
+use farthing_core::wire::{PaymentPayload, PaymentRequired};
 
+use crate::choice::Choice;
 use crate::controls::SpendControls;
 use crate::error::{Declined, Rule};
-use crate::offers::{Considered, Skip, Verdict};
+use crate::hooks::{HookList, Hooks};
+use crate::offers::{Considered, Verdict};
 use crate::origin;
-use crate::settlement::{PaymentFacts, PaymentOutcome};
+use crate::settlement::PaymentFacts;
+
+pub use named::{KEEP_SETTLED_SECONDS, MAX_NAMED_PURCHASES};
+use named::{NamedPurchases, Slot};
+pub use refusal::Refused;
+use refusal::{Obstacle, none_left};
 
 /// The most offers that are looked at; each may cost a question to a node.
 pub const MAX_OFFERS: usize = 32;
@@ -41,8 +50,13 @@ pub struct Payer {
     schemes: ClientSchemes,
     controls: SpendControls,
     preferred: Vec<Network>,
+    choice: Choice,
+    hooks: HookList,
+    service_codes: Vec<Code>,
+    named: NamedPurchases,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
+    entropy: Option<Arc<dyn Entropy>>,
 }
 
 /// What the caller asked for, as far as paying for it goes.
@@ -54,6 +68,9 @@ pub struct Purchase {
     pub host: Option<String>,
     /// The most that this one purchase may cost, besides the limits.
     pub at_most: Option<Usd>,
+    /// The purchase's name: under the same name the same payment is presented, and servers that take names are told
+    /// (`payment-identifier`). `None` makes one where a server requires it.
+    pub payment_id: Option<PaymentId>,
 }
 
 /// A payment that is reserved and signed. Send it, then tell the payer how it went: [`Payer::conclude`] or
@@ -65,6 +82,8 @@ pub struct Promised {
     /// What it can take, and from whom.
     pub facts: PaymentFacts,
     reservation: Reservation,
+    /// Where it is remembered, if the purchase has a name.
+    named: Option<Slot>,
 }
 
 /// What paying would come to, without paying.
@@ -78,70 +97,53 @@ pub struct Consideration {
     pub chosen: Option<usize>,
 }
 
-/// Why nothing was paid. Nothing was signed, or what was signed never left.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// The buyer's own rules forbid it.
-    #[error("{0}")]
-    Policy(Declined),
-    /// The wallet holds too little.
-    #[error("{0}")]
-    Unaffordable(Declined),
-    /// No offer is one that this wallet can pay.
-    #[error("{0}")]
-    NotPayable(Declined),
-    /// The wallet could not sign.
-    #[error("the wallet could not sign")]
-    Wallet(#[source] Source),
-    /// The ledger could not be read or written.
-    #[error(transparent)]
-    Ledger(#[from] BookError),
-}
-
-/// An offer, and how to pay it if nothing speaks against it yet.
-struct Assessed {
-    considered: Considered,
-    way: Option<Way>,
-}
-
-/// How an offer would be paid.
-#[derive(Clone)]
-struct Way {
-    scheme: Arc<dyn AnyClientScheme>,
-    offer: Verbatim<PaymentRequirements>,
-    payer: AccountId,
-    asset: Asset,
-    amount: Amount,
-    usd: Usd,
-    flow: PaymentFlow,
-}
-
-/// Why one offer was not paid.
-enum Obstacle {
-    /// Try the next one.
-    Skip(Skip),
-    /// Stop.
-    Stop(Refused),
-}
-
 impl Payer {
     /// A payer with these schemes, under the default controls.
     pub fn new(schemes: ClientSchemes, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
-        Self { schemes, controls: SpendControls::default(), preferred: Vec::new(), ledger, clock }
+        Self {
+            schemes,
+            controls: SpendControls::default(),
+            preferred: Vec::new(),
+            choice: Choice::default(),
+            hooks: HookList::default(),
+            service_codes: Vec::new(),
+            named: NamedPurchases::default(),
+            ledger,
+            clock,
+            entropy: None,
+        }
     }
 
     /// Pays under these controls.
     #[must_use]
-    pub fn with_controls(mut self, controls: SpendControls) -> Self {
-        self.controls = controls;
-        self
+    pub fn with_controls(self, controls: SpendControls) -> Self {
+        Self { controls, ..self }
     }
 
     /// Prefers these networks, the first one most, among offers that cost the same.
     #[must_use]
-    pub fn preferring(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
-        self.preferred = networks.into_iter().collect();
-        self
+    pub fn preferring(self, networks: impl IntoIterator<Item = Network>) -> Self {
+        Self { preferred: networks.into_iter().collect(), ..self }
+    }
+
+    /// Tells these hooks, in this order, and heeds them.
+    #[must_use]
+    pub fn with_hooks(self, hooks: Vec<Arc<dyn Hooks>>) -> Self {
+        Self { hooks: HookList::new(hooks), ..self }
+    }
+
+    /// Makes names for purchases from this, where a server requires one and the caller gave none.
+    #[must_use]
+    pub fn with_entropy(self, entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy: Some(entropy), ..self }
+    }
+
+    pub(crate) fn choosing(self, choice: Choice) -> Self {
+        Self { choice, ..self }
+    }
+
+    pub(crate) fn with_service_codes(self, service_codes: Vec<Code>) -> Self {
+        Self { service_codes, ..self }
     }
 
     /// The controls that hold.
@@ -149,13 +151,43 @@ impl Payer {
         &self.controls
     }
 
-    /// Chooses an offer, reserves, and signs. Cancelled half-way, the reservation stays.
+    pub(crate) fn hooks(&self) -> &HookList {
+        &self.hooks
+    }
+
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    /// Chooses an offer, reserves, and signs. A purchase that was signed for under its name before is not signed for again:
+    /// its payment is given out once more. Cancelled half-way, the reservation stays.
     pub async fn pay(&self, required: &PaymentRequired, purchase: &Purchase) -> Result<Promised, Refused> {
         self.admits(required, purchase).map_err(Refused::Policy)?;
+        let payment_id = self.payment_id(required, purchase).map_err(Refused::NotPayable)?;
+        let Some(name) = purchase.payment_id.as_ref().or(payment_id.as_ref()) else {
+            return self.pay_anew(required, purchase, None).await;
+        };
+        let Some(mut slot) = self.named.open(&purchase.resource, name, self.now()).await else {
+            let why = format!("{MAX_NAMED_PURCHASES} purchases with names are not over yet; nothing is paid under a new name");
+            return Err(Refused::Policy(Declined::rule(Rule::TooManyNamed, why)));
+        };
+        if let Some(promised) = named::again(&mut slot, self.now()) {
+            return Ok(promised);
+        }
+        let promised = self.pay_anew(required, purchase, payment_id.as_ref()).await?;
+        Ok(named::remember(&mut slot, &promised, self.now()))
+    }
+
+    async fn pay_anew(
+        &self,
+        required: &PaymentRequired,
+        purchase: &Purchase,
+        payment_id: Option<&PaymentId>,
+    ) -> Result<Promised, Refused> {
         let mut offers = self.assess(required);
-        for (index, way) in self.ranked(&offers) {
-            let Some(assessed) = offers.get_mut(index) else { continue };
-            match self.take(&way, required, purchase, &mut assessed.considered).await {
+        for (place, way) in self.ranked(required.version, &mut offers).map_err(Refused::Policy)? {
+            let Some(assessed) = offers.get_mut(place) else { continue };
+            match self.take(&way, required, purchase, payment_id, &mut assessed.considered).await {
                 Ok(promised) => return Ok(promised),
                 Err(Obstacle::Skip(skip)) => assessed.considered.verdict = Verdict::Skipped(skip),
                 Err(Obstacle::Stop(refused)) => return Err(refused),
@@ -164,23 +196,27 @@ impl Payer {
         Err(none_left(offers.into_iter().map(|assessed| assessed.considered).collect()))
     }
 
-    /// What [`Payer::pay`] would do just now; nothing is reserved or signed.
+    /// What [`Payer::pay`] would do just now, as long as no hook forbids it; nothing is reserved or signed.
     pub async fn consider(&self, required: &PaymentRequired, purchase: &Purchase) -> Result<Consideration, Refused> {
-        let declined = self.admits(required, purchase).err();
+        let mut declined = self.admits(required, purchase).err();
         let mut offers = self.assess(required);
         let mut chosen = None;
-        for (index, way) in self.ranked(&offers) {
-            let Some(assessed) = offers.get_mut(index) else { continue };
-            let afforded = afford(&way, &mut assessed.considered).await;
+        let ranked = self.ranked(required.version, &mut offers).unwrap_or_else(|panicked| {
+            declined.get_or_insert(panicked);
+            Vec::new()
+        });
+        for (place, way) in ranked {
+            let Some(assessed) = offers.get_mut(place) else { continue };
+            let afforded = ways::afford(&way, &mut assessed.considered).await;
             let allowed = match afforded {
                 Ok(()) => {
                     let limits = self.limits(purchase);
-                    self.ledger.allows(&spend(&way, purchase), &limits, self.clock.now()).await.map_err(Obstacle::from)
+                    self.ledger.allows(&way.spend(purchase), &limits, self.clock.now()).await.map_err(Obstacle::from)
                 }
                 Err(skip) => Err(Obstacle::Skip(skip)),
             };
             match allowed {
-                Ok(()) => chosen = chosen.or(Some(index)),
+                Ok(()) => chosen = chosen.or(Some(place)),
                 Err(Obstacle::Skip(skip)) => assessed.considered.verdict = Verdict::Skipped(skip),
                 Err(Obstacle::Stop(refused)) => return Err(refused),
             }
@@ -189,40 +225,8 @@ impl Payer {
         Ok(Consideration { declined, offers: offers.into_iter().map(|assessed| assessed.considered).collect(), chosen })
     }
 
-    /// Takes in what the server said of a payment that was sent. The reservation is kept for good if the payment
-    /// settled, and stays open otherwise: a signed payment can be taken until it expires.
-    pub async fn conclude(&self, promised: Promised, settlement: Option<&SettleResponse>) -> PaymentFacts {
-        let Promised { mut facts, reservation, .. } = promised;
-        if let Some(settlement) = settlement {
-            facts.heard(settlement);
-        }
-        for doubt in &facts.doubts {
-            tracing::warn!(network = %facts.network, "the server's settlement is not what was signed: {doubt}");
-        }
-        if facts.outcome == PaymentOutcome::Settled
-            && let Err(error) = self.ledger.commit(reservation, facts.transaction.clone()).await
-        {
-            // It stays reserved, and so counts as spent all the same.
-            tracing::error!(reservation = reservation.0, "a settled payment could not be written down: {error}");
-        }
-        count(facts.outcome);
-        facts
-    }
-
-    /// Takes a payment back that was never sent: nothing can be taken, and nothing counts as spent.
-    pub async fn withdraw(&self, promised: Promised) {
-        counter!("farthing_payments_total", "outcome" => "withdrawn").increment(1);
-        self.release(promised.reservation).await;
-    }
-
-    async fn release(&self, reservation: Reservation) {
-        if let Err(error) = self.ledger.release(reservation).await {
-            tracing::error!(reservation = reservation.0, "an unused reservation could not be released: {error}");
-        }
-    }
-
     /// Whether terms from there may be paid at all.
-    fn admits(&self, required: &PaymentRequired, purchase: &Purchase) -> Result<(), Declined> {
+    pub(crate) fn admits(&self, required: &PaymentRequired, purchase: &Purchase) -> Result<(), Declined> {
         let Some(host) = &purchase.host else { return Ok(()) };
         if !self.controls.allows_host(host) {
             let why = format!("{host} is not among the allowed hosts; nothing is paid there");
@@ -238,181 +242,16 @@ impl Payer {
         }
     }
 
-    fn assess(&self, required: &PaymentRequired) -> Vec<Assessed> {
-        let read = (0..).zip(&required.accepts).map(|(index, offer)| {
-            let mut considered = Considered::skipped(offer, Skip::TooMany);
-            let way = if index < MAX_OFFERS { self.way(offer, &mut considered) } else { Err(Skip::TooMany) };
-            match way {
-                Ok(way) => {
-                    considered.verdict = Verdict::Payable;
-                    Assessed { considered, way: Some(way) }
-                }
-                Err(skip) => {
-                    considered.verdict = Verdict::Skipped(skip);
-                    Assessed { considered, way: None }
-                }
-            }
-        });
-        let unreadable =
-            required.unreadable.iter().map(|offer| Assessed { considered: Considered::unreadable(offer), way: None });
-        read.chain(unreadable).collect()
-    }
-
-    /// How the offer would be paid, learning about it on the way; no I/O.
-    fn way(&self, offer: &Verbatim<PaymentRequirements>, considered: &mut Considered) -> Result<Way, Skip> {
-        let mut named = self.schemes.iter().filter(|scheme| scheme.name() == offer.scheme).peekable();
-        if named.peek().is_none() {
-            return Err(Skip::UnknownScheme);
-        }
-        let scheme = named.find(|scheme| scheme.supports(&offer.network)).ok_or(Skip::UnknownNetwork)?;
-        let asset = scheme.asset(offer).ok_or(Skip::UnknownAsset)?;
-        considered.asset = Some(asset.clone());
-        let flow = PaymentFlow::of(offer).map_err(Skip::Flow)?;
-        if flow == PaymentFlow::Escrow {
-            let message = "it asks for a deposit before the work, which this wallet does not make";
-            return Err(Skip::Flow(Refusal::new(Reason::UnsupportedPaymentFlow, message)));
-        }
-        let amount = scheme.max_spend(offer).map_err(refusal)?;
-        if amount.is_zero() {
-            return Err(Skip::Zero);
-        }
-        let usd = Usd::of(amount, &asset).ok_or(Skip::NoDollarValue)?;
-        considered.usd = Some(usd);
-        if let Some(skip) = self.controls.judge(offer, &asset) {
-            return Err(skip);
-        }
-        let payer = scheme.payer(&offer.network).ok_or(Skip::NoAccount)?;
-        Ok(Way { scheme: Arc::clone(scheme), offer: offer.clone(), payer, asset, amount, usd, flow })
-    }
-
-    /// What can be paid, best first.
-    fn ranked(&self, offers: &[Assessed]) -> Vec<(usize, Way)> {
-        let mut ways: Vec<_> = (0..).zip(offers).filter_map(|(index, assessed)| Some((index, assessed.way.clone()?))).collect();
-        let rank_of =
-            |network: &Network| self.preferred.iter().position(|preferred| preferred == network).unwrap_or(usize::MAX);
-        // Whoever charges after the work bears more of the risk, whatever it costs.
-        let is_upfront = |way: &Way| way.flow != PaymentFlow::Authorization;
-        ways.sort_by_key(|(index, way)| (is_upfront(way), way.usd, rank_of(&way.offer.network), *index));
-        ways
-    }
-
-    /// Pays one offer.
-    async fn take(
-        &self,
-        way: &Way,
-        required: &PaymentRequired,
-        purchase: &Purchase,
-        considered: &mut Considered,
-    ) -> Result<Promised, Obstacle> {
-        afford(way, considered).await.map_err(Obstacle::Skip)?;
-        let limits = self.limits(purchase);
-        let reservation = self.ledger.reserve(&spend(way, purchase), &limits, self.clock.now()).await?;
-        match way.scheme.pay(&way.offer, &required.extensions).await {
-            Ok(signed) => Ok(Promised { payment: payment(required, way, signed), facts: facts(required, way), reservation }),
-            Err(error) => {
-                self.release(reservation).await;
-                Err(match error {
-                    PayError::Offer(refusal) => Obstacle::Skip(Skip::Scheme(refusal)),
-                    PayError::Wallet(source) => Obstacle::Stop(Refused::Wallet(source)),
-                })
-            }
-        }
-    }
-
     fn limits(&self, purchase: &Purchase) -> Vec<SpendLimit> {
         let own = purchase.at_most.map(|max| SpendLimit { max, window: SpendWindow::Payment });
         own.into_iter().chain(self.controls.limits().iter().copied()).collect()
     }
 }
 
-/// Counts a payment that was sent.
-fn count(outcome: PaymentOutcome) {
-    let counter = match outcome {
-        PaymentOutcome::Settled => counter!("farthing_payments_total", "outcome" => "settled"),
-        PaymentOutcome::Unconfirmed => counter!("farthing_payments_total", "outcome" => "unconfirmed"),
-        PaymentOutcome::Failed => counter!("farthing_payments_total", "outcome" => "failed"),
-    };
-    counter.increment(1);
-}
-
-/// Whether the wallet holds enough, as far as can be known.
-async fn afford(way: &Way, considered: &mut Considered) -> Result<(), Skip> {
-    match way.scheme.balance(&way.offer).await {
-        Ok(held) => {
-            considered.held = held;
-            if held.is_some_and(|held| held < way.amount) { Err(Skip::Unaffordable) } else { Ok(()) }
-        }
-        Err(PayError::Offer(refusal)) => Err(Skip::Scheme(refusal)),
-        Err(PayError::Wallet(_)) => {
-            // A node that is down forbids nothing: a payment without cover is refused by whoever verifies it. The
-            // cause is not logged, since it may hold the node's address and so its key.
-            tracing::warn!(network = %way.offer.network, "the balance could not be read; paying without knowing it");
-            Ok(())
-        }
-    }
-}
-
-fn spend(way: &Way, purchase: &Purchase) -> Spend {
-    Spend { usd: way.usd, resource: purchase.resource.clone() }
-}
-
-/// The payment as it is sent: resource, offer and extensions as they came, but for what the scheme adds to these.
-fn payment(required: &PaymentRequired, way: &Way, (payload, added): (Payload, Extensions)) -> PaymentPayload {
-    let mut extensions = required.extensions.clone();
-    extensions.extend(added);
-    PaymentPayload {
-        version: required.version,
-        resource: required.resource.clone(),
-        accepted: Accepted::Offer(way.offer.clone()),
-        payload,
-        extensions,
-    }
-}
-
-fn facts(required: &PaymentRequired, way: &Way) -> PaymentFacts {
-    PaymentFacts {
-        offer: way.offer.clone(),
-        payer: way.payer.clone(),
-        network: way.offer.network.clone(),
-        asset: way.asset.clone(),
-        amount: way.amount,
-        usd: way.usd,
-        version: required.version,
-        outcome: PaymentOutcome::Unconfirmed,
-        transaction: None,
-        doubts: Vec::new(),
-    }
-}
-
-/// The error for terms of which no offer was paid: named for what the caller can do.
-fn none_left(offers: Vec<Considered>) -> Refused {
-    let any = |test: fn(&Skip) -> bool| {
-        offers.iter().any(|considered| matches!(&considered.verdict, Verdict::Skipped(skip) if test(skip)))
-    };
-    let is_unaffordable = any(|skip| matches!(skip, Skip::Unaffordable));
-    let is_policy = any(Skip::is_policy);
-    let why = if offers.is_empty() { "the terms make no offer, and nothing is paid" } else { "no offer can be paid" };
-    let declined = Declined { rule: Rule::Offers, why: why.to_owned(), offers };
-    match (is_unaffordable, is_policy) {
-        (true, _) => Refused::Unaffordable(declined),
-        (false, true) => Refused::Policy(declined),
-        (false, false) => Refused::NotPayable(declined),
-    }
-}
-
-fn refusal(error: PayError) -> Skip {
-    match error {
-        PayError::Offer(refusal) => Skip::Scheme(refusal),
-        PayError::Wallet(_) => Skip::NoAccount,
-    }
-}
-
-impl From<ReserveError> for Obstacle {
-    fn from(error: ReserveError) -> Self {
-        match error {
-            ReserveError::OverLimit { limit, spent, .. } => Self::Skip(Skip::OverLimit { limit, spent }),
-            ReserveError::Book(error) => Self::Stop(Refused::Ledger(error)),
-        }
+impl Promised {
+    /// The same payment under the same reservation.
+    fn copy(&self, named: Option<Slot>) -> Self {
+        Self { payment: self.payment.clone(), facts: self.facts.clone(), reservation: self.reservation, named }
     }
 }
 

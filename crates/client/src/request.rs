@@ -1,7 +1,7 @@
 //! One request, built up and sent.
 
 use bytes::Bytes;
-use farthing_core::books::Usd;
+use farthing_core::extension::payment_identifier::PaymentId;
 use farthing_core::header;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -13,23 +13,24 @@ use crate::error::Error;
 use crate::exchange::{self, Demand, Outgoing};
 use crate::http::Client;
 use crate::origin::fit_to_show;
-use crate::paid;
+use crate::payer::Purchase;
 use crate::response::Response;
 use crate::terms::Terms;
 use crate::trace;
+use crate::unpaid;
 
 /// A request that is paid for if the server asks. Mistakes made on the way are told when it is sent.
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     client: Client,
     outgoing: Result<Outgoing, Error>,
-    at_most: Option<Usd>,
+    purchase: Purchase,
 }
 
 impl RequestBuilder {
     pub(crate) fn new(client: Client, method: Method, url: &str) -> Self {
         let outgoing = parse(url).map(|url| Outgoing { method, url, headers: HeaderMap::new(), body: None });
-        Self { client, outgoing, at_most: None }
+        Self { client, outgoing, purchase: Purchase::default() }
     }
 
     /// Adds a header.
@@ -100,7 +101,20 @@ impl RequestBuilder {
 
     /// Pays at most this for this request, such as `"$0.05"`; the limits hold besides.
     pub fn at_most(mut self, price: &str) -> Result<Self, Error> {
-        self.at_most = Some(price.parse().map_err(Error::BadRequest)?);
+        self.purchase.at_most = Some(price.parse().map_err(Error::BadRequest)?);
+        Ok(self)
+    }
+
+    /// Names the purchase: 16 to 128 letters, digits, hyphens and underscores, new for every purchase.
+    ///
+    /// Under the same name the same address is paid for with the same payment, however often it is asked for: until that has
+    /// expired, and for a day if it settled, as long as this client lives. A server that takes names (`payment-identifier`)
+    /// is told, and gives the same answer to the same request; whether it is one,
+    /// [`PaymentFacts::payment_id`](crate::PaymentFacts::payment_id) says. Where a server requires a name and none is given,
+    /// one is made, and can be given here to ask again.
+    pub fn payment_id(mut self, id: &str) -> Result<Self, Error> {
+        let id = PaymentId::new(id).map_err(|refusal| Error::BadRequest(refusal.message))?;
+        self.purchase.payment_id = Some(id);
         Ok(self)
     }
 
@@ -113,13 +127,13 @@ impl RequestBuilder {
             let (asked, demand) = exchange::ask(inner, outgoing).await?;
             match demand {
                 Demand::Nothing(response) => Ok(response),
-                Demand::Payment(required) => paid::pay(inner, asked, &required, self.at_most).await,
+                Demand::Payment(required) => unpaid::buy(inner, asked, required, self.purchase).await,
             }
         };
         buying.instrument(span).await
     }
 
-    /// Sends the request unpaid, and says what would be paid.
+    /// Sends the request unpaid, and says what would be paid. No hook is asked, and nobody signs in.
     pub async fn dry_run(self) -> Result<Terms, Error> {
         let inner = self.client.inner();
         let mut outgoing = checked(self.outgoing?)?;
@@ -127,7 +141,7 @@ impl RequestBuilder {
         let asking = async {
             let (asked, demand) = exchange::ask(inner, outgoing).await?;
             match demand {
-                Demand::Payment(required) => paid::consider(inner, &asked, &required, self.at_most).await,
+                Demand::Payment(required) => unpaid::consider(inner, &asked, &required, self.purchase).await,
                 Demand::Nothing(response) => {
                     let note = response.note().unwrap_or("the server asks for no payment").to_owned();
                     Ok(Terms::none(fit_to_show(&asked.outgoing.url), response.status().as_u16(), note))

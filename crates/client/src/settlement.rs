@@ -6,6 +6,7 @@
 use farthing_core::amount::Amount;
 use farthing_core::asset::{AccountId, Asset};
 use farthing_core::books::Usd;
+use farthing_core::extension::payment_identifier::PaymentId;
 use farthing_core::network::Network;
 use farthing_core::reason::Reason;
 use farthing_core::scheme::TransactionId;
@@ -45,6 +46,8 @@ pub struct PaymentFacts {
     pub usd: Usd,
     /// The protocol version in which it was sent.
     pub version: Version,
+    /// The purchase's name, where the server takes one: with it the same purchase can be asked for again.
+    pub payment_id: Option<PaymentId>,
     /// What became of it.
     pub outcome: PaymentOutcome,
     /// The transaction, if the server names one.
@@ -100,7 +103,7 @@ impl PaymentFacts {
 
 impl Serialize for PaymentFacts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut facts = serializer.serialize_struct("PaymentFacts", 13)?;
+        let mut facts = serializer.serialize_struct("PaymentFacts", 14)?;
         facts.serialize_field("outcome", &self.outcome)?;
         facts.serialize_field("transaction", &self.transaction.as_ref().map(|transaction| &transaction.0))?;
         facts.serialize_field("usd", &self.usd.to_string())?;
@@ -113,13 +116,17 @@ impl Serialize for PaymentFacts {
         facts.serialize_field("payer", &self.payer)?;
         facts.serialize_field("payTo", &self.offer.pay_to)?;
         facts.serialize_field("x402Version", &self.version)?;
+        match &self.payment_id {
+            Some(id) => facts.serialize_field("paymentId", id)?,
+            None => facts.skip_field("paymentId")?,
+        }
         facts.serialize_field("doubts", &self.doubts)?;
         facts.end()
     }
 }
 
 /// A failure that names a transaction, or that calls itself pending, is no failure yet: the money may still move.
-fn outcome_of(settlement: &SettleResponse) -> PaymentOutcome {
+pub(crate) fn outcome_of(settlement: &SettleResponse) -> PaymentOutcome {
     let is_pending = !settlement.transaction.is_empty() || settlement.error_reason.as_ref() == Some(&Reason::SettlementPending);
     match (settlement.success, is_pending) {
         (true, _) => PaymentOutcome::Settled,

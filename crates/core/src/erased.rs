@@ -58,6 +58,8 @@ pub trait AnyServerScheme: Send + Sync {
     fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal>;
     /// Whether less may be charged than the offer asks for.
     fn is_metered(&self) -> bool;
+    /// What the terms declare beside such an offer, of the extensions that the facilitator knows; see [`ServerScheme::declares`].
+    fn declares(&self, requirements: &PaymentRequirements, known: &[String]) -> Vec<(&'static str, serde_json::Value)>;
     /// What makes the payment unique, and from when on it can't settle any more; see [`ServerScheme::expires_at`].
     fn identify(
         &self,
@@ -74,6 +76,8 @@ pub trait AnyFacilitatorScheme: Send + Sync {
     fn kinds(&self) -> Vec<SupportedKind>;
     /// The sending accounts, by chain family pattern.
     fn signers(&self) -> Vec<(String, AccountId)>;
+    /// The extensions that it honours, by key.
+    fn extensions(&self) -> Vec<&'static str>;
     /// Reads the payment, once, for the calls below.
     fn read(&self, request: &PaymentRequest) -> Result<TypedPayment, Refusal>;
     /// Checks a payment that [`Self::read`] made.
@@ -173,6 +177,10 @@ impl<S: ServerScheme> AnyServerScheme for S {
         ServerScheme::is_metered(self)
     }
 
+    fn declares(&self, requirements: &PaymentRequirements, known: &[String]) -> Vec<(&'static str, serde_json::Value)> {
+        ServerScheme::declares(self, requirements, known)
+    }
+
     fn identify(
         &self,
         payment: &PaymentPayload,
@@ -198,6 +206,10 @@ where
 
     fn signers(&self) -> Vec<(String, AccountId)> {
         FacilitatorScheme::signers(self)
+    }
+
+    fn extensions(&self) -> Vec<&'static str> {
+        FacilitatorScheme::extensions(self)
     }
 
     fn read(&self, request: &PaymentRequest) -> Result<TypedPayment, Refusal> {
@@ -278,6 +290,7 @@ fn typed_payment<P: DeserializeOwned, E: DeserializeOwned>(
     let payload = json::parse(payment.payload.raw())
         .map_err(|error| Refusal::new(Reason::InvalidPayload, format!("payload: {error}")))?;
     Ok(Payment {
+        version: payment.version,
         accepted_scheme: payment.accepted.scheme().to_owned(),
         accepted_network: payment.accepted.network().clone(),
         payload,

@@ -18,7 +18,7 @@ use crate::books::{Fingerprint, PaymentRecord, SettlementEntry};
 use crate::network::Network;
 use crate::reason::{Reason, Refusal};
 use crate::time::UnixSeconds;
-use crate::wire::{Extensions, PaymentRequirements, SupportedKind};
+use crate::wire::{Extensions, PaymentRequirements, SupportedKind, Version};
 
 /// An offer whose `extra` the scheme has understood.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Offer<E> {
 /// A payment and what it has to meet, as the scheme's own types.
 #[derive(Clone, Debug)]
 pub struct Payment<P, E> {
+    /// The version of the protocol in which it was written.
+    pub version: Version,
     /// The scheme that the payment says it uses.
     pub accepted_scheme: String,
     /// The network that the payment says it is for.
@@ -250,6 +252,12 @@ pub trait ServerScheme: Send + Sync {
         false
     }
 
+    /// What the terms declare beside such an offer, by key, of the extensions that the facilitator says it knows.
+    fn declares(&self, requirements: &PaymentRequirements, known: &[String]) -> Vec<(&'static str, serde_json::Value)> {
+        let _ = (requirements, known);
+        Vec::new()
+    }
+
     /// What makes the payment unique, so that it buys one thing once.
     fn key(&self, payment: &Payment<Self::Payload, Self::Extra>) -> Result<PaymentKey, Refusal>;
 
@@ -277,6 +285,11 @@ pub trait FacilitatorScheme: Send + Sync {
 
     /// The sending accounts, by chain family pattern such as `eip155:*`.
     fn signers(&self) -> Vec<(String, AccountId)>;
+
+    /// The extensions that it honours, by key, on any of its networks.
+    fn extensions(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 
     /// What the book keeps of the payment, its unique key among it. Called before anything else, so it may refuse what
     /// cannot be a payment at all.

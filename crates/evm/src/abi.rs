@@ -11,6 +11,9 @@ pub use contracts::{
 /// Multicall3, at the same address on nearly every chain.
 pub const MULTICALL3: Address = address!("0xcA11bde05977b3631167028862bE2a173976CA11");
 
+/// The most gas that a byte of a transaction's data costs.
+pub const MAX_DATA_BYTE_GAS_UNITS: u64 = 16;
+
 const MAX_REVERT_CHARS: usize = 200;
 const SELECTOR_BYTES: usize = 4;
 

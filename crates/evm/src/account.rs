@@ -30,6 +30,9 @@ use crate::wallet::ContractSigner;
 pub const MAX_WINDOW_SECONDS: u64 = 900;
 /// How much more than the present base fee an approval offers for a unit of gas: it is mined a moment later.
 const BASE_FEE_ROOM: u128 = 2;
+/// The least tip that an approval offers for a unit of gas, in wei: as much as a facilitator offers by default, which sends
+/// no approval that offers less than what gas costs by its own reckoning.
+const MIN_TIP_WEI: u128 = 1_000_000;
 
 /// An account that pays.
 pub(crate) struct Account {
@@ -190,9 +193,10 @@ impl Account {
         let of_node = |error: NodeError| PayError::Wallet(Box::new(error));
         let nonce = rpc::quantity(count, "eth_getTransactionCount").map_err(of_node)?;
         let fees = rpc::fee_history(fees).map_err(of_node)?;
-        let max_wei = fees.base_fee_wei.saturating_mul(BASE_FEE_ROOM).saturating_add(fees.tip_wei);
+        let tip_wei = fees.tip_wei.max(MIN_TIP_WEI);
+        let max_wei = fees.base_fee_wei.saturating_mul(BASE_FEE_ROOM).saturating_add(tip_wei);
         let place = (asset.chain_id, asset.address);
-        let info = Approval::sign(signer.as_ref(), place, nonce, (max_wei, fees.tip_wei)).await;
+        let info = Approval::sign(signer.as_ref(), place, nonce, (max_wei, tip_wei)).await;
         extension(offered, approval::EXTENSION, &info.map_err(|error| PayError::Wallet(Box::new(error)))?)
     }
 

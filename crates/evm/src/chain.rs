@@ -17,13 +17,13 @@ use tracing::{Instrument, debug_span};
 use self::cover::Cover;
 use self::exchange::Exchange;
 use self::gas::GasBook;
-pub use self::gas::{GasAboveCap, GasKind};
+pub use self::gas::{GasAboveCap, GasKind, NoGas};
 pub use self::question::{BlockView, Observed, Paid, Probe, Question};
 use self::reads::Reads;
 use crate::config::{ChainConfig, ConfigError, ConfirmConfig, SponsorConfig};
 use crate::network::chain_id;
 use crate::relayer::Relayer;
-use crate::rpc::{self, Answer, Call, Node, NodeError, NodePool};
+use crate::rpc::{self, Answer, Call, METHOD_NOT_FOUND_CODE, Node, NodeError, NodePool};
 use crate::signer::Signer;
 
 /// One network as a facilitator uses it.
@@ -138,10 +138,11 @@ impl Chain {
         self.reads.ask_alone(question).instrument(debug_span!("observe", network = %self.network)).await
     }
 
-    /// Takes over an estimate. A failed one says nothing: the simulation beside it tells why.
-    pub fn learn_estimate(&self, kind: GasKind, answer: &Answer) {
+    /// Takes over the estimate of a payment that needs so much more than others of its kind. A failed one says nothing: the
+    /// simulation beside it tells why.
+    pub fn learn_estimate(&self, kind: GasKind, answer: &Answer, more: u64) {
         if let Ok(units) = rpc::quantity(answer, "eth_estimateGas") {
-            self.gas.learn(kind, units);
+            self.gas.learn(kind, units.saturating_sub(more));
         }
     }
 
@@ -150,19 +151,26 @@ impl Chain {
         self.gas.forget(kind);
     }
 
-    /// The gas that a payment of this kind may use.
-    pub fn gas_units(&self, kind: GasKind) -> Result<u64, GasAboveCap> {
-        self.gas.units(kind)
+    /// The gas that a payment of this kind may use, if it needs so much more than others.
+    pub fn gas_units(&self, kind: GasKind, more: u64) -> Result<u64, GasAboveCap> {
+        self.gas.units(kind, more)
     }
 
     /// The gas that one payment may use that costs like no other, because it runs its payer's code: all that is allowed, if
-    /// the node makes no estimate.
-    pub async fn gas_units_of(&self, payment: &Probe, sender: Option<Address>) -> Result<u64, GasAboveCap> {
+    /// the node makes no estimates.
+    pub async fn gas_units_of(&self, payment: &Probe, sender: Option<Address>) -> Result<u64, NoGas> {
         let (sender, most) = (sender.unwrap_or(self.relayer.address()), self.relayer.caps().max_units);
         let call = Call::estimate_gas_within(sender, payment.to, &payment.data, most);
         let answer = self.reads.exchange().ask_alone(call).await;
-        let units = answer.and_then(|answer| rpc::quantity(&answer, "eth_estimateGas").ok());
-        units.map_or(Ok(most), |units| self.gas.with_room(units))
+        match answer {
+            // It went through when it was simulated, with more gas or for another caller: sent, it would only burn gas.
+            Some(Err(error)) if error.code != METHOD_NOT_FOUND_CODE => Err(NoGas::Fails { cap: most, error }),
+            Some(Ok(answer)) => match rpc::quantity(&Ok(answer), "eth_estimateGas") {
+                Ok(units) => Ok(self.gas.with_room(units)?),
+                Err(_) => Ok(most),
+            },
+            _ => Ok(most),
+        }
     }
 
     pub(crate) fn check_id(&self, answer: Option<&Answer>) -> Result<(), NodeError> {

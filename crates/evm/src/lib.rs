@@ -33,4 +33,5 @@ pub mod upto;
 pub mod wallet;
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};
+pub use facilitator::funded_approval;
 pub use text::{account_id, asset_id, parse_address};

@@ -30,7 +30,7 @@ const INVALID_PARAMS_CODE: i64 = -32602;
 /// The JSON-RPC code (EIP-1474) for a request above a node's limits.
 const LIMIT_EXCEEDED_CODE: i64 = -32005;
 /// The JSON-RPC codes for a method that a node does not have, and for its own failure.
-const METHOD_NOT_FOUND_CODE: i64 = -32601;
+pub(crate) const METHOD_NOT_FOUND_CODE: i64 = -32601;
 const INTERNAL_ERROR_CODE: i64 = -32603;
 /// What nodes answer to those who ask too often: HTTP's code, and one that several networks' public nodes use.
 const RATE_LIMIT_CODES: [i64; 3] = [429, -32016, -32029];

@@ -8,6 +8,7 @@ use farthing_core::time::Clock;
 
 use crate::book::Book;
 use crate::callers::Callers;
+use crate::hooks::{HookList, Hooks};
 use crate::kinds::Kinds;
 use crate::local::Local;
 
@@ -19,6 +20,7 @@ pub struct Builder {
     settlements: Option<Arc<dyn Settlements>>,
     clock: Option<Arc<dyn Clock>>,
     callers: Option<Callers>,
+    hooks: Vec<Arc<dyn Hooks>>,
 }
 
 /// Why there is no facilitator.
@@ -63,11 +65,17 @@ impl Builder {
         self
     }
 
+    /// Adds code of the operator's own around verifications and settlements; it is asked after what was added before.
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks.push(hooks);
+        self
+    }
+
     /// The facilitator.
     pub fn build(self) -> Result<Local, BuildError> {
         let kinds = Kinds::of(self.schemes)?;
         let settlements = self.settlements.ok_or(BuildError::NoSettlements)?;
         let clock = self.clock.ok_or(BuildError::NoClock)?;
-        Ok(Local::new(kinds, Book { settlements, clock }, self.callers))
+        Ok(Local::new(kinds, Book { settlements, clock }, self.callers, HookList::new(self.hooks)))
     }
 }

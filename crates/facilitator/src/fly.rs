@@ -36,7 +36,7 @@ pub(crate) async fn fly(job: Job, lead: Lead) {
     if let Err(cause) = &answer {
         warn!(error = chain(cause), "could not settle");
     }
-    lead.answer(answer);
+    lead.answer(job.watched(answer).await);
 }
 
 /// The callers have waited long enough. What is in the book goes on; what is not is given up for good.

@@ -16,6 +16,7 @@
 //!
 //! - [`Local`]: the facilitator in this process. It knows no chain: schemes, book and clock are handed in.
 //! - [`router`]: the same over HTTP (x402 v2 §7), for everybody or for [`Callers`] with keys and quotas.
+//! - [`Hooks`]: code of the operator's own, around verifications and settlements.
 //! - [`describe_metrics`]: what is counted and timed.
 //!
 //! It reads no file, no environment and no clock but the one that it is given and the runtime's timer.
@@ -27,6 +28,7 @@ mod callers;
 mod error;
 mod flight;
 mod fly;
+mod hooks;
 mod http;
 mod kinds;
 mod local;
@@ -40,6 +42,7 @@ mod slots;
 
 pub use builder::{BuildError, Builder};
 pub use callers::{Caller, CallerLimits, Callers, CallersError, KeyDigest};
+pub use hooks::{Before, Failure, HOOKS_TIMEOUT_SECONDS, HookContext, HookFuture, Hooks};
 pub use http::{BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES, RETRY_AFTER_SECONDS, router};
 pub use local::{
     Local, MAX_LOOKUPS_IN_FLIGHT, MAX_SETTLES_IN_FLIGHT, MAX_VERIFIES_IN_FLIGHT, SETTLE_TIMEOUT_SECONDS, VERIFY_TIMEOUT_SECONDS,

@@ -26,12 +26,13 @@ use crate::callers::Callers;
 use crate::error::{NoAnswer, NoTurn, Overloaded, TooSlow, chain};
 use crate::flight::{Answer, Flights, Turn};
 use crate::fly::fly;
+use crate::hooks::{Before, Failure, HookContext, HookList};
 use crate::kinds::{Kinds, short};
 use crate::progress::Progress;
 use crate::proven::Proven;
 use crate::ready::{NotReady, Readiness};
 use crate::recover::Reconciler;
-use crate::settle::Job;
+use crate::settle::{Job, Watch};
 use crate::slots::{NoSlot, Slot, Slots};
 
 /// The most payments that are verified at once; more are answered 503.
@@ -73,6 +74,7 @@ pub struct Local {
     callers: Option<Arc<Callers>>,
     flights: Flights,
     proven: Proven,
+    hooks: HookList,
     verifies: Semaphore,
     lookups: Semaphore,
     settles: Arc<Slots>,
@@ -86,13 +88,14 @@ impl Local {
         Builder::default()
     }
 
-    pub(crate) fn new(kinds: Kinds, book: Book, callers: Option<Callers>) -> Self {
+    pub(crate) fn new(kinds: Kinds, book: Book, callers: Option<Callers>, hooks: HookList) -> Self {
         Self {
             kinds: Arc::new(kinds),
             book,
             callers: callers.map(Arc::new),
             flights: Flights::default(),
             proven: Proven::default(),
+            hooks,
             verifies: Semaphore::new(MAX_VERIFIES_IN_FLIGHT),
             lookups: Semaphore::new(MAX_LOOKUPS_IN_FLIGHT),
             settles: Slots::new(),
@@ -253,15 +256,39 @@ impl Local {
         };
         let overloaded = |_| unavailable(Overloaded { what: "verifications", max: MAX_VERIFIES_IN_FLIGHT });
         let _slot = self.verifies.try_acquire().map_err(overloaded)?;
-        match tokio::time::timeout(Duration::from_secs(VERIFY_TIMEOUT_SECONDS), self.check(&**scheme, &payment)).await {
-            Ok(Ok(payer)) => {
-                self.proven.of(&payment.record, &fingerprint(request).map_err(unavailable)?, caller).remember();
-                Ok(VerifyResponse::valid(payer))
-            }
-            Ok(Err(VerifyError::Invalid(refusal))) => invalid(refusal),
-            Ok(Err(VerifyError::Unavailable(source))) => Err(FacilitatorError::Unavailable(source)),
-            Err(_elapsed) => Err(unavailable(TooSlow { what: "the verification", seconds: VERIFY_TIMEOUT_SECONDS })),
+        let context = HookContext { request, record: &payment.record, caller };
+        match self.hooks.before_verify(&context).await.map_err(unavailable)? {
+            Before::Continue => {}
+            Before::Abort(refusal) => return invalid(refusal),
+            Before::Skip(answer) => return Ok(answer),
         }
+        let checked = tokio::time::timeout(Duration::from_secs(VERIFY_TIMEOUT_SECONDS), self.check(&**scheme, &payment)).await;
+        let too_slow =
+            || VerifyError::Unavailable(TooSlow { what: "the verification", seconds: VERIFY_TIMEOUT_SECONDS }.into());
+        match checked.unwrap_or_else(|_elapsed| Err(too_slow())) {
+            Ok(payer) => {
+                self.proven.of(&payment.record, &fingerprint(request).map_err(unavailable)?, caller).remember();
+                self.found_good(&context, VerifyResponse::valid(payer)).await
+            }
+            Err(error) => {
+                let failure = match &error {
+                    VerifyError::Invalid(refusal) => Failure::Refused(refusal.clone()),
+                    VerifyError::Unavailable(source) => Failure::Unavailable(chain(&**source)),
+                };
+                match (self.hooks.verify_failure(&context, &failure).await, error) {
+                    (Some(answer), _) if answer.is_valid => self.found_good(&context, answer).await,
+                    (Some(answer), _) => Ok(answer),
+                    (None, VerifyError::Invalid(refusal)) => invalid(refusal),
+                    (None, VerifyError::Unavailable(source)) => Err(FacilitatorError::Unavailable(source)),
+                }
+            }
+        }
+    }
+
+    /// The answer, once every hook has seen it.
+    async fn found_good(&self, context: &HookContext<'_>, answer: VerifyResponse) -> Result<VerifyResponse, FacilitatorError> {
+        self.hooks.after_verify(context, &answer).await.map_err(unavailable)?;
+        Ok(answer)
     }
 
     /// Whether the payment is good. What the book knows to be used is not, and takes no look at the chain.
@@ -283,6 +310,7 @@ impl Local {
                 return Ok(SettleResponse::failure(refusal, Some(network)));
             }
         };
+        let presented = (!self.hooks.is_empty()).then(|| request.clone());
         let request = fingerprint(request).map_err(unavailable)?;
         let slot = match self.settles.take() {
             Ok(slot) => slot,
@@ -299,6 +327,7 @@ impl Local {
             network: network.clone(),
             progress: Progress::new(),
             proof,
+            watch: Watch::new(self.hooks.clone(), presented),
         };
         Ok(self.take_turn(job, slot).await?)
     }
@@ -383,6 +412,11 @@ impl Facilitator for Local {
         let mut signers: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for scheme in self.kinds.schemes() {
             supported.kinds.extend(scheme.kinds());
+            for key in scheme.extensions() {
+                if supported.extensions.iter().all(|listed| listed != key) {
+                    supported.extensions.push(key.to_owned());
+                }
+            }
             for (family, account) in scheme.signers() {
                 let accounts = signers.entry(family).or_default();
                 if !accounts.contains(&account) {

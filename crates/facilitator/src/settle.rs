@@ -1,7 +1,8 @@
 //! One settlement, from the first look into the book to its last line.
 //!
 //! 1. The book is read first. What is settled or under way there is answered from there; nothing is claimed in it.
-//! 2. Only then the scheme verifies and sends, once more at most where a neighbour in its transaction spoilt it.
+//! 2. Then hooks may hold it back. Only then the scheme verifies and sends, once more at most where a neighbour in its
+//!    transaction spoilt it.
 //! 3. Where the scheme refuses and nothing was written here, the book is read again before the refusal is passed on:
 //!    another process may have sent the payment meanwhile, and that is why it can't be sent any more.
 //! 4. Where it is refused although this request's payment was found good here before (`proven`), the chain is asked
@@ -10,6 +11,7 @@
 //! 5. What is under way is waited for, then pending. It is never sent again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farthing_core::books::{BookError, Finding, Fingerprint, SettlementEntry, SettlementState};
@@ -17,7 +19,7 @@ use farthing_core::erased::{AnyFacilitatorScheme, TypedPayment};
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{Found, Outcome, PaymentKey, SettleError, Settlement, TransactionId, VerifyError};
-use farthing_core::wire::SettleResponse;
+use farthing_core::wire::{PaymentRequest, SettleResponse};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -26,6 +28,7 @@ use crate::book::Book;
 use crate::callers::{Callers, Reserved};
 use crate::error::{NoAnswer, TooSlow, chain};
 use crate::flight::Answer;
+use crate::hooks::{Before, HookContext, HookList};
 use crate::progress::{Progress, Stage};
 use crate::proven::Proof;
 use crate::recover::OUTCOME_TIMEOUT_SECONDS;
@@ -50,6 +53,16 @@ pub(crate) struct Job {
     pub(crate) network: Network,
     pub(crate) progress: Arc<Progress>,
     pub(crate) proof: Proof,
+    pub(crate) watch: Watch,
+}
+
+/// The hooks around one settlement.
+pub(crate) struct Watch {
+    hooks: HookList,
+    /// What they are shown; none where there are none.
+    presented: Option<PaymentRequest>,
+    /// Whether they have let the payment go, so that they are to hear what came of it.
+    has_let_go: AtomicBool,
 }
 
 /// What one attempt to send came to.
@@ -68,12 +81,20 @@ enum Attempt {
 enum Nothing {
     Refused(Refusal),
     NotSent(NoAnswer),
+    /// A hook has answered instead.
+    Skipped(Box<SettleResponse>),
+}
+
+impl Watch {
+    pub(crate) fn new(hooks: HookList, presented: Option<PaymentRequest>) -> Self {
+        Self { hooks, presented, has_let_go: AtomicBool::new(false) }
+    }
 }
 
 impl Job {
     /// Settles, or finds out what became of it.
     pub(crate) async fn run(&self) -> Answer {
-        let (mut alone, mut nothing, mut reserved) = (false, None, None);
+        let (mut alone, mut nothing, mut reserved, mut is_asked) = (false, None, None, false);
         for _ in 0..MAX_ROUNDS {
             let entry = self.book.find(self.key()).await.map_err(NoAnswer::unclear)?;
             if let Some(entry) = entry.as_ref().filter(|entry| !is_dead(entry)) {
@@ -88,6 +109,13 @@ impl Job {
                     None => continue,
                 }
             }
+            if !std::mem::replace(&mut is_asked, true) {
+                nothing = self.held_back().await;
+                if nothing.is_some() {
+                    // The book is read again before anything is said: another process may have sent it meanwhile.
+                    continue;
+                }
+            }
             if reserved.is_none() {
                 reserved = self.reserve()?;
             }
@@ -99,6 +127,32 @@ impl Job {
             }
         }
         Err(NoAnswer::unclear("the payment's line in the book kept changing"))
+    }
+
+    /// What hooks make of the answer, if they have let the payment go.
+    pub(crate) async fn watched(&self, answer: Answer) -> Answer {
+        match self.context() {
+            Some(context) if self.watch.has_let_go.load(Ordering::Relaxed) => self.watch.hooks.settled(&context, answer).await,
+            _ => answer,
+        }
+    }
+
+    fn context(&self) -> Option<HookContext<'_>> {
+        let request = self.watch.presented.as_ref()?;
+        Some(HookContext { request, record: &self.payment.record, caller: self.caller.as_deref() })
+    }
+
+    /// What keeps the payment from being sent, if a hook does.
+    async fn held_back(&self) -> Option<Nothing> {
+        match self.watch.hooks.before_settle(&self.context()?).await {
+            Ok(Before::Continue) => {
+                self.watch.has_let_go.store(true, Ordering::Relaxed);
+                None
+            }
+            Ok(Before::Abort(refusal)) => Some(Nothing::Refused(refusal)),
+            Ok(Before::Skip(answer)) => Some(Nothing::Skipped(Box::new(answer))),
+            Err(failed) => Some(Nothing::NotSent(NoAnswer::not_sent(failed))),
+        }
     }
 
     /// The answer that the book gives, if it knows one; for a settlement that ended without any.
@@ -236,6 +290,7 @@ impl Job {
     async fn nothing(&self, nothing: Nothing, dead: Option<SettlementEntry>) -> Option<Answer> {
         let refusal = match nothing {
             Nothing::NotSent(cause) => return Some(Err(cause)),
+            Nothing::Skipped(answer) => return Some(Ok(*answer)),
             Nothing::Refused(refusal) => refusal,
         };
         // What was sent for this request was found good for it before.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use farthing_client::ClientBuilder as Inner;
 use farthing_core::books::Ledger;
 use farthing_evm::config::{AssetConfig, ConfigError};
+use farthing_evm::message::MessageKey;
 use farthing_evm::signer::{LocalSigner, Signer, SignerError};
+use farthing_evm::wallet::ContractSigner;
 
 pub use farthing_client::*;
 
@@ -17,7 +19,7 @@ use crate::system::{SystemClock, SystemEntropy};
 #[must_use]
 pub struct Builder {
     inner: Inner,
-    signer: Option<Arc<dyn Signer>>,
+    account: Option<MessageKey>,
     nodes: Vec<Node>,
     assets: Vec<AssetConfig>,
 }
@@ -43,7 +45,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             inner: Client::builder().clock(Arc::new(SystemClock)).entropy(Arc::new(SystemEntropy)),
-            signer: None,
+            account: None,
             nodes: Vec::new(),
             assets: Vec::new(),
         }
@@ -58,7 +60,14 @@ impl Builder {
 
     /// Pays from this EVM account.
     pub fn signer(mut self, signer: Arc<dyn Signer>) -> Self {
-        self.signer = Some(signer);
+        self.account = Some(MessageKey::Ordinary(signer));
+        self
+    }
+
+    /// Pays from this smart wallet: a contract whose code says what its signature is (ERC-1271), such as
+    /// [`OwnedWallet`](farthing_evm::wallet::OwnedWallet). It needs no key on chain and no coin for gas.
+    pub fn smart_wallet(mut self, wallet: Arc<dyn ContractSigner>) -> Self {
+        self.account = Some(MessageKey::Contract(wallet));
         self
     }
 
@@ -92,7 +101,26 @@ impl Builder {
         self
     }
 
-    /// Changes what this builder has no method for: controls, time-outs, the HTTP client below.
+    /// When the wallet signs in before it pays (`sign-in-with-x`): where it has paid before, unless told otherwise. The
+    /// ledger knows where that was, so one in memory knows it until the process ends.
+    pub fn sign_in(mut self, policy: SignInPolicy) -> Self {
+        self.inner = self.inner.sign_in(policy);
+        self
+    }
+
+    /// The service codes that payments name where a server wants to know them (`builder-code`), such as `"my_agent"`.
+    pub fn service_codes(mut self, codes: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, SetupError> {
+        self.inner = self.inner.service_codes(codes)?;
+        Ok(self)
+    }
+
+    /// Adds hooks: the buyer's own code at the turns of a payment's life.
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.inner = self.inner.hooks(hooks);
+        self
+    }
+
+    /// Changes what this builder has no method for: controls, policies, time-outs, the HTTP client below.
     pub fn configure(mut self, change: impl FnOnce(Inner) -> Inner) -> Self {
         self.inner = change(self.inner);
         self
@@ -100,7 +128,8 @@ impl Builder {
 
     /// The client.
     pub fn build(self) -> Result<Client, SetupError> {
-        let schemes = schemes(self.signer, &self.nodes, &self.assets)?;
-        Ok(self.inner.schemes(schemes).build()?)
+        let Some(account) = self.account else { return Ok(self.inner.build()?) };
+        let schemes = schemes(&account, &self.nodes, &self.assets)?;
+        Ok(self.inner.schemes(schemes).message_signer(Arc::new(account)).build()?)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use farthing_core::books::{MemorySettlements, Outbox, Settlements};
+use farthing_core::extension::builder_code::FacilitatorCodes;
 use farthing_core::network::{Network, NetworkError};
 use farthing_evm::config::{AssetConfig, ChainConfig, ConfigError, RpcUrl};
 use farthing_evm::signer::{LocalSigner, Signer, SignerError};
@@ -23,6 +24,8 @@ pub struct Setup {
     assets: Vec<AssetConfig>,
     allowed: Vec<(Network, Vec<String>)>,
     callers: Option<Callers>,
+    builder_codes: Option<FacilitatorCodes>,
+    hooks: Vec<Arc<dyn Hooks>>,
     book: Option<(Arc<dyn Settlements>, Arc<dyn Outbox>)>,
 }
 
@@ -79,6 +82,19 @@ impl Setup {
         self
     }
 
+    /// Writes builder codes behind what is sent, its own among them, and says so in `/supported` (the extension
+    /// `builder-code`); none at all unless set.
+    pub fn builder_codes(mut self, codes: FacilitatorCodes) -> Self {
+        self.builder_codes = Some(codes);
+        self
+    }
+
+    /// Adds code of the operator's own around verifications and settlements; it is asked after what was added before.
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks.push(hooks);
+        self
+    }
+
     /// Keeps the book of what was sent in this store. In memory unless set, and then a crash forgets what was under way.
     #[cfg(feature = "store")]
     pub fn store(self, store: &Store) -> Self {
@@ -98,11 +114,14 @@ impl Setup {
             (Arc::new(book.clone()), Arc::new(book))
         });
         let mut builder = Local::builder()
-            .schemes(schemes(self.chains, &self.assets, &self.allowed, &outbox)?)
+            .schemes(schemes(self.chains, &self.assets, &self.allowed, &outbox, self.builder_codes)?)
             .settlements(settlements)
             .clock(Arc::new(SystemClock));
         if let Some(callers) = self.callers {
             builder = builder.callers(callers);
+        }
+        for hooks in self.hooks {
+            builder = builder.hooks(hooks);
         }
         Ok(builder.build()?)
     }

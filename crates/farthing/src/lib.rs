@@ -110,9 +110,12 @@ pub enum Server {}
 
 #[cfg(feature = "server")]
 impl Server {
-    /// Starts with every scheme of this release; name a facilitator and who is paid.
+    /// Starts with every scheme of this release, and with sign-ins of ordinary accounts (for those of smart wallets see
+    /// [`server::smart_wallets`]); name a facilitator and who is paid.
     pub fn builder() -> server::ServerBuilder {
-        server::Server::builder().schemes(chains::server::schemes()).clock(std::sync::Arc::new(system::SystemClock))
+        let (clock, entropy) = (std::sync::Arc::new(system::SystemClock), std::sync::Arc::new(system::SystemEntropy));
+        let builder = server::Server::builder().schemes(chains::server::schemes()).clock(clock).entropy(entropy);
+        chains::server::verifiers().into_iter().fold(builder, server::ServerBuilder::message_verifier)
     }
 }
 

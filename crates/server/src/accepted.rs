@@ -8,7 +8,7 @@ use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{Accepted, PaymentPayload};
 use serde_json::{Map, Value};
 
-use crate::route::Offer;
+use crate::offer::Offer;
 
 /// The offer that the payment takes.
 pub(crate) fn find<'a>(offers: &'a [Offer], payment: &PaymentPayload) -> Result<&'a Offer, Refusal> {

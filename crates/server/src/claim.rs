@@ -6,8 +6,10 @@
 //! | the request | writes |
 //! |---|---|
 //! | fails before its settlement, or its settlement was not sent or was refused | `cancel` |
-//! | is about to be settled | `settling` |
-//! | has settled | `served`, and only then does its answer go |
+//! | has a name for its purchase, and was verified | `name` |
+//! | is about to be settled | `settling`, with the charge |
+//! | has settled before its work | `charged`, and only then does the work begin |
+//! | has settled | `served`, with the answer, and only then does the answer go |
 //! | does not know whether it has settled, or has nobody left to answer | `unsettled` |
 //! | resumes an unsettled payment, and fails or is refused, however clearly | `unsettled`: an earlier request may have settled it |
 //!
@@ -17,8 +19,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use farthing_core::books::{BookError, ClaimId, Deliveries, Delivery, DeliveryClaim, Presented, Standing};
+use farthing_core::amount::Amount;
+use farthing_core::books::{
+    Answered, BookError, ClaimId, Deliveries, Delivery, DeliveryClaim, Naming, Owed, Presented, Purchase, Receipt, Standing,
+    StoredAnswer,
+};
 use farthing_core::scheme::{PaymentKey, TransactionId};
+use farthing_core::wire::SettleResponse;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -61,7 +68,9 @@ pub(crate) enum Taken {
     /// The payment is ours, and new.
     New(Claim),
     /// The payment is ours, and may have been charged for this very request before.
-    Resumed(Claim),
+    Resumed(Claim, Box<Owed>),
+    /// It was served for this very request, and here is the answer.
+    Answered(Box<Answered>),
     /// It is not ours.
     Theirs(Delivery),
 }
@@ -75,7 +84,8 @@ impl Claim {
             let ours = |id, otherwise, is_resumed| Self { deliveries, runtime: Handle::current(), id, otherwise, is_resumed };
             Ok(match claim {
                 DeliveryClaim::New(id) => Taken::New(ours(id, Otherwise::Free, false)),
-                DeliveryClaim::Resumed(id) => Taken::Resumed(ours(id, Otherwise::Unsettled, true)),
+                DeliveryClaim::Resumed(id, owed) => Taken::Resumed(ours(id, Otherwise::Unsettled, true), owed),
+                DeliveryClaim::Answered(answered) => Taken::Answered(answered),
                 DeliveryClaim::Taken(delivery) => Taken::Theirs(delivery),
             })
         });
@@ -92,36 +102,61 @@ impl Claim {
         self.is_resumed
     }
 
-    /// Writes that the payment may be charged from now on. Only if it says so may anybody be asked to settle; otherwise
-    /// nobody was, and the payment is still to be given back.
-    pub(crate) async fn settling(&mut self) -> bool {
-        match self.deliveries.settling(self.id).await {
-            Ok(Standing::Held) => {
-                self.otherwise = Otherwise::Unsettled;
-                true
-            }
-            Ok(Standing::Lost) => {
-                self.lost("settling");
-                false
-            }
-            Err(error) => {
-                log_unwritten(self.key(), "settling", &error);
-                false
-            }
+    /// Gives its purchase a name, unless another payment has it.
+    pub(crate) async fn name(&mut self, purchase: &Purchase) -> Result<Naming, BookError> {
+        let naming = self.deliveries.name(self.id, purchase).await?;
+        if naming == Naming::Lost {
+            self.lost("name");
         }
+        Ok(naming)
     }
 
-    /// Writes that the money moved. Only if it says so may the answer go: otherwise somebody else may deliver it, or the
-    /// same payment be presented again. Until [`Self::delivered`] says that it did go, the payment can be given back.
-    pub(crate) async fn served(&mut self, transaction: &TransactionId) -> bool {
-        match self.deliveries.served(self.id, transaction).await {
+    /// Writes that the payment may be charged from now on, for so much. Only if it says so may anybody be asked to settle;
+    /// otherwise nobody was, and the payment is still to be given back.
+    pub(crate) async fn settling(&mut self, charge: Amount) -> bool {
+        let written = self.deliveries.settling(self.id, charge).await;
+        let is_held = self.is_held("settling", written);
+        if is_held {
+            self.otherwise = Otherwise::Unsettled;
+        }
+        is_held
+    }
+
+    /// Writes that the money moved before the work. Only if it says so may the work begin: otherwise it could be done for
+    /// somebody of whom nobody knows that he has paid.
+    pub(crate) async fn charged(&mut self, response: &SettleResponse) -> bool {
+        let Some(receipt) = self.receipt(response) else { return false };
+        let written = self.deliveries.charged(self.id, &receipt.settlement).await;
+        self.is_held("charged", written)
+    }
+
+    /// Writes that the money moved, with the answer that is kept. Only if it says so may the answer go: otherwise somebody
+    /// else may deliver it, or the same payment be presented again. Until [`Self::delivered`] says that it did go, the payment
+    /// can be given back.
+    pub(crate) async fn served(&mut self, response: &SettleResponse, answer: Option<&StoredAnswer>) -> bool {
+        let Some(receipt) = self.receipt(response) else { return false };
+        let written = self.deliveries.served(self.id, &receipt, answer).await;
+        self.is_held("served", written)
+    }
+
+    fn receipt(&self, response: &SettleResponse) -> Option<Receipt> {
+        let transaction = TransactionId(response.transaction.clone());
+        let written = serde_json::to_string(response);
+        let settlement = written.inspect_err(|error| {
+            tracing::error!(payment_key = %self.key(), %error, "a settlement cannot be written; no answer goes out for this payment");
+        });
+        Some(Receipt { transaction, settlement: settlement.ok()? })
+    }
+
+    fn is_held(&mut self, state: &str, written: Result<Standing, BookError>) -> bool {
+        match written {
             Ok(Standing::Held) => true,
             Ok(Standing::Lost) => {
-                self.lost("served");
+                self.lost(state);
                 false
             }
             Err(error) => {
-                log_unwritten(self.key(), "served", &error);
+                log_unwritten(self.key(), state, &error);
                 false
             }
         }

@@ -13,6 +13,10 @@ pub(crate) enum Outcome {
     Required,
     /// It was paid for and answered.
     Paid,
+    /// It was paid for before, and got its answer again.
+    Repeated,
+    /// It brought a sign-in that opens what it asks for, and nobody pays.
+    SignedIn,
     /// Its payment cannot be read, does not fit, was refused, or will not settle.
     Refused,
     /// The work failed or the client left; nobody pays.
@@ -38,6 +42,8 @@ impl Outcome {
         let counter = match self {
             Self::Required => counter!("farthing_requests_total", "outcome" => "required"),
             Self::Paid => counter!("farthing_requests_total", "outcome" => "paid"),
+            Self::Repeated => counter!("farthing_requests_total", "outcome" => "repeated"),
+            Self::SignedIn => counter!("farthing_requests_total", "outcome" => "signed_in"),
             Self::Refused => counter!("farthing_requests_total", "outcome" => "refused"),
             Self::FailedFree => counter!("farthing_requests_total", "outcome" => "failed_free"),
             Self::Pending => counter!("farthing_requests_total", "outcome" => "pending"),

@@ -4,6 +4,7 @@
 //! - [`http`]: the tower layer that charges for what it is laid over, and the rules that it keeps.
 //! - [`gate`]: the engine below it, free of any transport: admit, work, settle or cancel.
 //! - [`route`]: what one priced route offers.
+//! - [`quotes`]: prices that are asked for each request.
 //! - [`usage`]: what a handler says it charges, where the price is a ceiling.
 //! - [`remote`]: a facilitator behind HTTP.
 //!
@@ -28,11 +29,17 @@
 //! ```
 
 mod accepted;
-mod charges;
+mod admit;
 mod claim;
 mod count;
+mod extensions;
 pub mod gate;
 pub mod http;
+mod keep;
+mod offer;
+mod order;
+mod purchase;
+pub mod quotes;
 pub mod remote;
 mod resource;
 pub mod route;
@@ -41,8 +48,11 @@ mod settle;
 mod template;
 pub mod usage;
 
-pub use gate::{Admission, Admitted, Denied, Gate, Paid};
-pub use http::{PaymentLayer, PaymentService};
+pub use extensions::{DEFAULT_GRANT_SECONDS, ExtensionError, SignInOptions, Visitor};
+pub use gate::{Admission, Admitted, Answer, Denied, Gate, KeepAnswers, Paid, Repeat, Repeated};
+pub use http::{AskedPrice, FixedPrice, PaymentLayer, PaymentService};
+pub use keep::{DEFAULT_KEEP_ANSWER_SECONDS, DEFAULT_KEEP_UNNAMED_ANSWER_SECONDS, DEFAULT_MAX_KEPT_ANSWER_BYTES};
+pub use quotes::{NoQuote, PriceRequest, Pricer, Quote, QuoteKey};
 pub use remote::{RemoteError, RemoteFacilitator};
 pub use resource::RequestFacts;
 pub use route::{Route, RouteError};

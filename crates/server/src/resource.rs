@@ -19,12 +19,21 @@ pub struct RequestFacts {
 impl RequestFacts {
     /// The facts of an HTTP request: method, host, path and query.
     ///
-    /// The body is not part of the fingerprint: a payment that may be presented again after an unknown settlement may
-    /// come with another body, for the same price at the same URL.
+    /// The body is not part of the fingerprint, unless it was priced ([`Self::with_body`]): a payment that may be presented
+    /// again after an unknown settlement may come with another body, for the same price at the same URL.
     pub fn http(method: &str, resource_url: String) -> Self {
         let (authority, target) = locate(&resource_url);
         let fingerprint = Fingerprint(format!("{method} {}{target}", authority.to_ascii_lowercase()));
         Self { resource_url, fingerprint, trace: None }
+    }
+
+    /// The same facts of a request whose body was priced, by the SHA-256 digest of it: a payment for it buys nothing for another
+    /// body.
+    #[must_use]
+    pub fn with_body(self, digest: &[u8; 32]) -> Self {
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        // No URL has a space in it.
+        Self { fingerprint: Fingerprint(format!("{} {digest}", self.fingerprint.0)), ..self }
     }
 
     /// The same facts of a request that belongs to a trace.
@@ -53,8 +62,13 @@ pub(crate) fn default_scheme(authority: &str) -> &'static str {
     if is_loopback { "http" } else { "https" }
 }
 
+/// Path and query of a URL.
+pub(crate) fn target_of(url: &str) -> &str {
+    locate(url).1
+}
+
 /// The authority without its scheme's default port, and path with query, of a URL.
-fn locate(url: &str) -> (&str, &str) {
+pub(crate) fn locate(url: &str) -> (&str, &str) {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);

@@ -3,19 +3,17 @@
 
 use std::sync::Arc;
 
-use farthing_core::amount::Amount;
-use farthing_core::asset::{AccountId, Asset};
-use farthing_core::erased::AnyServerScheme;
 use farthing_core::network::Network;
 use farthing_core::price::{Price, PriceError};
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::PaymentFlow;
-use farthing_core::wire::{
-    Extensions, PaymentRequired, PaymentRequirements, ResourceInfo, SupportedKind, Verbatim, Version, v1,
-};
-use serde_json::{Map, Value};
+use farthing_core::wire::{Extensions, PaymentRequired, PaymentRequirements, ResourceInfo, Verbatim, Version};
 
-use crate::template::{Fill, HOLES, Template, has_mark};
+use crate::extensions::{After, Declared, ExtensionError, Fresh, Seller, SignInRule, UNSIGNED, Wishes};
+use crate::offer::{Accept, Offer, Pricing, fitting, for_version_one, offers_of};
+use crate::quotes;
+use crate::resource::RequestFacts;
+use crate::template::{Fill, HOLES, Template, quote_hole};
 
 /// How long a payment may take unless the route says otherwise, in seconds; the official SDKs' number.
 pub const DEFAULT_MAX_TIMEOUT_SECONDS: u64 = 300;
@@ -85,37 +83,12 @@ pub enum RouteError {
     /// The terms cannot be written as JSON, or hold characters that Unicode reserves for private use.
     #[error("the terms cannot be written: {0}")]
     Unwritable(String),
-}
-
-/// One way in which the server takes money: a network, an account there, and the scheme that moves it.
-#[derive(Clone)]
-pub(crate) struct Accept {
-    pub(crate) network: Network,
-    pub(crate) pay_to: AccountId,
-    pub(crate) scheme: Arc<dyn AnyServerScheme>,
-    pub(crate) kind: SupportedKind,
-}
-
-/// How a route is priced.
-#[derive(Clone)]
-pub(crate) struct Pricing {
-    /// What is asked for; if metered, at most.
-    pub(crate) price: Price,
-    pub(crate) max_timeout_seconds: u64,
-    pub(crate) flow: PaymentFlow,
-    /// Whether the work decides how much of the price is charged.
-    pub(crate) is_metered: bool,
-}
-
-/// One offer of a route.
-#[derive(Clone)]
-pub(crate) struct Offer {
-    pub(crate) requirements: Verbatim<PaymentRequirements>,
-    /// The requirements as JSON, to compare echoes with.
-    pub(crate) fields: Map<String, Value>,
-    pub(crate) scheme: Arc<dyn AnyServerScheme>,
-    pub(crate) asset: Arc<Asset>,
-    pub(crate) flow: PaymentFlow,
+    /// An extension cannot be declared so.
+    #[error(transparent)]
+    Extension(#[from] ExtensionError),
+    /// A quote must be recognised when it comes back.
+    #[error("quotes need a key; hand one in with quote_key(…), or a source of randomness with entropy(…)")]
+    NoQuoteKey,
 }
 
 /// What one route asks for, ready to be answered with.
@@ -125,7 +98,7 @@ pub struct Route {
     description: String,
     mime_type: String,
     /// What the terms declare besides the offers.
-    extensions: Extensions,
+    declared: Declared,
     /// Version 2's terms.
     current: Template,
     /// Version 1's terms, if any offer can be taken by its buyers.
@@ -133,38 +106,41 @@ pub struct Route {
 }
 
 impl Route {
-    pub(crate) fn build(accepts: &[Accept], pricing: &Pricing) -> Result<Self, RouteError> {
-        if pricing.max_timeout_seconds == 0 {
-            return Err(RouteError::NoTime);
+    pub(crate) fn build(accepts: &[Accept], pricing: &Pricing, seller: &Seller, wishes: &Wishes) -> Result<Self, RouteError> {
+        let offers = offers_of(&fitting(accepts, pricing.manner)?, &pricing.price, pricing.manner)?;
+        Self::of(offers, seller, wishes)
+    }
+
+    /// A route whose terms hold a quote for each offer, to be filled in for each answer. Its offers are without, as buyers of
+    /// version 1 take them.
+    pub(crate) fn quoted(offers: Vec<Offer>, seller: &Seller, wishes: &Wishes) -> Result<Self, RouteError> {
+        let mut quoted = Vec::with_capacity(offers.len());
+        for (index, offer) in offers.iter().enumerate() {
+            quoted.push(offer.clone().with_extra(quotes::EXTRA, quote_hole(index).into())?);
         }
-        let is_metered = pricing.is_metered;
-        let fitting: Vec<&Accept> = accepts.iter().filter(|accept| accept.scheme.is_metered() == is_metered).collect();
-        if fitting.is_empty() {
-            return Err(RouteError::NoScheme { is_metered, schemes: schemes_of(accepts) });
-        }
-        let mut offers = Vec::new();
-        for accept in &fitting {
-            offers.extend(accept.offers(pricing)?);
-        }
-        if offers.is_empty() {
-            return Err(RouteError::NoAsset { price: pricing.price.clone(), assets: assets_of(&fitting) });
-        }
-        if offers.len() > MAX_OFFERS {
-            return Err(RouteError::TooManyOffers { got: offers.len() });
-        }
-        if offers.iter().any(|offer| has_mark(offer.requirements.raw())) {
-            return Err(RouteError::Unwritable("an offer holds private-use characters (U+E000 to U+E003)".to_owned()));
-        }
-        let unwritable = |error: serde_json::Error| RouteError::Unwritable(error.to_string());
-        let extensions = Extensions::default();
-        let current = terms(Version::V2, offers.iter().map(|offer| &offer.requirements), &extensions).map_err(unwritable)?;
-        let takers = for_version_one(&offers).into_iter();
+        let route = Self::of(offers, seller, wishes)?;
+        let extensions = route.declared.with_holes().map_err(unwritable)?;
+        let current = terms(Version::V2, quoted.iter().map(|offer| &offer.requirements), extensions).map_err(unwritable)?;
+        Ok(Self { current, ..route })
+    }
+
+    /// A route that has no price and is opened by signing in alone.
+    pub(crate) fn unpriced(seller: &Seller, wishes: &Wishes) -> Result<Self, RouteError> {
+        Self::of(Vec::new(), seller, wishes)
+    }
+
+    /// A route of just these offers.
+    pub(crate) fn of(offers: Vec<Offer>, seller: &Seller, wishes: &Wishes) -> Result<Self, RouteError> {
+        let declared = Declared::of(seller, wishes, &offers)?;
+        let extensions = declared.with_holes().map_err(unwritable)?;
+        let current = terms(Version::V2, offers.iter().map(|offer| &offer.requirements), extensions).map_err(unwritable)?;
+        let takers = if declared.needs_name { Vec::new() } else { for_version_one(&offers) };
         let old = match takers.len() {
             0 => None,
-            _ => Some(terms(Version::V1, takers, &extensions).map_err(unwritable)?),
+            _ => Some(terms(Version::V1, takers.into_iter(), Extensions::default()).map_err(unwritable)?),
         };
         let (description, mime_type) = (String::new(), String::new());
-        Ok(Self { offers: offers.into(), description, mime_type, extensions, current, old })
+        Ok(Self { offers: offers.into(), description, mime_type, declared, current, old })
     }
 
     /// The ways to pay, in the order in which they are offered.
@@ -172,19 +148,63 @@ impl Route {
         self.offers.iter().map(|offer| &offer.requirements)
     }
 
-    /// The terms as JSON text for a buyer of that version; `None` if such a buyer cannot take any offer.
+    /// The terms as JSON text for a buyer of that version; `None` if such a buyer cannot take any offer. Each time with a new
+    /// challenge, where the route has one, so one text is for one buyer.
+    ///
+    /// Where offers are signed, those go along that are at hand; [`Self::signed_terms`] has them signed first.
     pub fn terms(&self, version: Version, resource_url: &str, error: &str) -> Option<String> {
+        self.render(version, resource_url, error, &self.declared.at_hand(resource_url))
+    }
+
+    /// The terms as JSON text, with every offer signed, if the seller signs offers.
+    pub async fn signed_terms(&self, version: Version, resource_url: &str, error: &str) -> Option<String> {
+        let fresh = self.declared.freshen(resource_url).await;
+        self.render(version, resource_url, error, &fresh)
+    }
+
+    /// The terms with what is new in one answer.
+    pub(crate) fn render(&self, version: Version, url: &str, error: &str, fresh: &Fresh) -> Option<String> {
         let template = match version {
             Version::V1 => self.old.as_ref()?,
             Version::V2 => &self.current,
         };
-        let fill = Fill { url: resource_url, error, description: &self.description, mime_type: &self.mime_type };
-        Some(template.render(&fill))
+        let challenge = &fresh.sign_in;
+        Some(template.render(&Fill {
+            url,
+            error,
+            description: &self.description,
+            mime_type: &self.mime_type,
+            sign_in_uri: &challenge.uri,
+            nonce: &challenge.nonce,
+            issued_at: &challenge.issued_at,
+            expiration_time: challenge.expiration_time.as_deref().unwrap_or_default(),
+            offers: fresh.offers.as_deref().unwrap_or(UNSIGNED),
+            quotes: &fresh.quotes,
+        }))
     }
 
-    /// What the terms declare besides the offers.
+    /// What the terms declare besides the offers, as far as it is the same in every answer.
     pub(crate) const fn extensions(&self) -> &Extensions {
-        &self.extensions
+        self.declared.constant()
+    }
+
+    /// Checks what a payment echoes against what the terms for this URL declare.
+    pub(crate) fn check_echo(&self, url: &str, echoed: &Extensions) -> Result<(), Refusal> {
+        self.declared.check_echo(url, echoed)
+    }
+
+    /// What is to be done once the payment for a request has settled.
+    pub(crate) fn after(&self, facts: &RequestFacts) -> Option<After> {
+        self.declared.after(facts)
+    }
+
+    /// How the route is opened by signing in, if it is.
+    pub(crate) fn sign_in(&self) -> Option<&SignInRule> {
+        self.declared.sign_in()
+    }
+
+    pub(crate) const fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     pub(crate) fn offer_list(&self) -> &[Offer] {
@@ -197,6 +217,11 @@ impl Route {
         self.mime_type = mime_type.unwrap_or_else(|| std::mem::take(&mut self.mime_type));
     }
 
+    /// The same offers under the description of another route.
+    pub(crate) fn describe_as(&mut self, other: &Self) {
+        self.describe(Some(other.description.clone()), Some(other.mime_type.clone()));
+    }
+
     /// Makes the other's offers under its own description.
     pub(crate) fn take_offers_of(&mut self, other: Self) {
         let Self { description, mime_type, .. } = std::mem::replace(self, other);
@@ -204,78 +229,10 @@ impl Route {
     }
 }
 
-impl Pricing {
-    /// A fixed price, charged after the work.
-    pub(crate) const fn of(price: Price) -> Self {
-        let max_timeout_seconds = DEFAULT_MAX_TIMEOUT_SECONDS;
-        Self { price, max_timeout_seconds, flow: PaymentFlow::Authorization, is_metered: false }
-    }
-}
-
-impl Accept {
-    /// The offers for a price here: a dollar price is asked in the network's default dollar asset only, so that nobody
-    /// is paid in a coin that they did not choose.
-    fn offers(&self, pricing: &Pricing) -> Result<Vec<Offer>, RouteError> {
-        let (mut offers, price) = (Vec::new(), &pricing.price);
-        for asset in self.scheme.assets(&self.network) {
-            let amount = match price.in_asset(&asset) {
-                Ok(amount) if amount.is_zero() => return Err(RouteError::Free(price.clone())),
-                Ok(amount) => amount,
-                Err(PriceError::OtherAsset { .. }) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            offers.push(self.offer(amount, asset, pricing)?);
-            if matches!(price, Price::Usd(_)) {
-                break;
-            }
-        }
-        Ok(offers)
-    }
-
-    fn offer(&self, amount: Amount, asset: Asset, pricing: &Pricing) -> Result<Offer, RouteError> {
-        let mut extra = Map::new();
-        if pricing.flow == PaymentFlow::Upfront {
-            extra.insert("paymentFlow".to_owned(), "upfront".into());
-        }
-        let requirements = PaymentRequirements {
-            scheme: self.scheme.name().to_owned(),
-            network: self.network.clone(),
-            amount,
-            asset: asset.id.clone(),
-            pay_to: self.pay_to.clone(),
-            max_timeout_seconds: pricing.max_timeout_seconds,
-            extra,
-        };
-        let (scheme, network) = (self.scheme.name(), self.network.clone());
-        let refused = |refusal| RouteError::Offer { scheme, network: network.clone(), refusal };
-        let requirements = self.scheme.complete(requirements, &self.kind).map_err(refused)?;
-        let flow = self.scheme.flow(&requirements).map_err(refused)?;
-        if flow != pricing.flow || flow == PaymentFlow::Escrow {
-            return Err(RouteError::Flow { scheme, network, flow });
-        }
-        let unwritable = |error: serde_json::Error| RouteError::Unwritable(error.to_string());
-        let requirements = Verbatim::new(requirements).map_err(unwritable)?;
-        let fields = serde_json::from_str(requirements.raw()).map_err(unwritable)?;
-        Ok(Offer { requirements, fields, scheme: Arc::clone(&self.scheme), asset: Arc::new(asset), flow })
-    }
-}
-
-/// The offers that a version 1 buyer can take. Its payment names scheme and network and nothing else, so there is one
-/// offer for each pair, the first.
-fn for_version_one(offers: &[Offer]) -> Vec<&Verbatim<PaymentRequirements>> {
-    let mut takers: Vec<&Verbatim<PaymentRequirements>> = Vec::new();
-    for offer in offers.iter().map(|offer| &offer.requirements).filter(|offer| v1::knows(&offer.network)) {
-        if !takers.iter().any(|other| other.scheme == offer.scheme && other.network == offer.network) {
-            takers.push(offer);
-        }
-    }
-    takers
-}
-
 fn terms<'a>(
     version: Version,
     offers: impl Iterator<Item = &'a Verbatim<PaymentRequirements>>,
-    extensions: &Extensions,
+    extensions: Extensions,
 ) -> Result<Template, serde_json::Error> {
     let resource = ResourceInfo {
         url: HOLES.url.to_owned(),
@@ -289,17 +246,10 @@ fn terms<'a>(
         resource: Some(Verbatim::new(resource)?),
         accepts: offers.cloned().collect(),
         unreadable: Vec::new(),
-        extensions: extensions.clone(),
+        extensions,
     })
 }
 
-fn schemes_of(accepts: &[Accept]) -> String {
-    let names: Vec<String> = accepts.iter().map(|accept| format!("{} on {}", accept.scheme.name(), accept.network)).collect();
-    names.join(", ")
-}
-
-fn assets_of(accepts: &[&Accept]) -> String {
-    let assets = accepts.iter().flat_map(|accept| accept.scheme.assets(&accept.network));
-    let names: Vec<String> = assets.map(|asset| format!("{} on {}", asset.symbol, asset.network)).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+fn unwritable(error: serde_json::Error) -> RouteError {
+    RouteError::Unwritable(error.to_string())
 }

@@ -3,19 +3,28 @@
 use std::sync::Arc;
 
 use farthing_core::asset::{AccountId, NameError};
-use farthing_core::books::{Deliveries, MemoryDeliveries};
+use farthing_core::books::{Deliveries, MemoryDeliveries, MemorySignIns, SignIns};
 use farthing_core::erased::ServerSchemes;
+use farthing_core::extension::builder_code::{self, Code};
+use farthing_core::extension::offer_receipt::Issuer;
+use farthing_core::extension::sign_in_with_x::{MessageVerifier, Origin};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::{Network, NetworkError};
 use farthing_core::price::Price;
-use farthing_core::time::Clock;
+use farthing_core::reason::Refusal;
+use farthing_core::time::{Clock, Entropy};
 use farthing_core::wire::{SupportedResponse, Version};
+use serde_json::Value;
 use url::Url;
+use zeroize::Zeroizing;
 
-use crate::gate::Gate;
-use crate::http::PaymentLayer;
+use crate::extensions::{Desk, Seller, SignInOptions, Wishes};
+use crate::gate::{Gate, KeepAnswers};
+use crate::http::{AskedPrice, PaymentLayer};
 use crate::remote::{RemoteError, RemoteFacilitator};
-use crate::route::{Accept, Pricing, Route, RouteError};
+use crate::offer::{Accept, Manner, Pricing};
+use crate::quotes::{DEFAULT_QUOTE_SECONDS, Pricer, QUOTE_KEY_BYTES, QuoteKey, Quoter, Quotes};
+use crate::route::{Route, RouteError};
 
 /// The largest answer that is held back until its payment has settled, unless set otherwise, in bytes.
 pub const DEFAULT_MAX_HELD_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -27,6 +36,8 @@ pub struct Server(Arc<Shared>);
 struct Shared {
     gate: Gate,
     accepts: Vec<Accept>,
+    seller: Seller,
+    quotes: Option<Arc<Quotes>>,
     public_url: Option<String>,
     max_held_body_bytes: usize,
 }
@@ -42,6 +53,14 @@ pub struct ServerBuilder {
     pay_to: Vec<(Network, AccountId)>,
     public_url: Option<String>,
     max_held_body_bytes: Option<usize>,
+    keep_answers: KeepAnswers,
+    sign_ins: Option<Arc<dyn SignIns>>,
+    verifiers: Vec<Arc<dyn MessageVerifier>>,
+    entropy: Option<Arc<dyn Entropy>>,
+    issuer: Option<Issuer>,
+    codes: Option<Value>,
+    quote_key: Option<QuoteKey>,
+    quote_seconds: Option<u64>,
 }
 
 /// Why a server cannot charge as it is configured.
@@ -98,6 +117,17 @@ pub enum BuildError {
     /// Not the beginning of a URL.
     #[error("public_url: expected such as \"https://api.example.com\" without user, query or fragment, got {0:?}")]
     PublicUrl(String),
+    /// Whoever asks could have another server's address signed, or sign in with what was signed for another server.
+    #[error(
+        "{0} needs the server's own address, which no request can be trusted with; set it with public_url(\"https://api.example.com\")"
+    )]
+    NoPublicUrl(&'static str),
+    /// A builder code is none, or there are too many.
+    #[error("builder_code: {0}")]
+    BuilderCode(Refusal),
+    /// A quote that nobody could use.
+    #[error("quote_seconds: expected at least 1, got 0")]
+    NoQuoteTime,
 }
 
 /// Whatever can be used as a facilitator: the URL of one, or one in this process.
@@ -119,7 +149,7 @@ impl Server {
 
     /// A layer that charges this price.
     pub fn charge(&self, price: Price) -> Result<PaymentLayer, RouteError> {
-        PaymentLayer::new(self.clone(), Pricing::of(price))
+        PaymentLayer::fixed(self.clone(), Some(Pricing { price, manner: Manner::FIXED }), Wishes::default())
     }
 
     /// A layer that charges at most this price, and as much of it as the handler says through
@@ -131,13 +161,57 @@ impl Server {
 
     /// A layer that charges at most this price; see [`Self::price_up_to`].
     pub fn charge_up_to(&self, ceiling: Price) -> Result<PaymentLayer, RouteError> {
-        PaymentLayer::new(self.clone(), Pricing { is_metered: true, ..Pricing::of(ceiling) })
+        let pricing = Pricing { price: ceiling, manner: Manner::METERED };
+        PaymentLayer::fixed(self.clone(), Some(pricing), Wishes::default())
+    }
+
+    /// A layer that asks for the price of each request, and honours its quotes: see [`quotes`](crate::quotes). Bodies of requests
+    /// must be such that they can be made of bytes, as axum's are.
+    ///
+    /// Needs [`quote_key`](ServerBuilder::quote_key), or [`entropy`](ServerBuilder::entropy) to make one for this server alone.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use farthing_core::price::PriceError;
+    /// use farthing_server::quotes::{NoQuote, PriceRequest, Quote};
+    /// use farthing_server::{RouteError, Server};
+    ///
+    /// async fn by_size(request: PriceRequest) -> Result<Quote, NoQuote> {
+    ///     let price = if request.resource_url.ends_with("?size=large") { "$0.05" } else { "$0.01" };
+    ///     Ok(Quote::of(price)?)
+    /// }
+    ///
+    /// fn app(toll: &Server) -> Result<Router, RouteError> {
+    ///     Ok(Router::new().route("/picture", get(|| async { "a picture" }).layer(toll.price_by(by_size)?)))
+    /// }
+    /// ```
+    pub fn price_by(&self, pricer: impl Pricer + 'static) -> Result<PaymentLayer<AskedPrice>, RouteError> {
+        self.ask(Arc::new(pricer), Manner::FIXED)
+    }
+
+    /// A layer that asks for the most that each request may cost, and charges as much of it as the handler says; see
+    /// [`Self::price_by`] and [`Self::price_up_to`].
+    pub fn price_up_to_by(&self, pricer: impl Pricer + 'static) -> Result<PaymentLayer<AskedPrice>, RouteError> {
+        self.ask(Arc::new(pricer), Manner::METERED)
+    }
+
+    fn ask(&self, pricer: Arc<dyn Pricer>, manner: Manner) -> Result<PaymentLayer<AskedPrice>, RouteError> {
+        let quotes = Arc::clone(self.0.quotes.as_ref().ok_or(RouteError::NoQuoteKey)?);
+        PaymentLayer::asked(self.clone(), Quoter::new(pricer, quotes, manner), Wishes::default())
+    }
+
+    /// A layer that charges nothing and lets in who signs in, with any account of these networks, or else of all that are
+    /// accepted here. Handlers find the [`Visitor`](crate::Visitor) among the request's extensions. The builder's
+    /// [`public_url`](ServerBuilder::public_url) must be set.
+    pub fn sign_in_only(&self, options: SignInOptions) -> Result<PaymentLayer, RouteError> {
+        PaymentLayer::fixed(self.clone(), None, Wishes { sign_in: Some(options), ..Wishes::default() })
     }
 
     /// The offers that this price makes, for use with [`Self::gate`] over other transports than tower's. Those of other
     /// routes are their layer's: [`PaymentLayer::route`].
     pub fn route(&self, price: &Price) -> Result<Route, RouteError> {
-        Route::build(&self.0.accepts, &Pricing::of(price.clone()))
+        let pricing = Pricing { price: price.clone(), manner: Manner::FIXED };
+        Route::build(&self.0.accepts, &pricing, &self.0.seller, &Wishes::default())
     }
 
     /// The engine that lets paid requests in and settles them.
@@ -147,6 +221,10 @@ impl Server {
 
     pub(crate) fn accepts(&self) -> &[Accept] {
         &self.0.accepts
+    }
+
+    pub(crate) fn seller(&self) -> &Seller {
+        &self.0.seller
     }
 
     pub(crate) fn public_url(&self) -> Option<&str> {
@@ -214,10 +292,71 @@ impl ServerBuilder {
         Ok(self)
     }
 
+    /// The book of who may come back without paying, for routes that are opened by signing in. In memory unless set: then a
+    /// process that ends forgets who has paid, and who signed in just before could do so with the same signature again. Servers
+    /// that sell the same routes must share one book.
+    pub fn sign_ins(mut self, book: Arc<dyn SignIns>) -> Self {
+        self.sign_ins = Some(book);
+        self
+    }
+
+    /// Who checks the signatures of visitors on the networks of one chain family; in the place of whoever did before.
+    pub fn message_verifier(mut self, verifier: Arc<dyn MessageVerifier>) -> Self {
+        self.verifiers.retain(|other| other.namespace() != verifier.namespace());
+        self.verifiers.push(verifier);
+        self
+    }
+
+    /// Where the nonces of challenges come from.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = Some(entropy);
+        self
+    }
+
+    /// Signs what is offered, and receipts for what was paid (`offer-receipt`). Needs [`Self::public_url`], because both name
+    /// the resource.
+    ///
+    /// Offers are signed for each URL that is asked for, and again once half of the time has passed for which they are good;
+    /// not for each request.
+    pub fn offer_receipts(mut self, issuer: Issuer) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+
+    /// Says whose app this is, and which services are part of it, for the data of the transactions (`builder-code`).
+    pub fn builder_code(mut self, app: &str, services: &[&str]) -> Result<Self, BuildError> {
+        let app = Code::new(app).map_err(BuildError::BuilderCode)?;
+        let services = services.iter().map(|code| Code::new(code)).collect::<Result<Vec<_>, _>>();
+        let services = services.map_err(BuildError::BuilderCode)?;
+        self.codes = Some(builder_code::declaration(&app, &services).map_err(BuildError::BuilderCode)?);
+        Ok(self)
+    }
+
+    /// By which quotes are known again, on routes that ask for their prices. Made of [`Self::entropy`] unless set: then this
+    /// server alone honours its quotes, and only for as long as it runs, so that a buyer whose payment was being settled when it
+    /// ended cannot come back for the answer. Servers that sell the same routes must share one key.
+    pub fn quote_key(mut self, key: QuoteKey) -> Self {
+        self.quote_key = Some(key);
+        self
+    }
+
+    /// For how long a quote is honoured although the price has moved, in seconds. [`DEFAULT_QUOTE_SECONDS`] unless set.
+    pub const fn quote_seconds(mut self, seconds: u64) -> Self {
+        self.quote_seconds = Some(seconds);
+        self
+    }
+
     /// The largest answer that is held back until its payment has settled, in bytes; larger ones fail and are free.
     /// [`DEFAULT_MAX_HELD_BODY_BYTES`] unless set.
     pub const fn max_held_body_bytes(mut self, bytes: usize) -> Self {
         self.max_held_body_bytes = Some(bytes);
+        self
+    }
+
+    /// Which answers are kept with the payments that bought them, for how long, and who gets them again.
+    /// [`KeepAnswers::default`] unless set.
+    pub const fn keep_answers(mut self, keep: KeepAnswers) -> Self {
+        self.keep_answers = keep;
         self
     }
 
@@ -228,15 +367,36 @@ impl ServerBuilder {
             return Err(BuildError::NoPayTo);
         }
         let clock = self.clock.ok_or(BuildError::NoClock)?;
+        let origin = self.public_url.as_deref().and_then(Origin::of);
+        if origin.is_none() && self.issuer.is_some() {
+            return Err(BuildError::NoPublicUrl("offer_receipts"));
+        }
+        if origin.is_none() && self.sign_ins.is_some() {
+            return Err(BuildError::NoPublicUrl("sign_ins"));
+        }
+        let seconds = self.quote_seconds.unwrap_or(DEFAULT_QUOTE_SECONDS);
+        if seconds == 0 {
+            return Err(BuildError::NoQuoteTime);
+        }
+        let key = self.quote_key.or_else(|| new_key(self.entropy.as_deref()?));
+        let quotes = key.map(|key| Arc::new(Quotes { key, clock: Arc::clone(&clock), seconds }));
         let supported = facilitator.supported().await?;
+        let networks = self.pay_to.iter().map(|(network, _)| network.clone()).collect();
         let mut accepts = Vec::new();
         for (network, pay_to) in self.pay_to {
             accepts.extend(accepts_on(&self.schemes, &supported, &network, &pay_to)?);
         }
         let deliveries = self.deliveries.unwrap_or_else(|| Arc::new(MemoryDeliveries::default()));
+        let book = self.sign_ins.unwrap_or_else(|| Arc::new(MemorySignIns::default()));
+        let (verifiers, entropy) = (self.verifiers, self.entropy);
+        let desk = origin.map(|origin| Arc::new(Desk { origin, book, verifiers, entropy, clock: Arc::clone(&clock) }));
+        let (codes, issuer, known) = (self.codes, self.issuer, supported.extensions);
+        let seller = Seller { codes, issuer, known, networks, desk, clock: Some(Arc::clone(&clock)) };
         Ok(Server(Arc::new(Shared {
-            gate: Gate::new(facilitator, deliveries, clock),
+            gate: Gate::new(facilitator, deliveries, clock).keep_answers(self.keep_answers),
             accepts,
+            seller,
+            quotes,
             public_url: self.public_url,
             max_held_body_bytes: self.max_held_body_bytes.unwrap_or(DEFAULT_MAX_HELD_BODY_BYTES),
         })))
@@ -277,6 +437,13 @@ impl IntoFacilitator for Arc<dyn Facilitator> {
     fn into_facilitator(self) -> Result<Arc<dyn Facilitator>, BuildError> {
         Ok(self)
     }
+}
+
+/// A key of this server's own. Without randomness there is none, which is told where one is needed.
+fn new_key(entropy: &dyn Entropy) -> Option<QuoteKey> {
+    let mut bytes = Zeroizing::new([0; QUOTE_KEY_BYTES]);
+    entropy.fill(&mut *bytes).ok()?;
+    Some(QuoteKey::new(*bytes))
 }
 
 /// The ways to be paid on one network: schemes that exist there and that the facilitator settles on this very network.

@@ -7,21 +7,21 @@
 //! and may be presented for it again. Then it is settled *before* the work, and only success counts: a facilitator without
 //! a book refuses what it has carried out (the nonce is used), so a refusal says nothing about the settlement before it.
 //!
-//! A metered payment is settled for what its handler said, and asked for again with the very same amount. Where that is not
-//! known any more, because another process asked for it, the payment goes through the work again and is settled for what is
-//! said then: at most one of the two amounts can move, and only success lets the answer go.
+//! A metered payment is settled for what its handler said, and asked for again with the very same amount, which the book
+//! holds from before anybody was asked.
 
 use farthing_core::amount::Amount;
+use farthing_core::books::StoredAnswer;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{PaymentKey, TransactionId};
+use farthing_core::scheme::PaymentKey;
 use farthing_core::wire::{PaymentRequest, SettleResponse};
 use tokio::sync::oneshot;
 
-use crate::charges::Charges;
 use crate::claim::Claim;
-use crate::gate::{Admitted, Order};
+use crate::gate::{Admitted, Answer, Gate};
+use crate::order::Order;
 
 /// What became of the money, and so of the answer. Only `Charged` lets it go.
 #[must_use]
@@ -44,6 +44,11 @@ impl Settled {
     /// Nothing is known, not even from the facilitator.
     pub(crate) fn unknown(network: Network) -> Self {
         Self::Pending(pending(network, String::new()))
+    }
+
+    /// The money has moved, and that could not be written: nothing may be done or given for it.
+    pub(crate) fn charged_unwritten(order: &Order, response: SettleResponse) -> Self {
+        Self::Pending(pending(order.paid.network.clone(), response.transaction))
     }
 
     /// Nobody was asked, or nobody did anything.
@@ -87,50 +92,62 @@ impl From<Settled> for Ended {
     }
 }
 
-/// Settles, and writes into the book what became of it.
-pub(crate) async fn run(
-    facilitator: &dyn Facilitator,
-    charges: &Charges,
-    admitted: Admitted,
-    caller: &oneshot::Sender<Ended>,
-) -> Ended {
+/// Settles, and writes into the book what became of it, together with the answer.
+pub(crate) async fn run(gate: &Gate, admitted: Admitted, answer: Option<Answer>, caller: &oneshot::Sender<Ended>) -> Ended {
     let Admitted { claim, mut order, charged, .. } = admitted;
     let amount = order.paid.usage().end();
-    let (claim, response) = match charged {
+    let (mut claim, mut response) = match charged {
         Some(response) => (claim, *response),
-        None => match first(facilitator, charges, claim, &mut order, amount).await {
+        None => match first(&*gate.facilitator, claim, &mut order, amount).await {
             Ok(paid) => paid,
             Err(settled) => return settled.into(),
         },
     };
-    let mut claim = claim;
-    let (network, transaction) = (order.paid.network.clone(), response.transaction.clone());
-    if caller.is_closed() {
-        tracing::warn!(payment_key = %claim.key(), transaction, "a payment was charged and its buyer has left; it may come back for it");
-        return Ended { settled: Settled::Pending(pending(network, transaction)), claim: Some(claim) };
+    if let Some(after) = &order.after {
+        after.attend(&mut response, order.version).await;
     }
-    if !claim.served(&TransactionId(transaction.clone())).await {
+    let stored = answer.and_then(|answer| stored(gate, &order, answer));
+    if caller.is_closed() {
+        let transaction = &response.transaction;
+        tracing::warn!(payment_key = %claim.key(), transaction, "a payment was charged and its buyer has left; it may come back for it");
+        if stored.is_none() {
+            // The work is to be done again, and nobody is to be charged again. If this cannot be written, it is asked for again.
+            claim.charged(&response).await;
+            return Ended { settled: Settled::charged_unwritten(&order, response), claim: Some(claim) };
+        }
+    }
+    if !claim.served(&response, stored.as_ref()).await {
         claim.give_back().await;
-        return Settled::Pending(pending(network, transaction)).into();
+        return Settled::charged_unwritten(&order, response).into();
     }
     Ended { settled: Settled::Charged(response), claim: Some(claim) }
+}
+
+/// The answer as the book keeps it, if it is kept.
+fn stored(gate: &Gate, order: &Order, answer: Answer) -> Option<StoredAnswer> {
+    let keep = &gate.keep;
+    let seconds = if order.named.is_some() { keep.seconds } else { keep.unnamed_seconds };
+    let is_kept = seconds > 0 && keep.holds(answer.bytes());
+    is_kept.then(|| StoredAnswer {
+        head: answer.head.into(),
+        body: answer.body.as_ref().into(),
+        until: gate.clock.now().plus(seconds),
+    })
 }
 
 /// Settles a payment that this request has not had settled before, for so much of it. Where that fails, the claim has ended.
 pub(crate) async fn first(
     facilitator: &dyn Facilitator,
-    charges: &Charges,
     mut claim: Claim,
     order: &mut Order,
     amount: Amount,
 ) -> Result<(Claim, SettleResponse), Settled> {
-    let no = match charge(facilitator, charges, &mut claim, order, amount).await {
+    let no = match charge(facilitator, &mut claim, order, amount).await {
         Ok(response) => return Ok((claim, response)),
         Err(no) => no,
     };
     let settled = if claim.is_resumed() { no.settled.after_another() } else { no.settled };
     if no.is_free {
-        charges.forget(claim.key());
         claim.refused().await;
     } else {
         claim.give_back().await;
@@ -164,7 +181,6 @@ impl NotCharged {
 /// Moves the money of a payment that nobody was asked to settle before.
 async fn charge(
     facilitator: &dyn Facilitator,
-    charges: &Charges,
     claim: &mut Claim,
     order: &mut Order,
     amount: Amount,
@@ -174,14 +190,11 @@ async fn charge(
         tracing::error!(payment_key = %claim.key(), %error, "what is charged could not be written; nothing was sent");
         return Err(unsent(order));
     }
-    if !claim.settling().await {
+    if !claim.settling(amount).await {
         // The claim knows by itself what may be written.
         return Err(unsent(order));
     }
     let key = claim.key();
-    if order.paid.usage().is_metered() {
-        charges.remember(key, amount);
-    }
     judge(ask(facilitator, &order.request, key).await, order, key)
 }
 

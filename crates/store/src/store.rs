@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements, SignIns};
 
 use crate::books::Books;
 use crate::database::Database;
@@ -61,6 +61,11 @@ impl Store {
     /// What was promised and spent.
     pub fn ledger(&self) -> Arc<dyn Ledger> {
         Arc::clone(&self.0) as Arc<dyn Ledger>
+    }
+
+    /// Who may come back without paying.
+    pub fn sign_ins(&self) -> Arc<dyn SignIns> {
+        Arc::clone(&self.0) as Arc<dyn SignIns>
     }
 
     /// Waits for the writes under way and gives up the node, so that others take over without waiting. What is called

@@ -3,7 +3,7 @@
 import asyncio
 
 from eth_account import Account
-from peer import setting, show_failure, show_purchase
+from peer import failure, purchase, setting, show
 from x402 import x402Client
 from x402.http.clients import wrapHttpxWithPayment
 from x402.mechanisms.evm.exact import register_exact_evm_client
@@ -13,9 +13,9 @@ async def main():
     client = register_exact_evm_client(x402Client(), Account.from_key(setting("PRIVATE_KEY")))
     try:
         async with wrapHttpxWithPayment(client, timeout=60) as http:
-            show_purchase(await http.get(setting("URL")))
+            show(purchase(await http.get(setting("URL"))))
     except Exception as error:
-        show_failure(error)
+        show(failure(error))
 
 
 asyncio.run(main())

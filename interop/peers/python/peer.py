@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import socket
 import sys
 import threading
 
@@ -31,23 +32,38 @@ def end_with_standard_input():
     threading.Thread(target=wait, daemon=True).start()
 
 
-def show_purchase(response):
-    """Prints what came of a purchase; `response` is one of httpx or of requests."""
-    header = response.headers.get("PAYMENT-RESPONSE") or response.headers.get("X-PAYMENT-RESPONSE")
+def serve(app):
+    """Listens on loopback, says where, and ends when the test that holds our standard input is gone."""
+    # Not every peer serves, and loading it takes time.
+    import uvicorn
+
+    end_with_standard_input()
+    listener = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+    show({"listening": f"http://127.0.0.1:{listener.getsockname()[1]}"})
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def purchase(response):
+    """What came of a purchase; `response` is one of httpx or of requests."""
+    settlement = response.headers.get("PAYMENT-RESPONSE") or response.headers.get("X-PAYMENT-RESPONSE")
+    required = response.headers.get("PAYMENT-REQUIRED")
     try:
         body = response.json()
     except ValueError:
         body = response.text
-    show(
-        {
-            "status": response.status_code,
-            "body": body,
-            "settlement": json.loads(base64.b64decode(header)) if header else None,
-            "error": None,
-        }
-    )
+    return {
+        "status": response.status_code,
+        "body": body,
+        "settlement": decoded(settlement) if settlement else None,
+        "refusal": decoded(required).get("error") if required else None,
+        "error": None,
+    }
 
 
-def show_failure(error):
-    """Prints that no answer came, and why."""
-    show({"status": None, "body": None, "settlement": None, "error": f"{type(error).__name__}: {error}"})
+def failure(error):
+    """That no answer came, and why."""
+    return {"status": None, "body": None, "settlement": None, "refusal": None, "error": f"{type(error).__name__}: {error}"}
+
+
+def decoded(header):
+    return json.loads(base64.b64decode(header))

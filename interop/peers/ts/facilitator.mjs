@@ -1,10 +1,13 @@
-// The official facilitator for `exact` on EVM, v2 and v1, behind the HTTP API that the specification gives it.
+// The official facilitator for `exact` (v2 and v1) and `upto` on EVM, behind the HTTP API that the specification gives it. It
+// sponsors approvals of Permit2 both ways, and creates smart wallets by the factory that it is told, if any.
 import { load, serve, setting } from "../peer.mjs";
 
 const express = load("express");
 const { x402Facilitator } = load("@x402/core/facilitator");
 const { toFacilitatorEvmSigner } = load("@x402/evm");
 const { registerExactEvmScheme } = load("@x402/evm/exact/facilitator");
+const { UptoEvmScheme } = load("@x402/evm/upto/facilitator");
+const { createErc20ApprovalGasSponsoringExtension, EIP2612_GAS_SPONSORING } = load("@x402/extensions");
 const { createWalletClient, defineChain, http, nonceManager, publicActions } = load("viem");
 const { privateKeyToAccount } = load("viem/accounts");
 
@@ -25,11 +28,35 @@ const client = createWalletClient({
   cacheTime: 0,
 }).extend(publicActions);
 
+const signer = toFacilitatorEvmSigner({ ...client, address: account.address });
+
+/** Sends what belongs together, one after the other: a payer's own transaction as it is, and calls of ours. */
+async function sendTransactions(transactions) {
+  const hashes = [];
+  for (const transaction of transactions) {
+    const hash =
+      typeof transaction === "string"
+        ? await client.sendRawTransaction({ serializedTransaction: transaction })
+        : await client.sendTransaction(transaction);
+    const { status } = await client.waitForTransactionReceipt({ hash });
+    if (status !== "success") {
+      throw new Error(`${hash} was reverted`);
+    }
+    hashes.push(hash);
+  }
+  return hashes;
+}
+
 const facilitator = new x402Facilitator();
+const factory = process.env.WALLET_FACTORY;
 registerExactEvmScheme(facilitator, {
-  signer: toFacilitatorEvmSigner({ ...client, address: account.address }),
+  signer,
   networks: `eip155:${chainId}`,
+  eip6492AllowedFactories: factory === undefined ? [] : [factory],
 });
+facilitator.register(`eip155:${chainId}`, new UptoEvmScheme(signer));
+facilitator.registerExtension(EIP2612_GAS_SPONSORING);
+facilitator.registerExtension(createErc20ApprovalGasSponsoringExtension({ ...signer, sendTransactions }));
 
 const app = express();
 app.use(express.json());

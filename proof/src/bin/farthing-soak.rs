@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use farthing_interop::chain::ChainKind;
 use farthing_proof::campaign::{chaos, crash, races};
+use farthing_proof::payments::Kind;
 use farthing_proof::simulation;
 use farthing_proof::stores::Stores;
 use serde::Serialize;
@@ -66,8 +67,8 @@ struct ChaosArguments {
 
 #[derive(Args)]
 struct RacesArguments {
-    /// Copies of one payment at each of two replicas.
-    #[arg(long, default_value_t = 1_000)]
+    /// Copies of one payment of each kind at each of two replicas.
+    #[arg(long, default_value_t = 200)]
     copies: usize,
     /// Different payments at once, with a kill in the middle.
     #[arg(long, default_value_t = 1_000)]
@@ -226,14 +227,15 @@ async fn run_chaos(report: Report, arguments: ChaosArguments) -> Result<()> {
 async fn run_races(report: Report, arguments: RacesArguments) -> Result<()> {
     let stores = Stores::Postgres;
     let chain = arguments.chain.into();
-    let config = races::Config { stores, chain, replicas: 2, copies: arguments.copies };
+    let config = races::Config { stores, chain, replicas: 2, kinds: Kind::ALL.to_vec(), copies: arguments.copies };
     report.show("copies", &races::copies(&config).await?);
     let scenario = crash::Scenario {
         role: crash::Role::Facilitator,
         stores,
         survivor: crash::Survivor::Replica,
         chain,
-        payments: arguments.payments,
+        kinds: Kind::mix(arguments.payments, usize::try_from(arguments.payments)?),
+        relapses: false,
         jobs: 1,
         child: child()?,
     };
@@ -255,7 +257,16 @@ async fn run_crash(report: Report, arguments: CrashArguments) -> Result<()> {
                 RoleName::Facilitator => (crash::Role::Facilitator, format!("crash, {place}")),
                 RoleName::Seller => (crash::Role::Seller, format!("crash of a seller, {place}")),
             };
-            let scenario = crash::Scenario { role, stores, survivor, chain: chain.into(), payments, jobs, child: child()? };
+            let scenario = crash::Scenario {
+                role,
+                stores,
+                survivor,
+                chain: chain.into(),
+                kinds: Kind::mix(payments, usize::try_from(payments)?),
+                relapses: survivor == crash::Survivor::Itself,
+                jobs,
+                child: child()?,
+            };
             report.show(&name, &scenario.run().await?);
         }
     }

@@ -40,8 +40,10 @@ pub struct Job {
     pub work: Work,
     /// Where it writes down every point that it passes.
     pub report: PathBuf,
-    /// Where it dies.
+    /// Where it dies, as [`Fatal`](crate::crash::Fatal) is written.
     pub fatal: Option<String>,
+    /// Which life it is, counted from one: a seller's work is not the same in all of them.
+    pub life: u64,
 }
 
 /// What a child does.
@@ -120,7 +122,7 @@ impl Job {
     async fn sell(&self, wire: &Arc<Tripwire>) -> Result<()> {
         let watch: Arc<dyn Watch> = wire.clone();
         wire.pass("start", Side::Before);
-        let seller = Seller::open_watched(&self.store_url, &self.rpc_url, &self.keys, &watch).await?;
+        let seller = Seller::open(&self.store_url, &self.rpc_url, &self.keys, self.life, &watch).await?;
         wire.pass("start", Side::After);
         println!("{}", seller.url());
         spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;

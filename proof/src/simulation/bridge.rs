@@ -58,7 +58,16 @@ impl Bridge {
 
     /// The node behind the chaos, for another facilitator.
     pub fn node(&self) -> Result<Arc<dyn Node>> {
-        let config = replica::config(self.chaos.url())?;
+        self.node_at(self.chaos.url())
+    }
+
+    /// The node without the chaos, for buyers.
+    pub fn true_node(&self) -> Result<Arc<dyn Node>> {
+        self.node_at(&self.devnet.rpc_url())
+    }
+
+    fn node_at(&self, url: &str) -> Result<Arc<dyn Node>> {
+        let config = replica::config(url)?;
         let endpoint = config.nodes.first().context("a node is configured")?;
         let inner = Arc::new(HttpNode::new(&config.network, endpoint)?);
         let node: Arc<dyn Node> = Arc::new(BridgedNode { inner, runtime: self.handle.clone() });

@@ -32,8 +32,12 @@ pub use action::Action;
 pub struct Outcome {
     /// How often each action was taken.
     pub actions: BTreeMap<&'static str, u64>,
-    /// Payments that were made.
-    pub payments: usize,
+    /// Payments that were made, by kind.
+    pub payments: BTreeMap<&'static str, u64>,
+    /// Answers that refused a payment which moved all the same, by their reason.
+    pub refused_and_moved: BTreeMap<String, u64>,
+    /// Payments of which nothing was to be charged.
+    pub unused: usize,
     /// What was found in the end.
     pub findings: Findings,
     /// Seconds of simulated time.
@@ -48,9 +52,15 @@ pub struct Summary {
     /// Actions of each kind.
     pub actions: BTreeMap<&'static str, u64>,
     /// Payments that were made.
-    pub payments: usize,
-    /// Payments that were settled.
+    pub payments: u64,
+    /// By kind.
+    pub payments_by_kind: BTreeMap<&'static str, u64>,
+    /// Payments that were settled, or of which nothing was to be charged.
     pub settled: usize,
+    /// Payers that were given coin for their approvals.
+    pub funded: usize,
+    /// Answers that refused a payment which moved all the same, by their reason.
+    pub refused_and_moved: BTreeMap<String, u64>,
     /// Seconds of simulated time.
     pub seconds: u64,
 }
@@ -87,21 +97,32 @@ pub fn run_all(seeds: Range<u64>, config: Config) -> Result<Summary> {
     for seed in seeds {
         let outcome = run(seed, config)?;
         summary.worlds = summary.worlds.saturating_add(1);
-        summary.payments = summary.payments.saturating_add(outcome.payments);
-        summary.settled = summary.settled.saturating_add(outcome.findings.settled);
+        summary.payments = outcome.payments.values().fold(summary.payments, |sum, count| sum.saturating_add(*count));
+        summary.settled = summary.settled.saturating_add(outcome.findings.settled).saturating_add(outcome.unused);
+        summary.funded = summary.funded.saturating_add(outcome.findings.funded);
         summary.seconds = summary.seconds.saturating_add(outcome.seconds);
-        for (action, count) in outcome.actions {
-            let sum = summary.actions.entry(action).or_default();
-            *sum = sum.saturating_add(count);
-        }
+        add(&mut summary.actions, outcome.actions);
+        add(&mut summary.payments_by_kind, outcome.payments);
+        add(&mut summary.refused_and_moved, outcome.refused_and_moved);
     }
     Ok(summary)
 }
 
+fn add<T: Ord>(sums: &mut BTreeMap<T, u64>, counts: BTreeMap<T, u64>) {
+    for (what, count) in counts {
+        let sum = sums.entry(what).or_default();
+        *sum = sum.saturating_add(count);
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { worlds, actions, payments, settled, seconds } = self;
-        write!(formatter, "{worlds} worlds, {seconds} s in them, {settled} of {payments} payments settled; {actions:?}")
+        let Self { worlds, actions, payments, payments_by_kind, settled, funded, refused_and_moved, seconds } = self;
+        write!(
+            formatter,
+            "{worlds} worlds, {seconds} s in them, {settled} of {payments} payments settled, {funded} payers funded; \
+             {payments_by_kind:?}; refused before they moved: {refused_and_moved:?}; {actions:?}"
+        )
     }
 }
 
@@ -116,7 +137,7 @@ async fn live(seed: u64, config: Config) -> Result<Outcome> {
         world.act(action, &mut chance).await.with_context(|| format!("step {step}: {action:?}"))?;
         world.check_always().with_context(|| format!("after step {step}: {action:?}"))?;
     }
-    let payments = world.payments();
     let findings = if config.heals { world.heal_and_check().await? } else { Findings::default() };
-    Ok(Outcome { actions, payments, findings, seconds: world.seconds() })
+    let (payments, refused_and_moved) = (world.payments(), world.refused_and_moved());
+    Ok(Outcome { actions, payments, refused_and_moved, unused: world.unused(), findings, seconds: world.seconds() })
 }

@@ -1,12 +1,13 @@
 //! The simulated world: who is in it, and what an action does to it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::U256;
 use anyhow::{Context, Result, ensure};
-use farthing_core::books::{MemorySettlements, SettlementState};
+use farthing_core::books::{MemorySettlements, SettlementEntry, SettlementState};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{PaymentRequest, SettleResponse};
 use farthing_interop::chain::TOKEN;
@@ -16,9 +17,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::action::Action;
 use super::bridge::Bridge;
 use super::watch::Fate;
+use crate::chain::Ledger;
 use crate::chance::Chance;
-use crate::invariants::{self, Findings};
-use crate::payments::{self, AMOUNT_ATOMIC, Payer};
+use crate::invariants::{self, CARRIED_TWICE, Findings};
+use crate::payments::{self, Authorization, Bill, Kind, Market, Payer};
 use crate::replica::{self, Parts, Replica};
 use crate::watched::{Watch, Watched};
 
@@ -47,8 +49,12 @@ pub struct World {
     keys: Vec<[u8; 32]>,
     nodes: Vec<SimulatedNode>,
     joined: u64,
+    market: Market,
     requests: Vec<PaymentRequest>,
-    callers: Vec<JoinHandle<Result<SettleResponse>>>,
+    bills: Vec<Bill>,
+    /// Who presents which of the requests.
+    callers: Vec<(usize, JoinHandle<Result<SettleResponse>>)>,
+    refused_and_moved: BTreeMap<String, u64>,
     stormy: bool,
 }
 
@@ -77,6 +83,7 @@ impl World {
             bridge.devnet.set_balance(sender, U256::from(10 * ETHER_WEI));
         }
         let clock = Arc::new(SimulatedClock(Instant::now()));
+        let market = replica::market(bridge.true_node()?, &keys, clock.clone())?;
         let mut world = Self {
             seed,
             bridge,
@@ -85,8 +92,11 @@ impl World {
             keys,
             nodes: Vec::new(),
             joined: 0,
+            market,
             requests: Vec::new(),
+            bills: Vec::new(),
             callers: Vec::new(),
+            refused_and_moved: BTreeMap::new(),
             stormy: false,
         };
         // The first node of a book is there from its beginning; nobody plays it.
@@ -96,8 +106,24 @@ impl World {
         Ok(world)
     }
 
-    pub fn payments(&self) -> usize {
-        self.requests.len()
+    /// How many payments were made, by kind.
+    pub fn payments(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for bill in &self.bills {
+            let count: &mut u64 = counts.entry(bill.kind.as_str()).or_default();
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+
+    /// Of how many payments nothing was to be charged.
+    pub fn unused(&self) -> usize {
+        self.bills.iter().filter(|bill| bill.charge_atomic == 0).count()
+    }
+
+    /// Answers that refused a payment which moved all the same, by their reason: known once the world was healed.
+    pub fn refused_and_moved(&self) -> BTreeMap<String, u64> {
+        self.refused_and_moved.clone()
     }
 
     pub fn seconds(&self) -> u64 {
@@ -108,10 +134,8 @@ impl World {
         match action {
             Action::Pay => self.pay(chance).await?,
             Action::Copy => {
-                let request = chance.pick(&self.requests).cloned();
-                if let Some(request) = request {
-                    self.present(request, chance);
-                }
+                let count = u64::try_from(self.requests.len())?;
+                self.present(usize::try_from(chance.below(count))?, chance);
             }
             Action::Wait => self.pass(Duration::from_millis(chance.below(3_000))).await,
             Action::WaitLong => self.pass(Duration::from_secs(chance.below(60))).await,
@@ -145,13 +169,23 @@ impl World {
     /// What holds at every moment, also while payments are under way.
     pub fn check_always(&self) -> Result<()> {
         let ledger = self.read_chain()?;
-        let twice = ledger.carried.iter().find(|(_, transactions)| transactions.len() > 1);
-        ensure!(twice.is_none(), "one authorization in two mined transactions: {twice:?}");
+        self.is_nothing_wasted(&ledger)?;
         ensure!(ledger.strays.is_empty(), "{:?}", ledger.strays);
         let entries = now(invariants::all_entries(&self.book))?;
-        let known: Vec<_> = entries.iter().map(|entry| entry.record.reference.clone()).collect();
-        let unknown = ledger.used.keys().find(|(_, nonce)| !known.contains(&nonce.to_string()));
+        let known: BTreeSet<_> = entries.iter().map(|entry| invariants::authorization(entry, TOKEN)).collect::<Result<_>>()?;
+        let unknown = ledger.used.keys().find(|used| !known.contains(used));
         ensure!(unknown.is_none(), "money moved of which the book knows nothing: {unknown:?}");
+        Ok(())
+    }
+
+    /// Nothing is in two mined transactions: the second could only burn gas. But for a payment whose approval vanished from
+    /// the chain with its block, under a transaction that carried it and waits for its turn again.
+    fn is_nothing_wasted(&self, ledger: &Ledger) -> Result<()> {
+        let approved = |authorization: &Authorization| {
+            self.bills.iter().any(|bill| bill.authorization == *authorization && bill.kind == Kind::Approval)
+        };
+        let twice = ledger.carried.iter().find(|(carried, transactions)| transactions.len() > 1 && !approved(carried));
+        ensure!(twice.is_none(), "one authorization in two mined transactions: {twice:?}");
         Ok(())
     }
 
@@ -163,35 +197,52 @@ impl World {
         }
         self.start_node()?;
         // Every payment is presented once more, to a node that has seen none of them: nobody may be left without an answer.
-        let last = self.nodes.last().context("a node was started")?.replica.clone();
-        let again: Vec<_> = self.requests.iter().cloned().map(|request| call(last.clone(), request, HEALED_PATIENCE)).collect();
+        // One that names its account may have to go on to the node that has it.
+        let again = self.present_all_again()?;
         for _ in 0..HEALING_BLOCKS {
             self.mine(1).await?;
             self.pass(BLOCK_INTERVAL).await;
             // One that was to die at one of its next calls may do so only now.
             self.bury();
-            if again.iter().all(JoinHandle::is_finished) && !self.is_anything_open()? {
+            if again.iter().all(JoinHandle::is_finished) && !self.is_any_payment_open()? {
                 break;
             }
         }
         let mut answers = Vec::new();
-        for (caller, request) in again.into_iter().zip(&self.requests) {
-            let nonce = payments::nonce_of(request)?;
-            ensure!(caller.is_finished(), "{nonce} has no answer");
-            answers.push(caller.await?.with_context(|| format!("payment {nonce}"))?);
+        for (caller, bill) in again.into_iter().zip(&self.bills) {
+            ensure!(caller.is_finished(), "{bill:?} has no answer");
+            answers.push(caller.await?.with_context(|| format!("{bill:?}"))?);
         }
-        self.promises_are_kept().await?;
-        let entries = now(invariants::all_entries(&self.book))?;
         let ledger = self.read_chain()?;
-        let successes = answers.iter().filter(|answer| answer.success).count();
-        ensure!(successes == ledger.used.len(), "{successes} payments were answered as settled, {} are", ledger.used.len());
-        invariants::compare(&entries, &ledger, TOKEN).hold()
+        self.promises_are_kept(&ledger).await?;
+        let entries = now(invariants::all_entries(&self.book))?;
+        for (answer, bill) in answers.iter().zip(&self.bills) {
+            let moved = ledger.used.contains_key(&bill.authorization);
+            let is_right = answer.success && (moved || bill.charge_atomic == 0);
+            ensure!(is_right, "{bill:?} was answered {answer:?}, and moved: {moved}");
+        }
+        let (rpc, senders, bills) = (self.bridge.rpc.clone(), replica::accounts(&self.keys)?, self.bills.clone());
+        let mut findings =
+            self.bridge.wait(async move { invariants::compare_with(&rpc, &entries, TOKEN, &senders, &bills).await })??;
+        // What may be wasted here is known better above.
+        self.is_nothing_wasted(&ledger)?;
+        findings.violations.retain(|violation| !violation.contains(CARRIED_TWICE));
+        findings.hold()
+    }
+
+    fn present_all_again(&self) -> Result<Vec<JoinHandle<Result<SettleResponse>>>> {
+        let newest_first: Vec<_> = self.nodes.iter().rev().map(|node| node.replica.clone()).collect();
+        let newest = newest_first.first().context("a node was started")?;
+        let present = |(request, bill): (&PaymentRequest, &Bill)| {
+            let doors = if bill.kind.is_metered() { newest_first.clone() } else { vec![newest.clone()] };
+            call(doors, request.clone(), HEALED_PATIENCE)
+        };
+        Ok(self.requests.iter().zip(&self.bills).map(present).collect())
     }
 
     /// Whoever was told that a payment is settled was told the truth.
-    async fn promises_are_kept(&mut self) -> Result<()> {
-        let ledger = self.read_chain()?;
-        for caller in std::mem::take(&mut self.callers) {
+    async fn promises_are_kept(&mut self, ledger: &Ledger) -> Result<()> {
+        for (place, caller) in std::mem::take(&mut self.callers) {
             if !caller.is_finished() {
                 // It asked a node that died.
                 caller.abort();
@@ -199,39 +250,49 @@ impl World {
             }
             // A caller that lost patience was told nothing.
             let Ok(Ok(answer)) = caller.await else { continue };
-            let kept = ledger.used.values().any(|moved| moved.transaction.to_string() == answer.transaction);
-            let payer = answer.payer.as_ref().map(ToString::to_string);
-            let moved_since = ledger.used.keys().any(|(from, _)| Some(from.to_string()) == payer);
-            ensure!(!answer.success || kept || moved_since, "a buyer was told of a settlement that is not there: {answer:?}");
+            let bill = self.bills.get(place).context("what is presented was billed")?;
+            let moved = ledger.used.contains_key(&bill.authorization);
+            if answer.success {
+                let is_nothing = bill.charge_atomic == 0 && answer.transaction.is_empty();
+                ensure!(moved || is_nothing, "a buyer was told of a settlement that is not there: {bill:?}, {answer:?}");
+            } else if moved {
+                let reason = answer.error_reason.map_or_else(String::new, |reason| reason.to_string());
+                let count = self.refused_and_moved.entry(reason).or_default();
+                *count = count.saturating_add(1);
+            }
         }
         Ok(())
     }
 
-    fn is_anything_open(&self) -> Result<bool> {
+    fn is_any_payment_open(&self) -> Result<bool> {
         let entries = now(invariants::all_entries(&self.book))?;
-        Ok(entries.iter().any(|entry| matches!(entry.state, SettlementState::Sending(_))))
+        let is_open = |entry: &SettlementEntry| matches!(entry.state, SettlementState::Sending(_));
+        Ok(entries.iter().any(|entry| is_open(entry) && !invariants::is_funding(entry)))
     }
 
-    fn read_chain(&self) -> Result<crate::chain::Ledger> {
+    fn read_chain(&self) -> Result<Ledger> {
         let (rpc, senders) = (self.bridge.rpc.clone(), replica::accounts(&self.keys)?);
         self.bridge.wait(async move { crate::chain::read(&rpc, TOKEN, &senders).await })?
     }
 
     async fn pay(&mut self, chance: &mut Chance) -> Result<()> {
-        let number = u64::try_from(self.requests.len())?;
-        let payer = Payer::new(self.seed, number, self.clock.clone())?;
-        self.bridge.devnet.give_usdc(payer.address(), U256::from(AMOUNT_ATOMIC))?;
-        // Balances that are given belong to the newest block, and would be undone with it.
+        let place = self.requests.len();
+        let (number, kind) = (u64::try_from(place)?, Kind::draw(chance));
+        let payer = Payer::furnished(&self.bridge.devnet, &self.market, (self.seed, number), kind, 1).await?;
+        // What is given belongs to the newest block, and would be undone with it.
         self.bridge.devnet.mine(MAX_REORG_BLOCKS)?;
         let request = payer.pay().await?;
-        self.requests.push(request.clone());
-        self.present(request, chance);
+        self.bills.push(Bill::of(&request, kind)?);
+        self.requests.push(request);
+        self.present(place, chance);
         Ok(())
     }
 
-    fn present(&mut self, request: PaymentRequest, chance: &mut Chance) {
+    /// Presents one of the requests, if there is such a one, to one of the nodes.
+    fn present(&mut self, place: usize, chance: &mut Chance) {
+        let Some(request) = self.requests.get(place).cloned() else { return };
         if let Some(node) = pick(&mut self.nodes, chance) {
-            self.callers.push(call(node.replica.clone(), request, CALLER_PATIENCE));
+            self.callers.push((place, call(vec![node.replica.clone()], request, CALLER_PATIENCE)));
         }
     }
 
@@ -317,8 +378,8 @@ impl World {
     }
 }
 
-fn call(replica: Arc<Replica>, request: PaymentRequest, patience: Duration) -> JoinHandle<Result<SettleResponse>> {
-    tokio::spawn(async move { replica.settle(&request, patience).await })
+fn call(doors: Vec<Arc<Replica>>, request: PaymentRequest, patience: Duration) -> JoinHandle<Result<SettleResponse>> {
+    tokio::spawn(async move { replica::settle_at(&doors, &request, patience).await })
 }
 
 fn pick<'a>(nodes: &'a mut [SimulatedNode], chance: &mut Chance) -> Option<&'a mut SimulatedNode> {

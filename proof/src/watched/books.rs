@@ -1,9 +1,10 @@
 //! The books of the facilitator and the server, watched.
 
 use farthing_core::BoxFuture;
+use farthing_core::amount::Amount;
 use farthing_core::books::{
-    BookError, ClaimId, Deliveries, DeliveryClaim, Finding, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, Presented,
-    SettlementEntry, SettlementQuery, Settlements, Standing, UnderWay, Written,
+    BookError, ClaimId, Deliveries, DeliveryClaim, Finding, Landing, LaneClaim, LaneId, LaneLease, Naming, Outbox, Outgoing,
+    Presented, Purchase, Receipt, SettlementEntry, SettlementQuery, Settlements, Standing, StoredAnswer, UnderWay, Written,
 };
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
@@ -109,12 +110,28 @@ impl<T: Deliveries + ?Sized> Deliveries for Watched<T> {
         self.call("deliveries.claim", move || self.inner.claim(presented), broken)
     }
 
-    fn settling(&self, claim: ClaimId) -> Answer<'_, Standing> {
-        self.call("deliveries.settling", move || self.inner.settling(claim), broken)
+    fn name<'a>(&'a self, claim: ClaimId, purchase: &'a Purchase) -> Answer<'a, Naming> {
+        self.call("deliveries.name", move || self.inner.name(claim, purchase), broken)
     }
 
-    fn served<'a>(&'a self, claim: ClaimId, transaction: &'a TransactionId) -> Answer<'a, Standing> {
-        self.call("deliveries.served", move || self.inner.served(claim, transaction), broken)
+    fn settling(&self, claim: ClaimId, charge: Amount) -> Answer<'_, Standing> {
+        let settling = async move {
+            self.watch.charging(claim.key, charge, false);
+            let standing = self.inner.settling(claim, charge).await?;
+            if standing == Standing::Held {
+                self.watch.charging(claim.key, charge, true);
+            }
+            Ok(standing)
+        };
+        self.call("deliveries.settling", move || settling, broken)
+    }
+
+    fn charged<'a>(&'a self, claim: ClaimId, settlement: &'a str) -> Answer<'a, Standing> {
+        self.call("deliveries.charged", move || self.inner.charged(claim, settlement), broken)
+    }
+
+    fn served<'a>(&'a self, claim: ClaimId, receipt: &'a Receipt, answer: Option<&'a StoredAnswer>) -> Answer<'a, Standing> {
+        self.call("deliveries.served", move || self.inner.served(claim, receipt, answer), broken)
     }
 
     fn unsettled(&self, claim: ClaimId) -> Answer<'_, Standing> {

@@ -11,6 +11,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use farthing_core::BoxFuture;
+use farthing_core::amount::Amount;
+use farthing_core::scheme::PaymentKey;
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,9 @@ pub trait Watch: Send + Sync {
 
     /// A call has been made, and its caller does not know yet.
     fn after(&self, call: &str) -> Verdict;
+
+    /// A seller's book is told that a payment is about to be charged, for so much; and then, if that holds, it has been told.
+    fn charging(&self, _payment: PaymentKey, _charge: Amount, _is_written: bool) {}
 }
 
 /// A book or a node with somebody who looks on.

@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
+use farthing_client::SignInPolicy;
+use farthing_core::extension::{builder_code, offer_receipt, payment_identifier, sign_in_with_x};
 use farthing_core::header;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::extensions::Counting;
+use crate::sign_in::{Pen, cent_or_sign_in};
 use crate::support::*;
 
 /// Values that a header may carry: bytes that HTTP allows, as they are or as base64 of anything.
@@ -89,6 +93,75 @@ fn no_terms_and_no_settlement_make_the_client_panic_or_pay_twice() {
             prop_assert!(seller.payments().len() <= 1);
             prop_assert_eq!(seller.payments().len(), buyer.wallet.signed() - before);
             drop((answer, inspected));
+        }
+    });
+}
+
+/// Every extension that the client acts on, as an honest server declares it.
+fn declared(base: &str) -> Value {
+    let code = |text: &str| builder_code::Code::new(text).unwrap();
+    let offer = json!({"format": "jws", "acceptIndex": 0, "signature": "a.b.c"});
+    json!({
+        sign_in_with_x::KEY: cent_or_sign_in(base, "/report", |_| {})["extensions"][sign_in_with_x::KEY],
+        payment_identifier::KEY: payment_identifier::declaration(true),
+        builder_code::KEY: builder_code::declaration(&code("shop"), &[code("theirs")]).unwrap(),
+        offer_receipt::KEY: {"info": {"offers": [offer]}},
+    })
+}
+
+/// Every place of a JSON value.
+fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| places(value, &format!("{at}/{key}"), all)),
+        Value::Array(entries) => {
+            (0..).zip(entries).for_each(|(index, value): (usize, _)| places(value, &format!("{at}/{index}"), all));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn no_extension_makes_the_client_panic_or_pay_twice() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let fault: Arc<Mutex<Option<(proptest::sample::Index, Value)>>> = Arc::default();
+    let told = Arc::clone(&fault);
+    let seller = runtime.block_on(Seller::start(move |seen, base| {
+        let (place, value) = told.lock().unwrap().clone().unwrap();
+        let (mut extensions, mut all) = (declared(base), Vec::new());
+        places(&extensions, "", &mut all);
+        *extensions.pointer_mut(&all[place.index(all.len())]).unwrap() = value;
+        let mut terms = cent(base);
+        let mut settlement = settled();
+        terms["extensions"] = extensions.clone();
+        settlement["extensions"] = extensions;
+        Some(if seen.payment().is_some() { paid(&settlement) } else { asks(&terms) })
+    }));
+    let buyer = Buyer::with(Wallet::default(), |builder| {
+        let builder = builder.message_signer(Arc::new(Pen::default())).sign_in(SignInPolicy::Always);
+        builder.entropy(Arc::new(Counting::default())).service_codes(["mine"]).unwrap()
+    });
+    let value = prop_oneof![
+        Just(json!(null)),
+        Just(json!(true)),
+        Just(json!(-1.5)),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!([[{"info": {}}]])),
+        Just(json!({"info": {"id": 7, "required": "yes", "s": 1, "offers": {}, "receipt": [], "domain": 1}})),
+        ".{0,40}".prop_map(Value::from),
+        (0_usize..40_000).prop_map(|length| Value::from("a".repeat(length))),
+    ];
+    proptest!(ProptestConfig::with_cases(256), |(case in (any::<proptest::sample::Index>(), value))| {
+        *fault.lock().unwrap() = Some(case);
+        let before = buyer.wallet.signed();
+        seller.forget();
+        let answer = runtime.block_on(buyer.client.get(seller.url("/report")).send());
+        prop_assert!(seller.payments().len() <= 1 && seller.seen().len() <= 3);
+        // One that would make too large a header is signed and taken back.
+        prop_assert!(buyer.wallet.signed() - before <= 1);
+        if let Ok(answer) = answer {
+            prop_assert_eq!(answer.paid().is_some(), seller.payments().len() == 1);
         }
     });
 }

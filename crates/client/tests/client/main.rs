@@ -9,12 +9,18 @@
 
 mod choosing;
 mod engine;
+mod extensions;
+mod hooks;
 mod hostile;
 mod limits;
+mod named;
 mod observing;
 mod origins;
 mod outcomes;
 mod paying;
 mod pending;
+mod policies;
+mod sign_in;
+mod statements;
 mod support;
 mod terms;

@@ -68,6 +68,10 @@ impl ClientScheme for Wallet {
     }
 
     fn max_spend(&self, offer: &Offer<Self::Extra>) -> Result<Amount, PayError> {
+        if offer.extra.get("assetTransferMethod").is_some_and(|method| method != "eip3009") {
+            let message = "extra.assetTransferMethod: expected \"eip3009\"";
+            return Err(PayError::Offer(Refusal::new(Reason::UnsupportedAssetTransferMethod, message)));
+        }
         Ok(offer.requirements.amount)
     }
 

@@ -98,6 +98,12 @@ pub trait Ledger: Send + Sync {
         now: UnixSeconds,
     ) -> BoxFuture<'a, Result<Reservation, ReserveError>>;
 
+    /// Whether anything was spent on that resource, or is promised for it. A book that cannot look it up says no.
+    fn has_paid<'a>(&'a self, resource: &'a str) -> BoxFuture<'a, Result<bool, BookError>> {
+        let _ = resource;
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
     /// The promise was kept: the money is spent, and counts, also where the promise had been released.
     fn commit(&self, reservation: Reservation, transaction: Option<TransactionId>) -> BoxFuture<'_, Result<(), BookError>>;
 
@@ -245,6 +251,13 @@ impl Ledger for MemoryLedger {
             entries.push(Entry { at: now, spend: spend.clone(), state: Some(ReservationState::Open) });
             let number = u64::try_from(entries.len()).map_err(|error| BookError(Box::new(error)))?;
             Ok(Reservation(number.saturating_sub(1)))
+        })
+    }
+
+    fn has_paid<'a>(&'a self, resource: &'a str) -> BoxFuture<'a, Result<bool, BookError>> {
+        Box::pin(async move {
+            let entries = locked(&self.0);
+            Ok(entries.iter().any(|entry| entry.state.is_some() && entry.spend.resource == resource))
         })
     }
 

@@ -15,7 +15,8 @@ mod settlements;
 mod sign_ins;
 
 pub use deliveries::{
-    ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, MemoryDeliveries, Presented, Standing,
+    Answered, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, MemoryDeliveries, Naming, Owed,
+    Presented, Purchase, PurchaseName, Receipt, Standing, StoredAnswer,
 };
 pub use ledger::{Ledger, MemoryLedger, Reservation, ReservationState, ReserveError, Spend, SpendLimit, SpendWindow, Usd};
 pub use memory::MemorySettlements;

@@ -61,6 +61,12 @@ pub fn of(extensions: &Extensions, required: bool) -> Result<Option<PaymentId>, 
     }
 }
 
+/// Whether a server's terms say that it sells only with a name.
+pub fn is_required(declared: &Extensions) -> bool {
+    let terms = declared.get::<Value>(KEY, Reason::InvalidPayload);
+    matches!(terms, Ok(Some(terms)) if terms.pointer("/info/required") == Some(&Value::Bool(true)))
+}
+
 /// Adds the name to what a client echoes. Without the server's declaration there is nothing to add it to: `false`.
 pub fn add(extensions: &mut Extensions, id: &PaymentId) -> bool {
     let Ok(Some(mut declared)) = extensions.get::<Value>(KEY, Reason::InvalidPayload) else { return false };
@@ -125,6 +131,7 @@ mod tests {
     fn it_is_missed_only_where_it_is_required() {
         assert_eq!(of(&Extensions::default(), false).unwrap(), None);
         assert_eq!(of(&declared(false), false).unwrap(), None);
+        assert!(is_required(&declared(true)) && !is_required(&declared(false)) && !is_required(&Extensions::default()));
         for missing in [Extensions::default(), declared(true)] {
             assert!(of(&missing, true).unwrap_err().message.contains("new for every purchase"));
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use tokio::time::Instant;
 
+use crate::rpc::CallError;
+
 /// How long an estimate of gas is used before it is made again.
 const ESTIMATE_LIFETIME: Duration = Duration::from_mins(1);
 /// Room above an estimate: the next payment may write to accounts that this one found written. Unused gas is not paid.
@@ -18,6 +20,23 @@ const ESTIMATE_ROOM_UNITS: u64 = 25_000;
 pub struct GasAboveCap {
     estimated: u64,
     cap: u64,
+}
+
+/// Why nobody can say what gas a payment may use that runs its payer's code.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoGas {
+    /// It needs more than is allowed.
+    #[error(transparent)]
+    AboveCap(#[from] GasAboveCap),
+    /// It does not go through with all that is allowed.
+    #[error("the payment runs its payer's code, and fails with the {cap} units of gas that gas.max_units allows")]
+    Fails {
+        /// The most that is allowed.
+        cap: u64,
+        /// What the node says.
+        #[source]
+        error: CallError,
+    },
 }
 
 /// Payments that cost much the same: the contract that is called, its function, the asset.
@@ -70,10 +89,11 @@ impl GasBook {
         self.estimates().remove(&kind);
     }
 
-    /// The gas that a payment may use: all that is allowed, as long as there is no estimate.
-    pub(super) fn units(&self, kind: GasKind) -> Result<u64, GasAboveCap> {
+    /// The gas that a payment may use that needs so much more than others of its kind: all that is allowed, as long as there
+    /// is no estimate.
+    pub(super) fn units(&self, kind: GasKind, more: u64) -> Result<u64, GasAboveCap> {
         let Some(Estimate { units, .. }) = self.estimates().get(&kind).copied() else { return Ok(self.cap) };
-        self.with_room(units)
+        self.with_room(units.saturating_add(more))
     }
 
     /// What a payment with this estimate may use.
@@ -99,17 +119,20 @@ mod tests {
         let (asset, other) = (of(Address::repeat_byte(1)), of(Address::repeat_byte(2)));
         let book = GasBook::new(200_000);
         assert!(book.should_ask(asset));
-        assert_eq!(book.units(asset), Ok(200_000), "without an estimate the cap is the limit");
+        assert_eq!(book.units(asset, 0), Ok(200_000), "without an estimate the cap is the limit");
         book.learn(asset, 80_000);
         assert!(!book.should_ask(asset) && book.should_ask(other));
-        assert_eq!(book.units(asset), Ok(125_000));
+        assert_eq!(book.units(asset, 0), Ok(125_000));
         tokio::time::advance(ESTIMATE_LIFETIME).await;
         assert!(book.should_ask(asset) && !book.should_ask(asset), "one asker is enough");
-        assert_eq!(book.units(asset), Ok(125_000));
+        assert_eq!(book.units(asset, 0), Ok(125_000));
+        assert_eq!(book.units(asset, 1_000), Ok(126_250));
         book.learn(asset, 190_000);
-        assert_eq!(book.units(asset), Ok(200_000));
+        assert_eq!(book.units(asset, 0), Ok(200_000));
+        assert_eq!(book.units(asset, 10_000), Ok(200_000));
+        assert_eq!(book.units(asset, 10_001), Err(GasAboveCap { estimated: 200_001, cap: 200_000 }));
         book.learn(asset, 200_001);
-        assert_eq!(book.units(asset), Err(GasAboveCap { estimated: 200_001, cap: 200_000 }));
+        assert_eq!(book.units(asset, 0), Err(GasAboveCap { estimated: 200_001, cap: 200_000 }));
         book.forget(asset);
         assert!(book.should_ask(asset));
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::U256;
+use farthing_core::extension::builder_code::Attribution;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{Payment, PaymentFlow};
 use farthing_core::time::UnixSeconds;
@@ -87,7 +88,8 @@ fn by_token(
         return Err(Refusal::mismatch(reason, "authorization.value", format!("exactly {amount}"), value));
     }
     terms::amount_of(requirements)?;
-    Ok(Transfer { asset: asset.clone(), authorized, value, claim, permit: None, approval: None })
+    let attribution = Attribution::default();
+    Ok(Transfer { asset: asset.clone(), authorized, value, claim, permit: None, approval: None, attribution })
 }
 
 fn by_permit2(
@@ -107,7 +109,8 @@ fn by_permit2(
     let authorized = Authorized::Permit2(authorization);
     let claim = read_claim(&signed.signature, &authorized, asset)?;
     let (permit, approval) = sponsor::read(chain, &payment.extensions, &authorization, now)?;
-    Ok(Transfer { asset: asset.clone(), authorized, value, claim, permit, approval })
+    let attribution = Attribution::default();
+    Ok(Transfer { asset: asset.clone(), authorized, value, claim, permit, approval, attribution })
 }
 
 impl Payload {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use farthing_core::asset::AccountId;
 use farthing_core::books::{PaymentRecord, SettlementEntry};
+use farthing_core::extension::builder_code::FacilitatorCodes;
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::{
     FacilitatorScheme, Found, Outcome, Payment, Phase, SendRight, SettleError, Settlement, VerifyError,
@@ -26,7 +27,13 @@ impl Facilitator {
     /// Serves these chains, in this order; payments on any other chain are refused. A chain that is here twice is listed
     /// twice in [`FacilitatorScheme::kinds`], where the engine finds it at start-up.
     pub fn new(chains: Vec<Arc<Chain>>, assets: Arc<AssetTable>, clock: Arc<dyn Clock>) -> Self {
-        Self { desk: Desk { chains, assets, clock } }
+        Self { desk: Desk::new(chains, assets, clock) }
+    }
+
+    /// Writes builder codes behind what it sends, its own among them (the extension `builder-code`).
+    #[must_use]
+    pub fn with_builder_codes(self, codes: FacilitatorCodes) -> Self {
+        Self { desk: self.desk.with_builder_codes(codes) }
     }
 }
 
@@ -53,6 +60,10 @@ impl FacilitatorScheme for Facilitator {
         self.desk.signers()
     }
 
+    fn extensions(&self) -> Vec<&'static str> {
+        self.desk.extensions()
+    }
+
     fn record(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentRecord, Refusal> {
         let requirements = &payment.requirements;
         let place = (terms::chain_of(requirements)?, terms::asset_address(requirements)?);
@@ -62,7 +73,8 @@ impl FacilitatorScheme for Facilitator {
     async fn verify(&self, payment: &Payment<Payload, Extra>, _phase: Phase) -> Result<Verified, VerifyError> {
         check_kind(payment)?;
         let chain = self.desk.chain_of(&payment.requirements)?;
-        let transfer = check_transfer(payment, chain, &self.desk.assets, self.desk.clock.now())?;
+        let mut transfer = check_transfer(payment, chain, &self.desk.assets, self.desk.clock.now())?;
+        transfer.attribution = self.desk.attribution(payment);
         self.desk.verify(chain, self.record(payment)?, transfer).await
     }
 

@@ -12,6 +12,7 @@ use farthing_core::wire::{PaymentRequirements, SupportedKind};
 use super::{Extra, NAME, Payload, payment_key, terms};
 use crate::asset::{AssetTable, TransferMethod};
 use crate::text::{account_id, asset_id};
+use crate::transfer::sponsoring;
 
 /// `exact` for the seller.
 #[derive(Clone, Debug)]
@@ -60,6 +61,10 @@ impl ServerScheme for Server {
 
     fn flow(&self, requirements: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
         terms::flow_of(requirements, &[PaymentFlow::Authorization, PaymentFlow::Upfront])
+    }
+
+    fn declares(&self, requirements: &PaymentRequirements, known: &[String]) -> Vec<(&'static str, serde_json::Value)> {
+        sponsoring::declared(requirements, known)
     }
 
     fn key(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentKey, Refusal> {

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, Bytes, Keccak256, U256};
+use alloy_primitives::{Address, B256, Bytes, Keccak256, U256};
 use farthing_core::amount::Amount;
 use farthing_core::books::{Fingerprint, PaymentRecord, SettlementState};
+use farthing_core::extension::builder_code::Attribution;
 use farthing_core::scheme::{PaymentKey, SendRight, SettleError, TransactionId};
 
 use super::expected::Named;
@@ -79,6 +80,7 @@ pub(super) async fn give(
         send_before: record.expires_at,
         payment: record,
         sender: None,
+        attribution: Attribution::default(),
         company: Company::None,
         hold: Box::new(()),
         right: Arc::new(Right(right.clone())),
@@ -92,6 +94,14 @@ pub(super) async fn give(
         }
         // What is not known of this transfer is not known of nothing else: the payment itself was not sent.
         Err(error) => Err(not_sent_yet(error)),
+    }
+}
+
+/// The approval for whose gas its payer was given coin, where a book's record stands for that and not for a payment.
+pub fn funded_approval(record: &PaymentRecord) -> Option<B256> {
+    match Named::read(&record.reference, &record.scheme)? {
+        Named::Funding(approval) => Some(approval),
+        Named::Eip3009(_) | Named::Permit2 { .. } => None,
     }
 }
 

@@ -22,11 +22,13 @@ use std::sync::Arc;
 use alloy_primitives::{Address, U256};
 use farthing_core::asset::AccountId;
 use farthing_core::books::{PaymentRecord, SettlementEntry};
+use farthing_core::extension::builder_code::{self, Attribution, FacilitatorCodes};
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{Found, Outcome, VerifiedPayment, VerifyError};
+use farthing_core::scheme::{Found, Outcome, Payment, VerifiedPayment, VerifyError};
 use farthing_core::time::Clock;
 use farthing_core::wire::PaymentRequirements;
 
+pub use self::funding::funded_approval;
 use self::outcome::Depth;
 pub use self::settle::MAX_COVER_WAIT_SECONDS;
 use self::simulation::{Simulation, simulate};
@@ -35,10 +37,12 @@ pub use self::transfer::{CLOCK_SKEW_SECONDS, SETTLE_MARGIN_SECONDS};
 use self::worth::{check_minimum, check_worth};
 use crate::asset::AssetTable;
 use crate::chain::cover::Look;
-use crate::chain::{Chain, Question};
+use crate::chain::{Chain, NoGas, Question};
+use crate::config::SponsorConfig;
 use crate::exact::terms;
 use crate::rpc::NodeError;
 use crate::text::account_id;
+use crate::transfer::{approval, eip2612};
 use crate::wallet::Claim;
 
 /// The pattern under which sending accounts are listed.
@@ -51,6 +55,8 @@ pub(crate) struct Desk {
     pub(crate) chains: Vec<Arc<Chain>>,
     pub(crate) assets: Arc<AssetTable>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What this facilitator writes of itself; none where no builder codes are written at all.
+    codes: Option<FacilitatorCodes>,
 }
 
 /// A payment that would settle. Only a facilitator's `verify` makes one.
@@ -78,6 +84,31 @@ impl VerifiedPayment for Verified {
 }
 
 impl Desk {
+    pub(crate) const fn new(chains: Vec<Arc<Chain>>, assets: Arc<AssetTable>, clock: Arc<dyn Clock>) -> Self {
+        Self { chains, assets, clock, codes: None }
+    }
+
+    pub(crate) fn with_builder_codes(self, codes: FacilitatorCodes) -> Self {
+        Self { codes: Some(codes), ..self }
+    }
+
+    /// The extensions that are honoured on any of the chains.
+    pub(crate) fn extensions(&self) -> Vec<&'static str> {
+        let on_any = |is_on: fn(SponsorConfig) -> bool| self.chains.iter().any(|chain| is_on(chain.sponsor()));
+        let all = [
+            (eip2612::EXTENSION, on_any(|sponsor| sponsor.permits)),
+            (approval::EXTENSION, on_any(|sponsor| sponsor.approvals)),
+            (builder_code::KEY, self.codes.is_some()),
+        ];
+        all.into_iter().filter_map(|(key, is_on)| is_on.then_some(key)).collect()
+    }
+
+    /// Whom the transaction is to name that settles this payment.
+    pub(crate) fn attribution<P, E>(&self, payment: &Payment<P, E>) -> Attribution {
+        let of = |codes| Attribution::of(&payment.extensions, payment.version, codes);
+        self.codes.as_ref().map(of).unwrap_or_default()
+    }
+
     /// The chain of an offer, if it is served here.
     pub(crate) fn chain_of(&self, requirements: &PaymentRequirements) -> Result<&Arc<Chain>, Refusal> {
         let id = terms::chain_of(requirements)?;
@@ -221,11 +252,14 @@ async fn check_creation(chain: &Chain, transfer: &mut Transfer) -> Result<(), Ve
 async fn gas_units(chain: &Chain, transfer: &Transfer, simulation: &Simulation) -> Result<u64, VerifyError> {
     let units = match transfer.gas_kind() {
         Some(kind) => {
+            let more = transfer.attribution_gas_units();
             if let Some(estimate) = simulation.estimate() {
-                chain.learn_estimate(kind, estimate);
+                chain.learn_estimate(kind, estimate, more);
             }
-            chain.gas_units(kind)
+            chain.gas_units(kind, more).map_err(NoGas::from)
         }
+        // Until the approval is mined, there is nothing to estimate.
+        None if transfer.approval.is_some() => Ok(chain.relayer().caps().max_units),
         // Only now, because an estimate runs the payer's code many times over.
         None => chain.gas_units_of(&transfer.whole_call(), transfer.sender()).await,
     };

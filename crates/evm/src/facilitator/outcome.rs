@@ -144,6 +144,9 @@ async fn judge(chain: &Chain, question: &Question<'_>) -> Result<Outcome, NodeEr
         // Nobody else can have sent it.
         return Ok(match receipt {
             Some(_) => Outcome::Failed(payment.moved_nothing(hash)),
+            // That its number is used up says nothing: it may have replaced another one of ours, which landed all the same,
+            // and no state of the chain tells. Coin must not be given again while the payment can be made.
+            None if block.timestamp_seconds < entry.record.expires_at.0 => Outcome::Unknown,
             None if is_number_used_up(chain, entry.record.key, &block).await? => Outcome::Failed(payment.overtaken(hash)),
             None => Outcome::Unknown,
         });

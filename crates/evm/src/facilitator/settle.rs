@@ -55,6 +55,7 @@ impl Desk {
             budgets: budgets(&chain, &record, right.caller()),
             payment: record.clone(),
             sender: transfer.sender(),
+            attribution: transfer.attribution.clone(),
             company: transfer.company(),
             send_before: transfer.authorized.expires_at().minus(margin_seconds(chain.id())),
             hold: Box::new(share),

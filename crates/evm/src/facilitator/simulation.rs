@@ -35,8 +35,10 @@ struct Places {
     balance: usize,
     /// Name and version of the token's domain.
     domain: Option<(usize, usize)>,
-    /// Allowance, proxy, and what the payee holds before and after.
-    permit2: Option<(usize, usize, usize, usize)>,
+    /// Allowance and proxy.
+    permit2: Option<(usize, usize)>,
+    /// What the payee holds before and after.
+    received: (usize, usize),
     created: Option<usize>,
     agreed: Option<usize>,
     paid: usize,
@@ -64,7 +66,7 @@ pub(super) async fn simulate(chain: &Chain, transfer: &Transfer) -> Result<Simul
 
 /// Everything that is asked, in the order in which it is carried out.
 fn probes(transfer: &Transfer) -> (Vec<Probe>, Places) {
-    let mut probes: Vec<Probe> = Vec::with_capacity(9);
+    let mut probes: Vec<Probe> = Vec::with_capacity(10);
     let mut add = |to, data: Vec<u8>| {
         probes.push(Probe { to, data: data.into() });
         probes.len().saturating_sub(1)
@@ -73,7 +75,6 @@ fn probes(transfer: &Transfer) -> (Vec<Probe>, Places) {
     let (state, question) = transfer.expected().state_question();
     let balance = |account| Token::balanceOfCall { account }.abi_encode();
     let mut places = Places { used: add(state, question), balance: add(asset, balance(payer)), ..Places::default() };
-    let mut paid_before = None;
     match &transfer.authorized {
         Authorized::Eip3009(_) => {
             let name = add(asset, Token::nameCall {}.abi_encode());
@@ -82,9 +83,10 @@ fn probes(transfer: &Transfer) -> (Vec<Probe>, Places) {
         Authorized::Permit2(authorization) => {
             let allowance = add(asset, Token::allowanceCall { owner: payer, spender: PERMIT2 }.abi_encode());
             let proxy = add(authorization.spender, ExactProxy::PERMIT2Call {}.abi_encode());
-            paid_before = Some((allowance, proxy, add(asset, balance(pay_to))));
+            places.permit2 = Some((allowance, proxy));
         }
     }
+    let before = add(asset, balance(pay_to));
     if let Claim::Undeployed(creation) = &transfer.claim {
         places.created = Some(add(creation.factory, creation.call.to_vec()));
     }
@@ -94,7 +96,7 @@ fn probes(transfer: &Transfer) -> (Vec<Probe>, Places) {
     }
     let Probe { to, data } = transfer.whole_call();
     places.paid = add(to, data.to_vec());
-    places.permit2 = paid_before.map(|(allowance, proxy, before)| (allowance, proxy, before, add(asset, balance(pay_to))));
+    places.received = (before, add(asset, balance(pay_to)));
     (probes, places)
 }
 
@@ -110,14 +112,14 @@ impl Simulation {
     pub(super) fn available(&self, transfer: &Transfer) -> Option<U256> {
         let balance = self.number(self.places.balance)?;
         match self.places.permit2 {
-            Some((allowance, ..)) if transfer.permit.is_none() => Some(balance.min(self.number(allowance)?)),
+            Some((allowance, _)) if transfer.permit.is_none() => Some(balance.min(self.number(allowance)?)),
             _ => Some(balance),
         }
     }
 
     /// What the payer has approved Permit2 for, if that is too little.
     pub(super) fn short_allowance(&self, transfer: &Transfer) -> Option<U256> {
-        let allowance = self.places.permit2.and_then(|(allowance, ..)| self.number(allowance));
+        let allowance = self.places.permit2.and_then(|(allowance, _)| self.number(allowance));
         allowance.filter(|allowance| *allowance < transfer.value)
     }
 
@@ -147,13 +149,13 @@ impl Simulation {
             self.check_domain(transfer, domain)?;
         }
         self.check_balance(transfer)?;
-        failure.map_or(Ok(()), |revert| Err(would_fail(transfer, revert)))
+        failure.map_or_else(|| self.check_received(transfer), |revert| Err(would_fail(transfer, revert)))
     }
 
     fn judge_permit2(&self, transfer: &Transfer) -> Result<(), Refusal> {
         self.check_asset(transfer)?;
         self.check_signature(transfer)?;
-        let Some((_, proxy, before, after)) = self.places.permit2 else { return Ok(()) };
+        let Some((_, proxy)) = self.places.permit2 else { return Ok(()) };
         let failure = self.revert(self.places.paid);
         // An address without code answers nothing, and a call to it does nothing.
         if self.answer(proxy).is_none_or(|data| data.is_empty()) {
@@ -164,7 +166,7 @@ impl Simulation {
             return Err(used("permit2Authorization.nonce", transfer));
         }
         self.check_balance(transfer)?;
-        let Some(revert) = failure else { return self.check_received(transfer, before, after) };
+        let Some(revert) = failure else { return self.check_received(transfer) };
         if let Some(allowed) = self.short_allowance(transfer) {
             if transfer.approval.is_some() {
                 return Ok(());
@@ -251,7 +253,8 @@ impl Simulation {
     }
 
     /// Whether the payee would get all of it: tokens that keep a fee for themselves settle nothing exactly.
-    fn check_received(&self, transfer: &Transfer, before: usize, after: usize) -> Result<(), Refusal> {
+    fn check_received(&self, transfer: &Transfer) -> Result<(), Refusal> {
+        let (before, after) = self.places.received;
         let received = self.number(after).zip(self.number(before)).and_then(|(after, before)| after.checked_sub(before));
         if !self.in_sequence || transfer.payer() == transfer.authorized.pay_to() || received == Some(transfer.value) {
             return Ok(());

@@ -125,19 +125,21 @@ pub(super) fn max_funding_wei(chain: &Chain) -> U256 {
     U256::from(chain.sponsor().max_funding_gwei).saturating_mul(U256::from(WEI_PER_GWEI))
 }
 
-/// Whether the payer's approval can be mined: its number is next, and its gas can be paid.
+/// Whether the payer's approval can be mined: its number is next, its gas can be paid, and it offers what the next block asks.
+/// That is asked anew: what is remembered of fees is seconds old, and on fast networks they fall to a fraction in that time.
 pub(super) async fn check_payer(chain: &Chain, transfer: &Transfer) -> Result<(), VerifyError> {
     let Some(approval) = &transfer.approval else { return Ok(()) };
     let payer = transfer.payer();
-    let calls = [Call::mined_count(payer), Call::balance(payer)];
+    let calls = [Call::mined_count(payer), Call::balance(payer), Call::fee_history()];
     let answers = chain.node().ask(&calls).await.map_err(|error| unavailable(chain, error))?;
     let read = || {
-        let [count, balance] = answers.as_slice() else {
+        let [count, balance, fees] = answers.as_slice() else {
             return Err(NodeError::Malformed("eth_getTransactionCount"));
         };
-        Ok((rpc::quantity(count, "eth_getTransactionCount")?, rpc::wei(balance, "eth_getBalance")?))
+        let next = rpc::quantity(count, "eth_getTransactionCount")?;
+        Ok((next, rpc::wei(balance, "eth_getBalance")?, rpc::fee_history(fees)?.base_fee_wei))
     };
-    let (next, balance_wei) = read().map_err(|error| unavailable(chain, error))?;
+    let (next, balance_wei, unit_wei) = read().map_err(|error| unavailable(chain, error))?;
     let refused = |field: &str, expected: String, got: String| {
         let refusal = Refusal::mismatch(Reason::Erc20ApprovalBroadcastFailed, field, expected, got);
         Err(VerifyError::Invalid(refusal))
@@ -152,9 +154,8 @@ pub(super) async fn check_payer(chain: &Chain, transfer: &Transfer) -> Result<()
             format!("{needed_wei} wei with the payer, which the approval may cost and this facilitator does not give");
         return refused("signedTransaction", expected, balance_wei.to_string());
     }
-    let unit_wei = chain.relayer().expected_cost_wei(1).await.map_err(|error| VerifyError::Unavailable(Box::new(error)))?;
     if approval.max_fee_wei < unit_wei {
-        let expected = format!("at least {unit_wei} wei, what gas costs now");
+        let expected = format!("at least {unit_wei} wei, the base fee of the next block");
         return refused("signedTransaction.maxFeePerGas", expected, approval.max_fee_wei.to_string());
     }
     Ok(())

@@ -6,13 +6,14 @@ use alloy_primitives::{Address, B256, Keccak256, U256};
 use alloy_sol_types::SolCall;
 use farthing_core::amount::Amount;
 use farthing_core::books::PaymentRecord;
+use farthing_core::extension::builder_code::Attribution;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::PaymentKey;
 use farthing_core::time::UnixSeconds;
 use farthing_core::wire::PaymentRequirements;
 
 use super::expected::{Expected, Named};
-use crate::abi::{MULTICALL3, Multicall3};
+use crate::abi::{MAX_DATA_BYTE_GAS_UNITS, MULTICALL3, Multicall3};
 use crate::asset::KnownAsset;
 use crate::chain::{GasKind, Probe};
 use crate::network::slow_block_seconds;
@@ -55,6 +56,8 @@ pub(crate) struct Transfer {
     pub(crate) permit: Option<ProxyPermit>,
     /// The payer's own approval, to be broadcast before.
     pub(crate) approval: Option<Approval>,
+    /// Whom the transaction names behind its call.
+    pub(crate) attribution: Attribution,
 }
 
 /// The protocol's strings for what can be wrong with a transfer, which differ by method and scheme.
@@ -267,8 +270,21 @@ impl Transfer {
         Probe { to, data: data.into() }
     }
 
-    /// The call that is sent: the same, after the payer's wallet is created, where it has to be.
+    /// The call that is sent: the same, after the payer's wallet is created, where it has to be; and behind it, whom it names.
     pub(crate) fn whole_call(&self) -> Probe {
+        let Probe { to, data } = self.call_from_nothing();
+        let suffix = self.attribution.suffix();
+        if suffix.is_empty() { Probe { to, data } } else { Probe { to, data: [&data[..], &suffix].concat().into() } }
+    }
+
+    /// What the names behind the call cost.
+    pub(crate) fn attribution_gas_units(&self) -> u64 {
+        let bytes = u64::try_from(self.attribution.suffix().len()).unwrap_or(u64::MAX);
+        bytes.saturating_mul(MAX_DATA_BYTE_GAS_UNITS)
+    }
+
+    /// The call that moves the money, also where the payer's wallet does not exist yet.
+    fn call_from_nothing(&self) -> Probe {
         let call = self.call();
         let Claim::Undeployed(creation) = &self.claim else { return call };
         // Somebody else may have created it meanwhile, which some factories take for an error.

@@ -60,6 +60,7 @@ mod tests {
     use crate::transfer::eip3009::Authorization;
     use crate::wallet::Claim;
     use alloy_primitives::{Address, B256};
+    use farthing_core::extension::builder_code::Attribution;
 
     fn transfer(value: u64) -> Transfer {
         let authorization = Authorization {
@@ -73,7 +74,15 @@ mod tests {
         let asset = AssetTable::known().get(84_532, farthing_testkit::golden::ASSET.parse().unwrap()).unwrap().clone();
         let signature = WireSignature::from(farthing_testkit::golden::eip3009::SIGNATURE).strict().unwrap();
         let (value, claim) = (authorization.value, Claim::Ordinary(signature));
-        Transfer { asset, authorized: Authorized::Eip3009(authorization), value, claim, permit: None, approval: None }
+        Transfer {
+            asset,
+            authorized: Authorized::Eip3009(authorization),
+            value,
+            claim,
+            permit: None,
+            approval: None,
+            attribution: Attribution::default(),
+        }
     }
 
     #[test]

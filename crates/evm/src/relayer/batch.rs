@@ -1,14 +1,19 @@
 //! One transaction for several orders: a plain call for one, Multicall3's `aggregate3` for more.
+//!
+//! Each call in a batch keeps the builder codes of its payment behind it, so that none is counted for another one. Behind the
+//! whole, where the codes of a transaction are looked for, stand those that all of its payments name: the facilitator's own,
+//! and the app's and the services' where they are the same.
 
 use alloy_consensus::transaction::RlpEcdsaDecodableTx;
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_sol_types::SolCall;
+use farthing_core::extension::builder_code::Attribution;
 
 use super::fees::Fees;
 use super::order::Order;
 use super::queue::Ticket;
-use crate::abi::{MULTICALL3, Multicall3};
+use crate::abi::{MAX_DATA_BYTE_GAS_UNITS, MULTICALL3, Multicall3};
 use crate::signer::{Signer, SignerError};
 
 /// What Multicall3 itself uses, and for each call that it makes.
@@ -56,8 +61,11 @@ impl Load {
                     allowFailure: true,
                     callData: ticket.order.data.clone(),
                 });
-                let data = Multicall3::aggregate3Call { calls: calls.collect() }.abi_encode();
-                let gas_units = several.iter().fold(BATCH_GAS_UNITS, |units, ticket| {
+                let mut data = Multicall3::aggregate3Call { calls: calls.collect() }.abi_encode();
+                let suffix = named_by_all(several.iter().map(|ticket| &ticket.order.attribution)).suffix();
+                data.extend(&suffix);
+                let suffix_gas_units = u64::try_from(suffix.len()).unwrap_or(u64::MAX).saturating_mul(MAX_DATA_BYTE_GAS_UNITS);
+                let gas_units = several.iter().fold(BATCH_GAS_UNITS.saturating_add(suffix_gas_units), |units, ticket| {
                     units.saturating_add(ticket.order.gas_units).saturating_add(BATCH_CALL_GAS_UNITS)
                 });
                 Self { to: MULTICALL3, data: data.into(), value_wei: U256::ZERO, gas_units }
@@ -98,6 +106,17 @@ impl Load {
     }
 }
 
+/// Whom all of these name.
+fn named_by_all<'a>(mut all: impl Iterator<Item = &'a Attribution>) -> Attribution {
+    let mut shared = all.next().cloned().unwrap_or_default();
+    for other in all {
+        shared.app = shared.app.filter(|code| other.app.as_ref() == Some(code));
+        shared.wallet = shared.wallet.filter(|code| other.wallet.as_ref() == Some(code));
+        shared.services.retain(|code| other.services.contains(code));
+    }
+    shared
+}
+
 impl Offered {
     /// Reads what an earlier process may have signed.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
@@ -114,5 +133,29 @@ impl Offered {
     /// The most that it can cost, in wei.
     pub(super) fn cost_wei(&self) -> u128 {
         self.load.cost_wei(self.max_wei)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farthing_core::extension::builder_code::Code;
+
+    fn attribution(app: &str, services: &[&str]) -> Attribution {
+        let code = |text: &str| Code::new(text).unwrap();
+        let services = services.iter().map(|text| code(text)).collect();
+        Attribution { app: Some(code(app)), wallet: Some(code("our_wallet")), services }
+    }
+
+    #[test]
+    fn behind_a_batch_stand_only_the_codes_that_all_of_its_payments_name() {
+        let all =
+            [attribution("shop", &["one", "ours"]), attribution("shop", &["ours"]), attribution("shop", &["two", "ours"])];
+        assert_eq!(named_by_all(all.iter()), attribution("shop", &["ours"]));
+        let mixed = [attribution("shop", &["one"]), attribution("mall", &["two"])];
+        let expected = Attribution { app: None, services: Vec::new(), ..attribution("shop", &[]) };
+        assert_eq!(named_by_all(mixed.iter()), expected);
+        assert!(named_by_all([attribution("shop", &["one"]), Attribution::default()].iter()).is_empty());
+        assert!(named_by_all([].iter()).is_empty());
     }
 }

@@ -238,7 +238,7 @@ impl Relayer {
                 now = standby.tick() => {
                     let is_queued = waiting.stage.is_queued();
                     if is_queued && !self.inner.accounts.is_held(sender) {
-                        break NotSent::Standby;
+                        break sender.map_or(NotSent::Standby, NotSent::Elsewhere);
                     }
                     if is_queued && now.duration_since(since) >= TURN_PATIENCE {
                         break NotSent::Late;

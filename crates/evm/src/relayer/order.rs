@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use farthing_core::books::{BookError, PaymentRecord, SettlementState, SponsorBudget};
+use farthing_core::extension::builder_code::Attribution;
 use farthing_core::scheme::{SendRight, TransactionId};
 use farthing_core::time::UnixSeconds;
 
@@ -16,8 +17,10 @@ use crate::signer::SignerError;
 pub struct Order {
     /// The contract.
     pub to: Address,
-    /// The call.
+    /// The call, with whom it names behind it.
     pub data: Bytes,
+    /// Whom it names.
+    pub attribution: Attribution,
     /// How much of the network's coin goes along, in wei; only with what is carried by itself.
     pub value_wei: U256,
     /// The most gas that it may use.
@@ -122,6 +125,9 @@ pub enum NotSent {
     /// No account of this node can send.
     #[error("no sending account is this node's at the moment: other nodes send on this network")]
     Standby,
+    /// Only one account may send it, which is not this node's.
+    #[error("only {0} may send the payment, and that account is another node's at the moment; ask again, also another node")]
+    Elsewhere(Address),
     /// The relayer is being stopped.
     #[error("the relayer is stopping")]
     Stopping,

@@ -4,6 +4,7 @@ pub mod approval;
 pub mod eip2612;
 pub mod eip3009;
 pub mod permit2;
+pub(crate) mod sponsoring;
 
 use alloy_primitives::{Address, B256, FixedBytesSliceExt as _, U256, b256, keccak256};
 

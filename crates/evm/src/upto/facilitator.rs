@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, U256};
 use farthing_core::asset::AccountId;
 use farthing_core::books::{PaymentRecord, SettlementEntry};
+use farthing_core::extension::builder_code::FacilitatorCodes;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{
     FacilitatorScheme, Found, Outcome, Payment, PaymentFlow, Phase, SendRight, SettleError, Settlement, VerifyError,
@@ -25,7 +26,8 @@ use crate::transfer::permit2::UPTO_PROXY;
 /// `upto` for the facilitator, on the chains that it was given and no other.
 ///
 /// Offers name the first of a chain's sending accounts; payments may name any of them, and only the one that is named can
-/// settle. Nodes that share a book should have accounts of their own: a node settles for the accounts whose lanes it holds.
+/// settle. Of nodes that share accounts, the one that holds the named account's lane settles: another one answers that nothing
+/// was sent after a moment, and whoever takes the lane over settles what is asked again.
 pub struct Facilitator {
     desk: Desk,
 }
@@ -33,7 +35,13 @@ pub struct Facilitator {
 impl Facilitator {
     /// Serves these chains, in this order; payments on any other chain are refused.
     pub fn new(chains: Vec<Arc<Chain>>, assets: Arc<AssetTable>, clock: Arc<dyn Clock>) -> Self {
-        Self { desk: Desk { chains, assets, clock } }
+        Self { desk: Desk::new(chains, assets, clock) }
+    }
+
+    /// Writes builder codes behind what it sends, its own among them (the extension `builder-code`).
+    #[must_use]
+    pub fn with_builder_codes(self, codes: FacilitatorCodes) -> Self {
+        Self { desk: self.desk.with_builder_codes(codes) }
     }
 
     /// Everything that needs no node, in the order of the official facilitator.
@@ -59,7 +67,8 @@ impl Facilitator {
         let authorized = Authorized::Permit2(authorization);
         let claim = read_claim(&payload.signature, &authorized, asset)?;
         let (permit, approval) = sponsor::read(chain, &payment.extensions, &authorization, now)?;
-        Ok(Transfer { asset: asset.clone(), authorized, value, claim, permit, approval })
+        let attribution = self.desk.attribution(payment);
+        Ok(Transfer { asset: asset.clone(), authorized, value, claim, permit, approval, attribution })
     }
 }
 
@@ -84,6 +93,10 @@ impl FacilitatorScheme for Facilitator {
 
     fn signers(&self) -> Vec<(String, AccountId)> {
         self.desk.signers()
+    }
+
+    fn extensions(&self) -> Vec<&'static str> {
+        self.desk.extensions()
     }
 
     fn record(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentRecord, Refusal> {

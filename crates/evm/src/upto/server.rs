@@ -14,6 +14,7 @@ use crate::asset::AssetTable;
 use crate::exact::terms;
 use crate::facilitator::transfer::Authorized;
 use crate::text::{account_id, asset_id};
+use crate::transfer::sponsoring;
 
 /// `upto` for the seller.
 #[derive(Clone, Debug)]
@@ -76,6 +77,10 @@ impl ServerScheme for Server {
 
     fn is_metered(&self) -> bool {
         true
+    }
+
+    fn declares(&self, requirements: &PaymentRequirements, known: &[String]) -> Vec<(&'static str, serde_json::Value)> {
+        sponsoring::declared(requirements, known)
     }
 
     fn key(&self, payment: &Payment<Payload, Extra>) -> Result<PaymentKey, Refusal> {

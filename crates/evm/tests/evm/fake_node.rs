@@ -322,11 +322,16 @@ impl World {
         let groups = ProbeContract::observeCall::abi_decode(data).unwrap().groups;
         let count = groups.len();
         let report = |(index, group): (usize, ProbeContract::Group)| {
+            let balances = self.balances.clone();
             let results = group.calls.iter().map(|call| match self.call(call.to, &call.data) {
-                Ok(data) => ProbeContract::Result { outcome: 1, data: data.into() },
+                Ok(data) => {
+                    self.credit(&call.data);
+                    ProbeContract::Result { outcome: 1, data: data.into() }
+                }
                 Err(data) => ProbeContract::Result { outcome: 0, data: data.into() },
             });
             let results: Vec<_> = results.collect();
+            self.balances = balances;
             let starved = self.starves_last && count > 1 && index + 1 == count;
             let skipped = group.ordinaryOnly && !self.code_of(group.account).is_empty();
             let results = if starved || skipped { Bytes::new() } else { results.abi_encode().into() };
@@ -335,6 +340,13 @@ impl World {
         let reports = groups.into_iter().enumerate().map(report).collect();
         let (height, timestamp) = (U256::from(self.height), U256::from(1_700_000_000));
         ProbeContract::observeCall::abi_encode_returns(&ProbeContract::observeReturn { height, timestamp, reports })
+    }
+
+    /// What the rest of a group sees of a transfer before it.
+    fn credit(&mut self, data: &[u8]) {
+        if let Ok(transfer) = Token::transferWithAuthorization_0Call::abi_decode(data) {
+            *self.balances.entry(transfer.to).or_default() += transfer.value;
+        }
     }
 
     fn check_transfer(&self, call: &Token::transferWithAuthorization_0Call) -> Result<Vec<u8>, Vec<u8>> {

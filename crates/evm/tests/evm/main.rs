@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod builder_codes;
 mod client;
 mod coalescing;
 mod devnet;
@@ -16,6 +17,7 @@ mod fake_node;
 mod front_running;
 mod handing_over;
 mod histories;
+mod hostile_wallets;
 mod lanes;
 mod live;
 mod market;
@@ -27,6 +29,7 @@ mod settling;
 mod sharing;
 mod sponsoring;
 mod support;
+mod tokens;
 mod upto;
 mod verifying;
 mod wallets;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use alloy_sol_types::SolCall;
 use farthing_core::books::{SettlementEntry, Settlements};
 use farthing_core::erased::{AnyClientScheme, AnyFacilitatorScheme, TypedPayment};
+use farthing_core::extension::builder_code::FacilitatorCodes;
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{Outcome, SettleError, Settlement, VerifyError};
+use farthing_core::scheme::{Outcome, SettleError, Settlement, TransactionId, VerifyError};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{Extensions, PaymentRequest};
 use farthing_devnet::{DevToken, Devnet, Mining};
@@ -16,7 +17,7 @@ use farthing_evm::abi::ExactProxy;
 use farthing_evm::asset::{AssetTable, TransferMethod};
 use farthing_evm::chain::Chain;
 use farthing_evm::config::{AssetConfig, ChainConfig, RpcUrl};
-use farthing_evm::rpc::{Call, HttpNode, Node, quantity};
+use farthing_evm::rpc::{self, Call, HttpNode, Node, quantity};
 use farthing_evm::signature::WireSignature;
 use farthing_evm::transfer::permit2::{Authorization, PERMIT2};
 use farthing_evm::wallet::ContractSigner;
@@ -34,6 +35,9 @@ impl Clock for ChainClock {
         UnixSeconds(self.0.now())
     }
 }
+
+/// The tokens that know EIP-3009.
+pub const BY_AUTHORIZATION: [DevToken; 3] = [DevToken::FEE_ON_TRANSFER, DevToken::SILENT_REPLAY, DevToken::BLACKLIST];
 
 pub struct Market {
     pub devnet: Arc<Devnet>,
@@ -65,7 +69,7 @@ pub async fn market_with(mining: Mining, keys: &[&str], change: impl FnOnce(&mut
             decimals: token.decimals,
             name: token.name.to_owned(),
             version: DevToken::DOMAIN_VERSION.to_owned(),
-            method: TransferMethod::Permit2,
+            method: if BY_AUTHORIZATION.contains(&token) { TransferMethod::Eip3009 } else { TransferMethod::Permit2 },
             usd: true,
         };
         assets = assets.with(&config).unwrap();
@@ -119,6 +123,42 @@ impl Market {
     pub fn smart(&self, wallet: impl ContractSigner + 'static) -> exact::Client {
         let (assets, clock, entropy) = (self.assets.clone(), self.clock.clone(), self.entropy.clone());
         exact::Client::with_wallet(Arc::new(wallet), assets, clock, entropy)
+    }
+
+    /// A wallet that is a contract, for what is metered.
+    pub fn smart_upto(&self, wallet: impl ContractSigner + 'static) -> upto::Client {
+        let (assets, clock, entropy) = (self.assets.clone(), self.clock.clone(), self.entropy.clone());
+        upto::Client::with_wallet(Arc::new(wallet), assets, clock, entropy)
+    }
+
+    /// Writes builder codes behind what it sends.
+    pub fn naming(self, codes: &FacilitatorCodes) -> Self {
+        let (exact, upto) = (self.exact.with_builder_codes(codes.clone()), self.upto.with_builder_codes(codes.clone()));
+        Self { exact, upto, ..self }
+    }
+
+    /// Another node with the same accounts or others, on the same book and chain.
+    pub fn joined(&self, keys: &[&str]) -> Self {
+        let (devnet, book) = (self.devnet.clone(), self.book.join());
+        let config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(devnet.rpc_url()));
+        let (assets, clock, entropy) = (self.assets.clone(), self.clock.clone(), self.entropy.clone());
+        let signers = keys.iter().map(|key| signer(key)).collect();
+        let chain = Chain::connect(&config, signers, Arc::new(book.clone()), clock.clone()).unwrap();
+        let exact = exact::Facilitator::new(vec![chain.clone()], assets.clone(), clock.clone());
+        let upto = upto::Facilitator::new(vec![chain], assets.clone(), clock.clone());
+        Self { devnet, book, exact, upto, assets, clock, entropy }
+    }
+
+    /// What a transaction called.
+    pub async fn input_of(&self, id: &TransactionId) -> Bytes {
+        let answers = self.node().ask(&[Call::transaction(id.0.parse().unwrap())]).await.unwrap();
+        rpc::transaction(&answers[0]).unwrap().unwrap().input
+    }
+
+    /// The gas that a transaction used.
+    pub async fn gas_used(&self, id: &TransactionId) -> u64 {
+        let answers = self.node().ask(&[Call::receipt(id.0.parse().unwrap())]).await.unwrap();
+        rpc::receipt(&answers[0]).unwrap().unwrap().gas_used
     }
 
     fn node(&self) -> Arc<HttpNode> {

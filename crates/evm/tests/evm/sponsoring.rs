@@ -1,14 +1,14 @@
 //! Gas sponsoring: payers who never approved Permit2 and hold no coin of the network.
 
-use farthing_core::books::{SettlementQuery, Settlements};
+use farthing_core::books::{SettlementQuery, SettlementState, Settlements};
 use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::reason::Reason;
-use farthing_core::scheme::{Outcome, SettleError};
+use farthing_core::scheme::{Outcome, SettleError, TransactionId};
 use farthing_core::wire::Extensions;
 use farthing_devnet::{DevToken, Fault, Mining, Times};
 use farthing_evm::transfer::permit2::PERMIT2;
 use farthing_evm::transfer::{approval, eip2612};
-use farthing_evm::{Address, Bytes, U256};
+use farthing_evm::{Address, B256, Bytes, U256};
 use farthing_testkit::golden;
 use serde_json::{Value, json};
 
@@ -106,6 +106,16 @@ async fn a_payers_own_approval_is_broadcast_before_the_payment() {
 }
 
 #[tokio::test]
+async fn an_approval_is_measured_by_the_next_block_and_not_by_what_gas_cost_a_moment_ago() {
+    let market = market(|config| config.sponsor.approvals = true).await;
+    market.settle(&market.cent().await).await.unwrap();
+    // The base fee falls by an eighth with every empty block, while the relayer remembers what it was.
+    market.devnet.mine(20).unwrap();
+    let request = pay_in(&market, DevToken::PLAIN.address, &advertised(APPROVAL)).await;
+    market.settle(&request).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_payer_without_coin_is_given_what_its_approval_costs_up_to_the_operators_cap() {
     let market = market(|config| {
         config.sponsor.approvals = true;
@@ -125,6 +135,26 @@ async fn a_payer_without_coin_is_given_what_its_approval_costs_up_to_the_operato
     let given = entries.iter().find(|entry| entry.record.reference.starts_with("funding:")).unwrap();
     let outcome = AnyFacilitatorScheme::outcome(&market.exact, given).await.unwrap();
     assert!(matches!(&outcome, Outcome::Settled(it) if it.amount == given.record.amount), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn coin_is_not_taken_for_lost_because_the_transaction_that_replaced_its_own_never_landed() {
+    let market = market(|config| {
+        config.sponsor.approvals = true;
+        config.sponsor.max_funding_gwei = 1_000_000;
+    })
+    .await;
+    let request = pay_in(&market, DevToken::PLAIN.address, &advertised(APPROVAL)).await;
+    market.devnet.set_balance(payer(), U256::ZERO);
+    market.settle(&request).await.unwrap();
+    let query = SettlementQuery { limit: 10, ..SettlementQuery::default() };
+    let entries = market.book.memory.list(&query).await.unwrap();
+    let mut given = entries.into_iter().find(|entry| entry.record.reference.starts_with("funding:")).unwrap();
+    // As if fees had been raised, and the first transaction had landed all the same.
+    given.transaction = TransactionId(B256::repeat_byte(9).to_string());
+    given.state = SettlementState::Sending(given.transaction.clone());
+    let outcome = AnyFacilitatorScheme::outcome(&market.exact, &given).await.unwrap();
+    assert_eq!(outcome, Outcome::Unknown);
 }
 
 #[tokio::test]

@@ -189,3 +189,21 @@ async fn a_seller_names_the_facilitators_account() {
     let record = market.read(&request).record;
     assert_eq!((key, expires_at), (record.key, Some(record.expires_at)));
 }
+
+#[tokio::test]
+async fn of_nodes_that_share_accounts_the_one_that_holds_the_named_account_settles() {
+    let one = market(|_| {}).await;
+    one.settle(&one.cent().await).await.unwrap();
+    let two = one.joined(&[RELAYER_KEY]);
+    let request = at_most_a_cent(&one).await;
+    two.verify(&request).await.unwrap();
+    let Err(SettleError::NotSent(cause)) = two.settle(&request).await else { panic!("two does not hold the account") };
+    let told = cause.to_string();
+    assert!(told.contains(&signer(RELAYER_KEY).address().to_string()) && told.contains("another node's"), "{told}");
+    assert!(two.book.sent().is_empty() && two.entry(&request).await.is_none(), "it may be asked for again");
+    one.settle(&charging(&request, "2500")).await.unwrap();
+    // The lane is taken over, and with it the payments that name its account.
+    AnyFacilitatorScheme::stop(&one.upto).await;
+    let settlement = two.settle(&charging(&at_most_a_cent(&one).await, "100")).await.unwrap();
+    assert_eq!((two.book.sent().len(), settlement.amount.to_string().as_str()), (1, "100"));
+}

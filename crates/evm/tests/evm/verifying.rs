@@ -50,7 +50,7 @@ async fn what_the_chain_needs_for_itself_is_asked_once_in_a_while() {
     assert_eq!(count("eth_feeHistory"), 1);
     assert_eq!(count("eth_estimateGas"), 1);
     assert_eq!(count("eth_getCode"), 2, "of Multicall3 and of the first payer, while it is not known what the node can do");
-    assert_eq!(count("eth_call"), 5 + 5, "one for each payment, and the first one's probes");
+    assert_eq!(count("eth_call"), 5 + 7, "one for each payment, and the first one's probes");
 }
 
 #[tokio::test]

@@ -338,6 +338,10 @@ impl FacilitatorScheme for Scheme {
         vec![kind(Version::V2, "eip155:84532"), kind(Version::V1, "eip155:84532"), kind(Version::V2, "eip155:8453")]
     }
 
+    fn extensions(&self) -> Vec<&'static str> {
+        vec!["one", "two", "one"]
+    }
+
     fn signers(&self) -> Vec<(String, AccountId)> {
         vec![("eip155:*".to_owned(), "0xRelayer".parse().unwrap()); 2]
     }

@@ -74,7 +74,7 @@ async fn a_version_1_network_is_served_only_if_it_is_configured() {
 }
 
 #[tokio::test]
-async fn supported_lists_the_kinds_and_the_sending_accounts() {
+async fn supported_lists_the_kinds_the_extensions_once_and_the_sending_accounts() {
     let answer = Facilitator::new().get("/supported").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(
@@ -85,7 +85,7 @@ async fn supported_lists_the_kinds_and_the_sending_accounts() {
                 {"x402Version": 1, "scheme": "exact", "network": "base-sepolia"},
                 {"x402Version": 2, "scheme": "exact", "network": "eip155:8453"},
             ],
-            "extensions": [],
+            "extensions": ["one", "two"],
             "signers": {"eip155:*": ["0xRelayer"]},
         })
     );

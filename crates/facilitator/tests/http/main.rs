@@ -8,6 +8,7 @@ mod chain;
 mod crowds;
 mod finality;
 mod front_running;
+mod hooks;
 mod kinds;
 mod metrics;
 mod model;

@@ -1,16 +1,22 @@
 //! Random lives of one payment, against what is true on chain.
 //!
 //! Two processes share a book and a chain. They are asked to settle, by copies and by a second payment with the same
-//! nonce; transactions land, hang, revert and expire; processes are killed and started again. Whatever happens:
+//! nonce; transactions land, hang, revert and expire; processes are killed and started again; and the operator's own code
+//! lets payments go, refuses them, or fails, as it likes. Whatever happens:
 //!
 //! 1. a failure is told only where no money has moved and none can any more for that request;
 //! 2. success is told only where the money moved, always with the same transaction, and to one request only;
 //! 3. no second transaction is sent while the first one may land (the scripted chain asserts it);
 //! 4. in the end the book says what the chain says, and the request that was settled is told so again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use farthing_core::books::{Fingerprint, SettlementState};
+use farthing_core::reason::{Reason, Refusal};
+use farthing_core::wire::SettleResponse;
+use farthing_facilitator::{Before, HookContext, HookFuture, Hooks};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -36,6 +42,28 @@ enum Step {
     Wait {
         seconds: u64,
     },
+    /// From now on hooks let payments go (0), refuse them (1), or fail.
+    Mood {
+        mood: u8,
+    },
+}
+
+/// A hook that lets payments go, refuses them, or fails; and always fails afterwards.
+#[derive(Default)]
+struct Moody(AtomicU8);
+
+impl Hooks for Moody {
+    fn on_before_settle<'a>(&'a self, _: &'a HookContext<'a>) -> HookFuture<'a, Before<SettleResponse>> {
+        Box::pin(std::future::ready(match self.0.load(Ordering::Relaxed) {
+            0 => Ok(Before::Continue),
+            1 => Ok(Before::Abort(Refusal::new(Reason::from("not_today"), "the operator says no"))),
+            _ => Err("the operator's database is away".into()),
+        }))
+    }
+
+    fn on_after_settle<'a>(&'a self, _: &'a HookContext<'a>, _: &'a SettleResponse) -> HookFuture<'a, ()> {
+        Box::pin(std::future::ready(Err("the operator's database is away".into())))
+    }
 }
 
 fn faults() -> impl Strategy<Value = Fault> {
@@ -66,12 +94,14 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Mine),
         1 => (0..2_usize).prop_map(|process| Step::Kill { process }),
         1 => (1..200_u64).prop_map(|seconds| Step::Wait { seconds }),
+        1 => (0..3_u8).prop_map(|mood| Step::Mood { mood }),
     ]
 }
 
 /// The world, and what was told in it.
 struct World {
     processes: Vec<Facilitator>,
+    hooks: Arc<Moody>,
     requests: [Value; 2],
     /// Which request was told of success, and with which transaction.
     success: Option<(usize, Value)>,
@@ -80,11 +110,12 @@ struct World {
 impl World {
     fn new() -> Self {
         let first = Facilitator::new();
-        let processes = vec![first.clone(), first.replica()];
+        let hooks = Arc::new(Moody::default());
+        let processes = vec![first.replica_with(vec![hooks.clone()]), first.replica_with(vec![hooks.clone()])];
         for process in &processes {
             process.local.start();
         }
-        Self { processes, requests: [request(1), request_for(1, "0xSecondSeller", "10000")], success: None }
+        Self { processes, hooks, requests: [request(1), request_for(1, "0xSecondSeller", "10000")], success: None }
     }
 
     async fn step(&mut self, step: &Step) {
@@ -102,9 +133,10 @@ impl World {
             Step::Kill { process } => {
                 let killed = self.processes[process].clone();
                 killed.node.die();
-                self.processes[process] = killed.replica();
+                self.processes[process] = killed.replica_with(vec![self.hooks.clone()]);
                 self.processes[process].local.start();
             }
+            Step::Mood { mood } => self.hooks.0.store(mood, Ordering::Relaxed),
             Step::Wait { seconds } => tokio::time::sleep(Duration::from_secs(seconds)).await,
         }
     }
@@ -147,6 +179,7 @@ impl World {
     async fn end(&mut self, lands: bool) {
         let chain = self.processes[0].chain.clone();
         chain.fault(Fault::None);
+        self.hooks.0.store(0, Ordering::Relaxed);
         if lands {
             chain.mine();
         }

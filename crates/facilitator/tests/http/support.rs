@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use farthing_core::books::{MemorySettlements, SettlementEntry, SettlementState, Settlements};
 use farthing_core::scheme::TransactionId;
-use farthing_facilitator::{Callers, Local, router};
+use farthing_facilitator::{Callers, Hooks, Local, router};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -59,20 +59,29 @@ impl Facilitator {
     /// On a chain where a sent transaction waits for a permit of the gate.
     pub fn held() -> Self {
         let node = MemorySettlements::default();
-        Self::build(Chain::new(), node.clone(), Arc::new(node), TestClock::start(), None)
+        Self::build(Chain::new(), node.clone(), Arc::new(node), TestClock::start(), None, Vec::new())
     }
 
     /// With a book of the test's own in front of the one in memory.
     pub fn with_book(book: impl FnOnce(MemorySettlements) -> Arc<dyn Settlements>) -> Self {
         let node = MemorySettlements::default();
-        let facilitator = Self::build(Chain::new(), node.clone(), book(node), TestClock::start(), None);
+        let facilitator = Self::build(Chain::new(), node.clone(), book(node), TestClock::start(), None, Vec::new());
         facilitator.open();
         facilitator
     }
 
     pub fn with_callers(callers: Callers) -> Self {
         let node = MemorySettlements::default();
-        let facilitator = Self::build(Chain::new(), node.clone(), Arc::new(node), TestClock::start(), Some(callers));
+        let facilitator =
+            Self::build(Chain::new(), node.clone(), Arc::new(node), TestClock::start(), Some(callers), Vec::new());
+        facilitator.open();
+        facilitator
+    }
+
+    /// With code of the operator's own.
+    pub fn with_hooks(hooks: Vec<Arc<dyn Hooks>>) -> Self {
+        let node = MemorySettlements::default();
+        let facilitator = Self::build(Chain::new(), node.clone(), Arc::new(node), TestClock::start(), None, hooks);
         facilitator.open();
         facilitator
     }
@@ -85,8 +94,13 @@ impl Facilitator {
 
     /// Another process on the same book and chain.
     pub fn replica(&self) -> Self {
+        self.replica_with(Vec::new())
+    }
+
+    /// The same, with code of the operator's own.
+    pub fn replica_with(&self, hooks: Vec<Arc<dyn Hooks>>) -> Self {
         let node = self.node.join();
-        Self::build(Arc::clone(&self.chain), node.clone(), Arc::new(node), Arc::clone(&self.clock), None)
+        Self::build(Arc::clone(&self.chain), node.clone(), Arc::new(node), Arc::clone(&self.clock), None, hooks)
     }
 
     fn build(
@@ -95,11 +109,15 @@ impl Facilitator {
         book: Arc<dyn Settlements>,
         clock: Arc<TestClock>,
         callers: Option<Callers>,
+        hooks: Vec<Arc<dyn Hooks>>,
     ) -> Self {
         let scheme = Arc::new(Scheme::new(Arc::clone(&chain), node.clone(), Arc::clone(&clock)));
         let mut builder = Local::builder().schemes([Arc::clone(&scheme) as _]).settlements(book).clock(Arc::clone(&clock) as _);
         if let Some(callers) = callers {
             builder = builder.callers(callers);
+        }
+        for hooks in hooks {
+            builder = builder.hooks(hooks);
         }
         let local = Arc::new(builder.build().unwrap());
         Self { chain, node, router: router(Arc::clone(&local)), local, scheme, clock }

@@ -6,11 +6,7 @@ use farthing_core::network::Network;
 use farthing_evm::asset::AssetTable;
 use farthing_evm::config::{AssetConfig, ConfigError};
 
-pub(super) fn table(own: &[AssetConfig]) -> Result<Arc<AssetTable>, ConfigError> {
-    narrowed(own, &[])
-}
-
-/// The same, with only the listed tokens on networks that have a list.
+/// Every token, but on networks that have a list only the listed ones.
 pub(super) fn narrowed(own: &[AssetConfig], allowed: &[(Network, Vec<String>)]) -> Result<Arc<AssetTable>, ConfigError> {
     let table = own.iter().try_fold(AssetTable::known(), AssetTable::with)?;
     allowed.iter().try_fold(table, |table, (network, addresses)| table.only(network, addresses)).map(Arc::new)

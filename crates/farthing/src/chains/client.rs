@@ -5,11 +5,11 @@ use std::sync::Arc;
 use farthing_core::erased::ClientSchemes;
 use farthing_core::network::Network;
 use farthing_evm::config::{AssetConfig, ConfigError, NodeConfig, RpcUrl};
+use farthing_evm::message::MessageKey;
 use farthing_evm::rpc::HttpNode;
-use farthing_evm::signer::Signer;
 use farthing_evm::{exact, upto};
 
-use super::assets::table;
+use super::assets::narrowed;
 use crate::system::{SystemClock, SystemEntropy};
 
 /// A node that a wallet asks for its balance.
@@ -24,16 +24,19 @@ impl Node {
     }
 }
 
-/// Every scheme for this account, or none without an account.
-pub(crate) fn schemes(
-    signer: Option<Arc<dyn Signer>>,
-    nodes: &[Node],
-    assets: &[AssetConfig],
-) -> Result<ClientSchemes, ConfigError> {
-    let Some(signer) = signer else { return Ok(Vec::new()) };
-    let (assets, clock, entropy) = (table(assets)?, Arc::new(SystemClock), Arc::new(SystemEntropy));
-    let mut exact = exact::Client::new(Arc::clone(&signer), Arc::clone(&assets), clock.clone(), entropy.clone());
-    let mut upto = upto::Client::new(signer, assets, clock, entropy);
+/// Every scheme for this account.
+pub(crate) fn schemes(account: &MessageKey, nodes: &[Node], assets: &[AssetConfig]) -> Result<ClientSchemes, ConfigError> {
+    let (assets, clock, entropy) = (narrowed(assets, &[])?, Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let (mut exact, mut upto) = match account {
+        MessageKey::Ordinary(signer) => (
+            exact::Client::new(Arc::clone(signer), Arc::clone(&assets), clock.clone(), entropy.clone()),
+            upto::Client::new(Arc::clone(signer), assets, clock, entropy),
+        ),
+        MessageKey::Contract(wallet) => (
+            exact::Client::with_wallet(Arc::clone(wallet), Arc::clone(&assets), clock.clone(), entropy.clone()),
+            upto::Client::with_wallet(Arc::clone(wallet), assets, clock, entropy),
+        ),
+    };
     for Node { network, config } in nodes {
         let node = Arc::new(HttpNode::new(network, config)?);
         exact = exact.with_node(network.clone(), node.clone());

@@ -4,6 +4,7 @@ use alloy_primitives::{Address, Bytes, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 use farthing::core::amount::Amount;
 use farthing::core::books::{Fingerprint, MemorySettlements, PaymentRecord};
+use farthing::core::extension::builder_code::Attribution;
 use farthing::core::scheme::{PaymentKey, SendRight, TransactionId};
 use farthing::core::time::UnixSeconds;
 use farthing::evm::U256;
@@ -74,6 +75,7 @@ async fn call(market: &Market, from: &DevAccount, data: Vec<u8>) {
     let order = Order {
         to: usdc(),
         data: data.into(),
+        attribution: Attribution::default(),
         value_wei: U256::ZERO,
         gas_units: 300_000,
         payment,

@@ -196,7 +196,7 @@ async fn what_the_protocol_says_in_headers_cannot_be_forged() {
     assert_eq!(answer.status, 402);
     answer.assert_unpaid("forged");
     assert_eq!(answer.terms()["resource"]["url"], market.at("/report"));
-    assert_eq!(answer.header("vary"), "PAYMENT-SIGNATURE, X-PAYMENT");
+    assert_eq!(answer.header("vary"), "PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::headers;
+use crate::extensions::Fresh;
 use crate::route::Route;
 
 /// What is said to somebody who has not paid yet, as the official SDKs say it.
@@ -19,22 +20,22 @@ const RETRY_AFTER_SECONDS: &str = "5";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer to somebody who has not paid.
-pub(super) fn first_challenge(route: &Route, url: &str) -> Response<Bytes> {
-    let body = route.terms(Version::V1, url, PAYMENT_REQUIRED).unwrap_or_else(|| "{}".to_owned());
-    with_terms(route, url, PAYMENT_REQUIRED, body)
+pub(super) fn first_challenge(route: &Route, url: &str, fresh: &Fresh) -> Response<Bytes> {
+    let body = route.render(Version::V1, url, PAYMENT_REQUIRED, fresh).unwrap_or_else(|| "{}".to_owned());
+    with_terms(route, url, PAYMENT_REQUIRED, fresh, body)
 }
 
-/// The answer to somebody whose payment will not do.
-pub(super) fn challenge(route: &Route, url: &str, refusal: &Refusal) -> Response<Bytes> {
+/// The answer to somebody whose payment, or whose sign-in, will not do.
+pub(super) fn challenge(route: &Route, url: &str, fresh: &Fresh, refusal: &Refusal) -> Response<Bytes> {
     let error = refusal.reason.as_str();
-    let body = match route.terms(Version::V1, url, error) {
+    let body = match route.render(Version::V1, url, error, fresh) {
         Some(terms) => {
             let message = serde_json::Value::from(refusal.message.as_str());
             format!("{},\"message\":{message}}}", terms.strip_suffix('}').unwrap_or(&terms))
         }
         None => json!({"error": error, "message": refusal.message}).to_string(),
     };
-    let mut response = with_terms(route, url, error, body);
+    let mut response = with_terms(route, url, error, fresh, body);
     if refusal.reason == Reason::Permit2AllowanceRequired {
         // The payment is good once its payer has allowed Permit2 to move the token.
         *response.status_mut() = StatusCode::PRECONDITION_FAILED;
@@ -51,8 +52,8 @@ pub(super) fn problem(status: StatusCode, error: &str, message: &str) -> Respons
     response
 }
 
-fn with_terms(route: &Route, url: &str, error: &str, body: String) -> Response<Bytes> {
-    let terms = route.terms(Version::V2, url, error).unwrap_or_default();
+fn with_terms(route: &Route, url: &str, error: &str, fresh: &Fresh, body: String) -> Response<Bytes> {
+    let terms = route.render(Version::V2, url, error, fresh).unwrap_or_default();
     let mut response = answer(StatusCode::PAYMENT_REQUIRED, body);
     response.headers_mut().insert(headers::PAYMENT_REQUIRED, headers::value(header::encode_bytes(terms)));
     response

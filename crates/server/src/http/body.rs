@@ -23,6 +23,11 @@ impl Held {
     pub(super) const fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
         Self { data, trailers }
     }
+
+    /// All of it, as long as nobody has begun to read it.
+    pub(super) const fn parts(&self) -> (&Bytes, Option<&HeaderMap>) {
+        (&self.data, self.trailers.as_ref())
+    }
 }
 
 impl<T: Into<Bytes>> From<T> for Held {

@@ -7,14 +7,15 @@ use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, EXPIRES, Header
 pub(super) const PAYMENT_REQUIRED: HeaderName = HeaderName::from_static(header::PAYMENT_REQUIRED);
 pub(super) const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static(header::PAYMENT_SIGNATURE);
 pub(super) const X_PAYMENT: HeaderName = HeaderName::from_static(header::X_PAYMENT);
+pub(super) const SIGN_IN: HeaderName = HeaderName::from_static(header::SIGN_IN_WITH_X);
 const PAYMENT_RESPONSE: HeaderName = HeaderName::from_static(header::PAYMENT_RESPONSE);
 const X_PAYMENT_RESPONSE: HeaderName = HeaderName::from_static(header::X_PAYMENT_RESPONSE);
 /// By which a handler says what it charges; it goes no further.
 pub(super) const SETTLEMENT_OVERRIDES: HeaderName = HeaderName::from_static("settlement-overrides");
 
 /// What the protocol puts into headers; nobody else may, in either direction.
-const PROTOCOL: [HeaderName; 6] =
-    [PAYMENT_REQUIRED, PAYMENT_SIGNATURE, X_PAYMENT, PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, SETTLEMENT_OVERRIDES];
+const PROTOCOL: [HeaderName; 7] =
+    [PAYMENT_REQUIRED, PAYMENT_SIGNATURE, X_PAYMENT, SIGN_IN, PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, SETTLEMENT_OVERRIDES];
 
 /// Headers that make some cache ignore `Cache-Control`.
 const CACHE_OVERRIDES: [HeaderName; 3] =
@@ -25,7 +26,7 @@ const TARGETED_CACHE_CONTROL: &str = "cdn-cache-control";
 /// Scripts of other origins may read the settlement and the terms.
 const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
 /// A cache that keeps an answer all the same must not give it to somebody who has not paid.
-const VARIES_BY: &str = "PAYMENT-SIGNATURE, X-PAYMENT";
+const VARIES_BY: &str = "PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X";
 
 /// How many headers an answer of our own may have, so that they are given room once.
 const NEW_HEADERS: usize = 7;
@@ -115,7 +116,7 @@ mod tests {
         headers.append(VARY, HeaderValue::from_static("Origin"));
         mark(&mut headers, PAYER_ALONE);
         let vary: Vec<_> = headers.get_all(VARY).iter().collect();
-        assert_eq!(vary, ["Accept, Origin, PAYMENT-SIGNATURE, X-PAYMENT"]);
+        assert_eq!(vary, ["Accept, Origin, PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X"]);
         assert_eq!(headers[ACCESS_CONTROL_EXPOSE_HEADERS], EXPOSED);
     }
 

@@ -1,5 +1,6 @@
 //! The layer that prices a route.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use farthing_core::scheme::PaymentFlow;
@@ -7,9 +8,20 @@ use tower_layer::Layer;
 
 use super::last::LastAnswer;
 use super::service::PaymentService;
-use super::toll::Toll;
-use crate::route::{Pricing, Route, RouteError};
+use super::toll::{Charge, Toll};
+use crate::extensions::{ExtensionError, SignInOptions, Wishes};
+use crate::offer::{Manner, Pricing};
+use crate::quotes::Quoter;
+use crate::route::{Route, RouteError};
 use crate::server::Server;
+
+/// A price that is the same for every request: the usual kind of [`PaymentLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct FixedPrice;
+
+/// A price that is asked for each request ([`Server::price_by`]).
+#[derive(Clone, Copy, Debug)]
+pub struct AskedPrice;
 
 /// Charges for whatever it is laid over: one axum route, a router, or any tower service. See [the rules](super).
 ///
@@ -17,16 +29,35 @@ use crate::server::Server;
 /// for every method of the route, and for the router's own "method not allowed", which is never charged in the end.
 #[derive(Clone)]
 #[must_use = "a layer that is laid over nothing charges for nothing"]
-pub struct PaymentLayer {
+pub struct PaymentLayer<P = FixedPrice> {
     /// Shared with all services, because axum lays a layer anew for every request to a router that was not finished.
     toll: Arc<Toll>,
+    price: PhantomData<P>,
 }
 
 impl PaymentLayer {
-    pub(crate) fn new(server: Server, pricing: Pricing) -> Result<Self, RouteError> {
-        let route = Route::build(server.accepts(), &pricing)?;
-        let unpaid = LastAnswer::default();
-        Ok(Self { toll: Arc::new(Toll { server, pricing, route, passes_preflights: false, unpaid }) })
+    /// Without a price, signing in alone opens it.
+    pub(crate) fn fixed(server: Server, pricing: Option<Pricing>, wishes: Wishes) -> Result<Self, RouteError> {
+        Self::new(server, pricing.map_or(Charge::Nothing, Charge::Fixed), wishes)
+    }
+
+    /// What the route asks for.
+    pub fn route(&self) -> &Route {
+        &self.toll.route
+    }
+}
+
+impl PaymentLayer<AskedPrice> {
+    pub(crate) fn asked(server: Server, quoter: Quoter, wishes: Wishes) -> Result<Self, RouteError> {
+        Self::new(server, Charge::Asked(Arc::new(quoter)), wishes)
+    }
+}
+
+impl<P> PaymentLayer<P> {
+    fn new(server: Server, charge: Charge, wishes: Wishes) -> Result<Self, RouteError> {
+        let route = charge.route(&server, &wishes)?;
+        let toll = Toll { server, charge, wishes, route, passes_preflights: false, unpaid: LastAnswer::default() };
+        Ok(Self { toll: Arc::new(toll), price: PhantomData })
     }
 
     /// Says what is for sale, for people and for directories. Some facilitators refuse more than 500 characters.
@@ -44,7 +75,7 @@ impl PaymentLayer {
     /// How long a payment may take from its signature to its settlement, the handler's work included, in seconds.
     /// [`DEFAULT_MAX_TIMEOUT_SECONDS`](crate::route::DEFAULT_MAX_TIMEOUT_SECONDS) unless set.
     pub fn max_timeout_seconds(self, seconds: u64) -> Result<Self, RouteError> {
-        self.priced_anew(|pricing| pricing.max_timeout_seconds = seconds)
+        self.priced_anew("max_timeout_seconds", |manner| manner.max_timeout_seconds = seconds)
     }
 
     /// Takes the money before the handler runs (the payment flow `upfront`), for work that is too costly to be done for
@@ -53,7 +84,37 @@ impl PaymentLayer {
     ///
     /// An error where an accepted scheme cannot be charged so, such as `upto`.
     pub fn upfront(self) -> Result<Self, RouteError> {
-        self.priced_anew(|pricing| pricing.flow = PaymentFlow::Upfront)
+        self.priced_anew("upfront", |manner| manner.flow = PaymentFlow::Upfront)
+    }
+
+    /// Lets buyers give a purchase a name, so that it is made once however often it is asked for (`payment-identifier`); if
+    /// names are required, nothing is sold without one, and nothing to buyers of version 1, who have none.
+    pub fn payment_identifier(self, is_required: bool) -> Result<Self, RouteError> {
+        self.declared_anew(|wishes| wishes.payment_identifier = Some(is_required))
+    }
+
+    /// Lets those who have paid come back without paying, for a while (`sign-in-with-x`): a payment opens exactly what it
+    /// bought, the method and the URL with its query, to the account that paid. Not for routes whose answer depends on more
+    /// than that, such as a body.
+    ///
+    /// Handlers find a [`Visitor`](crate::Visitor) in the place of [`Paid`](crate::Paid) then. The builder's
+    /// [`public_url`](crate::ServerBuilder::public_url) must be set. An error on routes that are priced up to a ceiling.
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::get};
+    /// use farthing_server::{RouteError, Server, SignInOptions, Visitor};
+    ///
+    /// async fn report(visitor: Option<Extension<Visitor>>) -> &'static str {
+    ///     if visitor.is_some() { "rain, still" } else { "rain" }
+    /// }
+    ///
+    /// fn app(toll: &Server) -> Result<Router, RouteError> {
+    ///     let options = SignInOptions::new().statement("Sign in to read again what you paid for").granted_for(7 * 86_400);
+    ///     Ok(Router::new().route("/report", get(report).layer(toll.price("$0.01")?.sign_in(options)?)))
+    /// }
+    /// ```
+    pub fn sign_in(self, options: SignInOptions) -> Result<Self, RouteError> {
+        self.declared_anew(|wishes| wishes.sign_in = Some(options))
     }
 
     /// Lets CORS preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) through unpaid.
@@ -65,15 +126,22 @@ impl PaymentLayer {
         self
     }
 
-    /// What the route asks for.
-    pub fn route(&self) -> &Route {
-        &self.toll.route
+    fn priced_anew(mut self, what: &'static str, change: impl FnOnce(&mut Manner)) -> Result<Self, RouteError> {
+        let toll = self.toll_mut();
+        let mut manner = toll.charge.manner().ok_or(ExtensionError::Unpriced(what))?;
+        change(&mut manner);
+        toll.charge.set_manner(manner);
+        self.built_anew()
     }
 
-    fn priced_anew(mut self, change: impl FnOnce(&mut Pricing)) -> Result<Self, RouteError> {
+    fn declared_anew(mut self, change: impl FnOnce(&mut Wishes)) -> Result<Self, RouteError> {
+        change(&mut self.toll_mut().wishes);
+        self.built_anew()
+    }
+
+    fn built_anew(mut self) -> Result<Self, RouteError> {
         let toll = self.toll_mut();
-        change(&mut toll.pricing);
-        let route = Route::build(toll.server.accepts(), &toll.pricing)?;
+        let route = toll.charge.route(&toll.server, &toll.wishes)?;
         toll.route.take_offers_of(route);
         Ok(self)
     }
@@ -82,14 +150,17 @@ impl PaymentLayer {
         let toll = Arc::make_mut(&mut self.toll);
         // What was answered before is not what is answered from now on.
         toll.unpaid = LastAnswer::default();
+        if let Charge::Asked(quoter) = &mut toll.charge {
+            *quoter = Arc::new(quoter.anew(quoter.manner()));
+        }
         toll
     }
 }
 
-impl<S> Layer<S> for PaymentLayer {
-    type Service = PaymentService<S>;
+impl<S, P> Layer<S> for PaymentLayer<P> {
+    type Service = PaymentService<S, P>;
 
-    fn layer(&self, inner: S) -> PaymentService<S> {
+    fn layer(&self, inner: S) -> PaymentService<S, P> {
         PaymentService::new(inner, Arc::clone(&self.toll))
     }
 }

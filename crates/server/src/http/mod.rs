@@ -19,6 +19,15 @@
 //!    request. Then it is settled first, and the handler runs only once that has succeeded; until then the answer is 503
 //!    again, with `settlement_pending`. If the handler fails, the buyer is told that the payment has settled, and may
 //!    present it once more.
+//! 7. An answer of at most a megabyte is kept with its payment ([`KeepAnswers`](crate::KeepAnswers)). One that did not get
+//!    out, as far as anybody knows, goes out to the same payment for the same request as it was, with its first settlement,
+//!    and the handler does not run.
+//!
+//! A payment that names its purchase (`payment-identifier`; [`PaymentLayer::payment_identifier`] asks for it) gets the answer
+//! to that name again, for a day, and so does every other payment of the same payer for the same request; it is verified and
+//! not charged. While the purchase is under way: 409. While it is not known whether it was paid for: 402 with
+//! `settlement_pending`, and only the first payment can go on. For another request, or on other terms: 409 with
+//! `payment_identifier_conflict`. A name is free again once its purchase has come to nothing.
 //!
 //! A route that is priced up to a ceiling charges what its handler says: through [`Paid::usage`](crate::Paid::usage), or in
 //! an answer's header `Settlement-Overrides`, JSON such as `{"amount": "33.33%"}`, which goes no further. A handler that
@@ -27,24 +36,38 @@
 //! A route that is [`upfront`](PaymentLayer::upfront) settles before the handler runs, and says so in its terms. If the
 //! handler fails then, its answer tells the settlement, and the same request may present the same payment again, as in 6.
 //!
+//! A route that is opened by [signing in](PaymentLayer::sign_in) sends a challenge with its terms, a new one in each answer. A
+//! request with `SIGN-IN-WITH-X` is checked before any payment:
+//!
+//! - Good, never used before, and of an account that has paid for exactly this: the handler runs unpaid, with a
+//!   [`Visitor`](crate::Visitor) in the place of the [`Paid`](crate::Paid). A payment that came along is not charged.
+//! - Whatever is wrong with it, or its signature cannot be checked now: as if it were not there, with the reason in the terms.
+//! - The book of sign-ins cannot be read: status 503, unless it pays as well. Nobody pays twice because a book is away.
+//!
+//! What a paid answer needs besides, a grant in that book and a [receipt](crate::ServerBuilder::offer_receipts), is made once
+//! the money has moved, and never withholds the answer for long: what fails is logged and left out.
+//!
 //! Browsers: a CORS layer belongs *outside* this one, because the 402 needs its headers as well. It then answers
 //! preflights before they get here; a preflight that does get here is priced like any request, unless
 //! [`PaymentLayer::pass_preflights`] says that the inner service answers preflights and does nothing else for them.
 
 mod answer;
+mod asked;
 mod body;
 mod future;
 mod headers;
+mod kept;
 mod last;
 mod layer;
 mod overrides;
 mod request;
+mod sale;
 mod service;
 mod toll;
 mod work;
 
 pub use body::{Held, PaymentBody};
 pub use future::PaymentFuture;
-pub use layer::PaymentLayer;
+pub use layer::{AskedPrice, FixedPrice, PaymentLayer};
 pub use request::MAX_URL_BYTES;
 pub use service::PaymentService;

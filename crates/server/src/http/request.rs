@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::extract::OriginalUri;
+use farthing_core::extension::sign_in_with_x::SignIn;
 use farthing_core::header;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::trace::{TRACEPARENT, TraceParent};
@@ -10,7 +11,7 @@ use farthing_core::wire::PaymentPayload;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 
-use super::headers::{PAYMENT_SIGNATURE, X_PAYMENT};
+use super::headers::{PAYMENT_SIGNATURE, SIGN_IN, X_PAYMENT};
 use crate::resource::default_scheme;
 
 /// The longest URL of a priced resource, in bytes: it goes into the terms, and those into a header.
@@ -70,6 +71,16 @@ pub(super) fn payment_of(headers: &HeaderMap) -> Result<Option<PaymentPayload>, 
         return refuse("payment header: expected one payment, got a list");
     }
     header::decode_payment(value.as_bytes()).map(Some)
+}
+
+/// The sign-in that comes with a request, if any.
+pub(super) fn sign_in_of(headers: &HeaderMap) -> Option<Result<SignIn, Refusal>> {
+    let mut values = headers.get_all(SIGN_IN).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return Some(Err(Refusal::new(Reason::InvalidPayload, "sign-in header: expected one, got several")));
+    }
+    Some(header::decode_sign_in(value.as_bytes()))
 }
 
 /// The trace that a request belongs to; one that cannot be read, or several, are none.

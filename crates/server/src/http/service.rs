@@ -1,5 +1,6 @@
 //! The service that stands before a priced one.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,27 +17,45 @@ use super::answer::problem;
 use super::body::{Held, PaymentBody};
 use super::future::PaymentFuture;
 use super::headers::{self, PAYER_ALONE};
-use super::overrides;
+use super::layer::FixedPrice;
 use super::request::{is_preflight, trace_of};
-use super::toll::Toll;
+use super::sale::Sale;
+use super::toll::{Arrival, Toll};
 use super::work::{self, Failure, Work};
+use super::{kept, overrides};
+use crate::extensions::Visitor;
 use crate::gate::Admitted;
 use crate::resource::RequestFacts;
 
 /// What a [`PaymentLayer`](super::PaymentLayer) makes of a service.
 #[derive(Clone)]
-pub struct PaymentService<S> {
-    inner: S,
-    toll: Arc<Toll>,
+pub struct PaymentService<S, P = FixedPrice> {
+    pub(super) inner: S,
+    pub(super) toll: Arc<Toll>,
+    price: PhantomData<P>,
 }
 
-impl<S> PaymentService<S> {
+impl<S, P> PaymentService<S, P> {
     pub(super) const fn new(inner: S, toll: Arc<Toll>) -> Self {
-        Self { inner, toll }
+        Self { inner, toll, price: PhantomData }
+    }
+
+    /// Whether a request is let through unpaid, because all it does is to ask whether it may be sent.
+    pub(super) fn passes<Q>(&self, request: &Request<Q>) -> bool {
+        self.toll.passes_preflights && is_preflight(request)
+    }
+
+    /// The service that was polled ready is the one to call; the clone that stays waits for its own turn.
+    pub(super) fn take_ready(&mut self) -> S
+    where
+        S: Clone,
+    {
+        let next = self.inner.clone();
+        std::mem::replace(&mut self.inner, next)
     }
 }
 
-impl<S, Q, B> Service<Request<Q>> for PaymentService<S>
+impl<S, Q, B> Service<Request<Q>> for PaymentService<S, FixedPrice>
 where
     S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -53,53 +72,89 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
-        if self.toll.passes_preflights && is_preflight(&request) {
-            headers::strip(request.headers_mut());
-            let answer = self.inner.call(request);
-            return PaymentFuture::working(async move {
-                let mut answer = answer.await?;
-                headers::strip(answer.headers_mut());
-                Ok(answer.map(Either::Right))
-            });
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        if self.passes(&request) {
+            return preflight(&mut self.inner, request);
         }
-        let (url, payment) = match self.toll.read(&request) {
-            Ok(paying) => paying,
+        let arrival = match self.toll.read(&request) {
+            Ok(arrival) => arrival,
             Err(answer) => return PaymentFuture::ready(whole(answer)),
         };
-        // The service that was polled ready is the one to call; the clone waits for its own turn.
-        let next = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, next);
-        PaymentFuture::working(serve(Arc::clone(&self.toll), inner, request, url, payment))
+        let (toll, inner) = (Arc::clone(&self.toll), self.take_ready());
+        PaymentFuture::working(open_and_serve(toll, inner, request, arrival))
     }
 }
 
-async fn serve<S, Q, B>(
+/// Serves a preflight, which nobody pays for.
+pub(super) fn preflight<S, Q, B>(inner: &mut S, mut request: Request<Q>) -> PaymentFuture<B, S::Error>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    B: 'static,
+{
+    headers::strip(request.headers_mut());
+    let answer = inner.call(request);
+    PaymentFuture::working(async move {
+        let mut answer = answer.await?;
+        headers::strip(answer.headers_mut());
+        Ok(answer.map(Either::Right))
+    })
+}
+
+async fn open_and_serve<S, Q, B>(
     toll: Arc<Toll>,
     inner: S,
-    mut request: Request<Q>,
-    url: String,
-    payment: PaymentPayload,
+    request: Request<Q>,
+    mut arrival: Arrival,
 ) -> Result<Response<PaymentBody<B>>, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
     B: Body<Data = Bytes>,
     B::Error: Into<Source>,
 {
-    let gate = toll.server.gate();
-    let facts = RequestFacts::http(request.method().as_str(), url).in_trace(trace_of(request.headers()));
-    let admitted = match toll.admit(payment, &facts).await {
-        Ok(admitted) => admitted,
+    match toll.visitor(&mut arrival, request.method()).await {
+        Ok(Some(visitor)) => return visit(inner, request, Some(visitor)).await,
+        Ok(None) => {}
         Err(answer) => return Ok(whole(answer)),
+    }
+    let url = arrival.url.clone();
+    let facts = RequestFacts::http(request.method().as_str(), url).in_trace(trace_of(request.headers()));
+    let sale = Sale { toll: &toll, asking: None };
+    match sale.payment(arrival).await {
+        Ok(payment) => serve(&sale, inner, request, payment, facts).await,
+        Err(answer) => Ok(whole(answer)),
+    }
+}
+
+/// Serves a request that pays, and settles.
+pub(super) async fn serve<S, Q, B>(
+    sale: &Sale<'_>,
+    inner: S,
+    mut request: Request<Q>,
+    payment: PaymentPayload,
+    facts: RequestFacts,
+) -> Result<Response<PaymentBody<B>>, S::Error>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Source>,
+{
+    let server = &sale.toll.server;
+    let gate = server.gate();
+    let admitted = match sale.admit(payment, &facts).await {
+        Ok(admitted) => admitted,
+        Err(answer) => return Ok(answer.map(Either::Left)),
     };
     headers::strip(request.headers_mut());
     request.extensions_mut().insert(admitted.paid().clone());
-    let work = work::run(inner, request, toll.server.max_held_body_bytes()).instrument(admitted.span.clone());
+    let work = work::run(inner, request, server.max_held_body_bytes()).instrument(admitted.span.clone());
     match overrides::follow(work.await, admitted.paid().usage()) {
         Work::Done(answer) => {
             let version = admitted.version();
-            let settled = gate.settle(admitted).await;
-            Ok(toll.release(answer, &settled, version, &facts.resource_url).map(Either::Left))
+            let kept = kept::of(&answer, gate.kept_answers());
+            let settled = gate.settle_and_keep(admitted, kept).await;
+            Ok(sale.release(answer, &settled, version, &facts.resource_url).await.map(Either::Left))
         }
         Work::Declined(mut answer) => {
             headers::strip(answer.headers_mut());
@@ -122,6 +177,25 @@ where
     }
 }
 
+/// Serves somebody who need not pay, so nothing is held back.
+pub(super) async fn visit<S, Q, B>(
+    mut inner: S,
+    mut request: Request<Q>,
+    visitor: Option<Visitor>,
+) -> Result<Response<PaymentBody<B>>, S::Error>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+{
+    headers::strip(request.headers_mut());
+    if let Some(visitor) = visitor {
+        request.extensions_mut().insert(visitor);
+    }
+    let mut answer = inner.call(request).await?;
+    headers::strip(answer.headers_mut());
+    headers::mark(answer.headers_mut(), PAYER_ALONE);
+    Ok(answer.map(Either::Right))
+}
+
 /// The answer to a request whose work has none.
 fn failed(failure: Failure, admitted: &Admitted) -> Response<Bytes> {
     let then = if admitted.charged().is_some() {
@@ -142,6 +216,6 @@ fn tell_charge<B>(mut answer: Response<B>, admitted: &Admitted) -> Response<B> {
     answer
 }
 
-fn whole<B>(answer: Response<Bytes>) -> Response<PaymentBody<B>> {
+pub(super) fn whole<B>(answer: Response<Bytes>) -> Response<PaymentBody<B>> {
     answer.map(|body| Either::Left(Held::from(body)))
 }

@@ -1,105 +1,170 @@
 //! What one priced route asks and answers, whatever it is laid over.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use farthing_core::extension::sign_in_with_x::SignIn;
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::wire::{PaymentPayload, Version};
-use http::{Request, Response, StatusCode};
+use farthing_core::wire::PaymentPayload;
+use http::{Method, Request, Response, StatusCode};
 
 use super::answer::{challenge, first_challenge, problem};
-use super::body::Held;
-use super::headers::{self, PAYER_ALONE};
 use super::last::LastAnswer;
-use super::request::{payment_of, url_of};
+use super::request::{payment_of, sign_in_of, url_of};
 use crate::count::Outcome;
-use crate::gate::{Admission, Admitted, Denied};
+use crate::extensions::{ExtensionError, Fresh, Opened, SignInError, SignInRule, Visitor, Wishes};
+use crate::offer::{Manner, Pricing};
+use crate::quotes::{Quoter, Shelf};
 use crate::resource::RequestFacts;
-use crate::route::{Pricing, Route};
+use crate::route::{Route, RouteError};
 use crate::server::Server;
-use crate::settle::Settled;
 
 /// The rules of [`super`], without the work that is paid for.
 #[derive(Clone)]
 pub(super) struct Toll {
     pub(super) server: Server,
-    pub(super) pricing: Pricing,
+    pub(super) charge: Charge,
+    pub(super) wishes: Wishes,
+    /// What the route offers; where prices are asked, a sample of it.
     pub(super) route: Route,
     pub(super) passes_preflights: bool,
     pub(super) unpaid: LastAnswer,
 }
 
-impl Toll {
-    /// The resource's URL and the payment for it, or the answer to a request without one.
-    #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
-    pub(super) fn read<Q>(&self, request: &Request<Q>) -> Result<(String, PaymentPayload), Response<Bytes>> {
-        let bad_request = |status, error, message| {
-            Outcome::Refused.count();
-            problem(status, error, message)
-        };
-        let url = url_of(request, self.server.public_url()).map_err(|bad| bad_request(bad.status, bad.error, bad.message))?;
-        match payment_of(request.headers()) {
-            Ok(Some(payment)) => Ok((url, payment)),
-            Ok(None) => {
-                Outcome::Required.count();
-                Err(self.unpaid.of(&url, || first_challenge(&self.route, &url)))
+/// What the route charges.
+#[derive(Clone)]
+pub(super) enum Charge {
+    /// Signing in alone opens it.
+    Nothing,
+    /// The same for every request.
+    Fixed(Pricing),
+    /// What each request is said to cost.
+    Asked(Arc<Quoter>),
+}
+
+/// A request that cannot be answered at once.
+pub(super) struct Arrival {
+    pub(super) url: String,
+    sign_in: Option<Result<SignIn, Refusal>>,
+    pub(super) payment: Result<Option<PaymentPayload>, Refusal>,
+    /// What was wrong with the sign-in.
+    pub(super) refused: Option<Refusal>,
+}
+
+impl Charge {
+    pub(super) fn route(&self, server: &Server, wishes: &Wishes) -> Result<Route, RouteError> {
+        match self {
+            Self::Nothing => Route::unpriced(server.seller(), wishes),
+            Self::Fixed(pricing) => Route::build(server.accepts(), pricing, server.seller(), wishes),
+            Self::Asked(quoter) if wishes.sign_in.is_some() && quoter.max_body_bytes().is_some() => {
+                Err(ExtensionError::PricedBody.into())
             }
-            // The request is well formed and speaks of something that is not known here: it may choose again.
-            Err(refusal) if refusal.reason != Reason::InvalidPayload => {
-                Outcome::Refused.count();
-                Err(challenge(&self.route, &url, &refusal))
-            }
-            Err(refusal) => Err(bad_request(StatusCode::BAD_REQUEST, refusal.reason.as_str(), &refusal.message)),
+            Self::Asked(quoter) => quoter.sample(server, wishes),
         }
     }
 
-    /// Lets a request in with its payment, or answers it.
-    pub(super) async fn admit(&self, payment: PaymentPayload, facts: &RequestFacts) -> Result<Admitted, Response<Bytes>> {
-        let url = &facts.resource_url;
-        let version = payment.version;
-        match self.server.gate().admit(&self.route, Some(payment), facts).await {
-            Admission::Paid(admitted) => Ok(admitted),
-            Admission::Required(None) => Err(first_challenge(&self.route, url)),
-            Admission::Required(Some(refusal)) => Err(challenge(&self.route, url, &refusal)),
-            Admission::Unsettled(settled) => Err(self.withhold(&settled, version, url)),
-            Admission::Denied(denied) => Err(turn_away(&denied)),
+    /// How it charges, if it does.
+    pub(super) fn manner(&self) -> Option<Manner> {
+        match self {
+            Self::Nothing => None,
+            Self::Fixed(pricing) => Some(pricing.manner),
+            Self::Asked(quoter) => Some(quoter.manner()),
         }
     }
 
-    /// Lets the answer go if the money has moved, and drops it if not.
-    pub(super) fn release(&self, mut answer: Response<Held>, settled: &Settled, version: Version, url: &str) -> Response<Held> {
-        if !matches!(settled, Settled::Charged(_)) {
-            return self.withhold(settled, version, url).map(Held::from);
+    pub(super) fn set_manner(&mut self, manner: Manner) {
+        match self {
+            Self::Nothing => {}
+            Self::Fixed(pricing) => pricing.manner = manner,
+            Self::Asked(quoter) => *quoter = Arc::new(quoter.anew(manner)),
         }
-        headers::strip(answer.headers_mut());
-        headers::mark(answer.headers_mut(), PAYER_ALONE);
-        headers::tell_settlement(answer.headers_mut(), settled.response(), version);
-        answer
-    }
-
-    /// The answer instead of one that does not go.
-    fn withhold(&self, settled: &Settled, version: Version, url: &str) -> Response<Bytes> {
-        let response = settled.response();
-        let reason = response.error_reason.clone().unwrap_or(Reason::UnexpectedSettleError);
-        let refusal = Refusal::new(reason, response.error_message.clone().unwrap_or_default());
-        let status = match settled {
-            Settled::Refused(_) => None,
-            Settled::Untrusted(_) => Some(StatusCode::BAD_GATEWAY),
-            Settled::NotSent(_) | Settled::Pending(_) | Settled::Charged(_) => Some(StatusCode::SERVICE_UNAVAILABLE),
-        };
-        let mut answer = match status {
-            None => challenge(&self.route, url, &refusal),
-            Some(status) => problem(status, refusal.reason.as_str(), &refusal.message),
-        };
-        headers::tell_settlement(answer.headers_mut(), response, version);
-        answer
     }
 }
 
-fn turn_away(denied: &Denied) -> Response<Bytes> {
-    let (status, error) = match denied {
-        Denied::InFlight => (StatusCode::CONFLICT, Reason::PaymentInFlight.as_str()),
-        Denied::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "facilitator_unavailable"),
-        Denied::Malformed(_) => (StatusCode::BAD_GATEWAY, "facilitator_malformed"),
-        Denied::Book(_) => (StatusCode::SERVICE_UNAVAILABLE, "book_unavailable"),
-    };
-    problem(status, error, &denied.to_string())
+impl Toll {
+    /// What has to be looked into, or the answer to a request that brings nothing, where that is the same for all.
+    #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
+    pub(super) fn read<Q>(&self, request: &Request<Q>) -> Result<Arrival, Response<Bytes>> {
+        let arrival = self.look(request)?;
+        if arrival.sign_in.is_some() {
+            return Ok(arrival);
+        }
+        match &arrival.payment {
+            Ok(None) => match self.terms_at_hand(&arrival.url) {
+                Some(terms) => {
+                    Outcome::Required.count();
+                    Err(terms)
+                }
+                None => Ok(arrival),
+            },
+            Err(refusal) if self.route.declared().is_constant() => {
+                Outcome::Refused.count();
+                Err(challenge(&self.route, &arrival.url, &Fresh::default(), refusal))
+            }
+            _ => Ok(arrival),
+        }
+    }
+
+    /// What a request brings, or the answer to one that cannot be understood.
+    #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
+    pub(super) fn look<Q>(&self, request: &Request<Q>) -> Result<Arrival, Response<Bytes>> {
+        let url = url_of(request, self.server.public_url()).map_err(|bad| bad_request(bad.status, bad.error, bad.message))?;
+        let payment = payment_of(request.headers());
+        let sign_in = self.route.sign_in().and_then(|_| sign_in_of(request.headers()));
+        match payment {
+            Err(refusal) if refusal.reason == Reason::InvalidPayload && sign_in.is_none() => Err(unreadable(&refusal)),
+            payment => Ok(Arrival { url, sign_in, payment, refused: None }),
+        }
+    }
+
+    /// What a price that was asked is made into terms with.
+    pub(super) const fn shelf(&self) -> Shelf<'_> {
+        Shelf { server: &self.server, wishes: &self.wishes, sample: &self.route }
+    }
+
+    /// The answer to somebody who brings nothing, if it needs no signature that is not there.
+    fn terms_at_hand(&self, url: &str) -> Option<Response<Bytes>> {
+        let declared = self.route.declared();
+        if declared.is_constant() {
+            return Some(self.unpaid.of(url, || first_challenge(&self.route, url, &Fresh::default())));
+        }
+        let fresh = declared.at_hand(url);
+        declared.is_whole(&fresh).then(|| first_challenge(&self.route, url, &fresh))
+    }
+
+    /// The visitor, if one signed in who may have what is asked for. Nobody pays who need not.
+    pub(super) async fn visitor(&self, arrival: &mut Arrival, method: &Method) -> Result<Option<Visitor>, Response<Bytes>> {
+        let Some((rule, sign_in)) = self.route.sign_in().zip(arrival.sign_in.take()) else { return Ok(None) };
+        match visit(rule, sign_in, method, &arrival.url).await {
+            Ok(Opened::For(visitor)) => {
+                Outcome::SignedIn.count();
+                Ok(Some(visitor))
+            }
+            Err(SignInError::Refused(refusal)) => {
+                arrival.refused = Some(refusal);
+                Ok(None)
+            }
+            // To be asked for money again would be wrong for who has paid; who pays all the same may.
+            Err(error @ SignInError::Book(_)) if !matches!(arrival.payment, Ok(Some(_))) => {
+                Outcome::Denied.count();
+                Err(problem(StatusCode::SERVICE_UNAVAILABLE, "book_unavailable", &error.to_string()))
+            }
+            Ok(Opened::Unpaid) | Err(SignInError::Book(_)) => Ok(None),
+        }
+    }
+}
+
+async fn visit(rule: &SignInRule, sign_in: Result<SignIn, Refusal>, method: &Method, url: &str) -> Result<Opened, SignInError> {
+    let sign_in = sign_in.map_err(SignInError::Refused)?;
+    rule.open(&sign_in, &RequestFacts::http(method.as_str(), url.to_owned())).await
+}
+
+/// The answer to a payment that cannot be read.
+pub(super) fn unreadable(refusal: &Refusal) -> Response<Bytes> {
+    bad_request(StatusCode::BAD_REQUEST, refusal.reason.as_str(), &refusal.message)
+}
+
+pub(super) fn bad_request(status: StatusCode, error: &str, message: &str) -> Response<Bytes> {
+    Outcome::Refused.count();
+    problem(status, error, message)
 }

@@ -122,15 +122,15 @@ async fn a_client_that_leaves_while_its_payment_settles_can_come_back_for_what_i
     request.abort();
     assert!(request.await.unwrap_err().is_cancelled());
     shop.facilitator.may_settle.add_permits(1);
-    assert_eq!(shop.next_written().await, Some("settling"));
-    assert_eq!(shop.next_written().await, Some("unsettled"));
+    for written in ["settling", "served", "unsettled"] {
+        assert_eq!(shop.next_written().await, Some(written));
+    }
     assert_eq!(shop.facilitator.calls(), (1, 1), "it was settled to its end");
-    shop.facilitator.may_settle.add_permits(1);
     let answer = send(&app, with_payment("/report", &paid)).await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
     let answer = send(&app, with_payment("/report", &paid)).await;
     assert_eq!(answer.terms()["error"], "payment_already_used");
-    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (2, (1, 2), vec!["served"]));
+    assert_eq!((shop.runs(), shop.facilitator.calls(), shop.written()), (1, (1, 1), vec!["served"]), "the answer was kept");
 }
 
 #[tokio::test]

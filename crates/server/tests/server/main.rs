@@ -2,16 +2,22 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that finds nothing there has failed")]
 
 mod bad_input;
+mod declaring;
 mod engine;
 mod failing;
 mod metered;
+mod naming;
 mod observing;
 mod paying;
 mod pending;
+mod receipts;
 mod remembering;
 mod remote;
+mod repeating;
 mod replicas;
 mod settling;
+mod sign_in_support;
+mod signing_in;
 mod startup;
 mod support;
 mod turned_away;

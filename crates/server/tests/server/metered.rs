@@ -7,16 +7,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use farthing_core::amount::Amount;
-use farthing_core::books::Deliveries;
 use farthing_core::facilitator::FacilitatorError;
-use farthing_core::reason::{Reason, Refusal};
-use farthing_core::time::Clock;
-use farthing_core::wire::{PaymentPayload, SettleResponse, VerifyResponse, Version};
+use farthing_core::reason::Reason;
+use farthing_core::wire::{PaymentPayload, SettleResponse, Version};
 use farthing_server::{Admission, Paid, RequestFacts, RouteError, Server, Settled, Usage, UsageError};
 use http::StatusCode;
 
 use crate::support::{
-    Answer, MeteredScheme, NETWORK, PAY_TO, Shop, TRANSACTION, buy, fetch, payment, refused, schemes, send, success,
+    Answer, MeteredScheme, NETWORK, PATIENCE, Shop, TRANSACTION, buy, fetch, payment, refused, replica, send, success,
     with_payment,
 };
 
@@ -224,39 +222,46 @@ async fn a_settlement_that_is_asked_for_again_is_asked_for_with_the_same_charge(
     assert_eq!((runs.load(Ordering::SeqCst), shop.facilitator.calls().0), (2, 1));
 }
 
-/// A server that was started anew on the same book.
-async fn restarted(shop: &Shop) -> Server {
-    let builder = Server::builder().schemes(schemes()).schemes(vec![Arc::new(MeteredScheme)]);
-    let builder = builder.facilitator(Arc::clone(&shop.facilitator)).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
-    let builder = builder.clock(Arc::clone(&shop.clock) as Arc<dyn Clock>);
-    builder.deliveries(Arc::clone(&shop.deliveries) as Arc<dyn Deliveries>).build().await.unwrap()
+#[tokio::test]
+async fn another_server_settles_for_the_very_charge_of_the_one_that_died_before_any_work() {
+    let mut shop = metered_shop().await;
+    let (runs, handler) = growing();
+    shop.facilitator.may_settle.forget_permits(usize::MAX);
+    let first = app(&shop, handler.clone());
+    let paid = payment(&fetch(&first, "/report").await.terms(), "1");
+    let request = tokio::spawn(async move { send(&first, with_payment("/report", &paid)).await });
+    tokio::time::timeout(PATIENCE, shop.facilitator.settling.notified()).await.unwrap();
+    assert_eq!(shop.next_written().await, Some("settling"));
+    shop.deliveries.inner.die();
+    request.abort();
+
+    let next = app_of(&replica(&shop).await, "up to", handler);
+    let permits = async {
+        shop.facilitator.settling.notified().await;
+        assert_eq!(runs.load(Ordering::SeqCst), 1, "nothing is done before it is settled");
+        shop.facilitator.may_settle.add_permits(10);
+    };
+    let (answer, ()) = tokio::join!(buy(&next, "/report", "1"), permits);
+    assert_eq!((answer.text(), answer.settlement().amount), ("the report", Some(100.into())));
+    assert_eq!(asked(&shop), [Amount::from(100); 2]);
+    assert_eq!((runs.load(Ordering::SeqCst), shop.facilitator.calls().0), (2, 1));
 }
 
 #[tokio::test]
-async fn after_a_restart_the_work_says_again_what_is_charged_and_no_refusal_sets_the_payment_free() {
+async fn no_refusal_of_the_same_charge_sets_a_payment_free() {
     let mut shop = metered_shop().await;
     shop.facilitator.will_settle(Err(FacilitatorError::Indeterminate("no answer".into())));
     let (runs, handler) = growing();
-    assert_eq!(buy(&app(&shop, handler.clone()), "/report", "1").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(shop.written(), ["settling", "unsettled"]);
-
-    let app = app_of(&restarted(&shop).await, "up to", handler);
-    let used = Refusal::new(Reason::PaymentAlreadyUsed, "as the test wished");
-    shop.facilitator.will_verify(Ok(VerifyResponse::invalid(used, None)));
-    let answer = buy(&app, "/report", "1").await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "it may have been charged by the first request");
-    assert_eq!(answer.settlement().error_reason, Some(Reason::SettlementPending));
-    assert_eq!((runs.load(Ordering::SeqCst), shop.written()), (1, vec!["unsettled"]));
-
+    let app = app(&shop, handler);
+    assert_eq!(buy(&app, "/report", "1").await.status, StatusCode::SERVICE_UNAVAILABLE);
     shop.facilitator.will_settle(Ok(refused(Reason::PaymentAlreadyUsed, "")));
     let answer = buy(&app, "/report", "1").await;
     assert_eq!(answer.settlement().error_reason, Some(Reason::SettlementPending));
-    assert_eq!((runs.load(Ordering::SeqCst), shop.written()), (2, vec!["settling", "unsettled"]));
-
+    assert_eq!((runs.load(Ordering::SeqCst), shop.written()), (1, vec!["settling", "unsettled", "unsettled"]));
     let answer = buy(&app, "/report", "1").await;
-    assert_eq!((answer.text(), answer.settlement().amount), ("the report", Some(102.into())));
-    assert_eq!(shop.written(), ["settling", "served"]);
-    assert_eq!(asked(&shop), [100.into(), 101.into(), 102.into()]);
+    assert_eq!((answer.text(), answer.settlement().amount), ("the report", Some(100.into())));
+    assert_eq!(shop.written(), ["charged", "served"]);
+    assert_eq!(asked(&shop), [Amount::from(100); 3]);
 }
 
 #[tokio::test]

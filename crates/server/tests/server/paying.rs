@@ -27,7 +27,7 @@ async fn a_paid_request_is_served_after_the_money_moved() {
     assert_eq!(settlement.transaction, TRANSACTION);
     assert_eq!(settlement.payer, Some(PAYER.parse().unwrap()));
     assert_eq!(answer.header("cache-control"), "private, no-store");
-    assert_eq!(answer.header("vary"), "PAYMENT-SIGNATURE, X-PAYMENT");
+    assert_eq!(answer.header("vary"), "PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X");
     assert!(answer.header("access-control-expose-headers").contains("PAYMENT-RESPONSE"));
     assert_eq!(answer.header("content-length"), "10");
     assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)));
@@ -107,7 +107,7 @@ async fn a_handler_cannot_make_a_paid_answer_public_or_forge_its_receipt() {
     let answer = buy(&app, "/", "1").await;
     assert_eq!(answer.header("cache-control"), "private, no-store");
     assert!(!answer.headers.contains_key("cdn-cache-control"));
-    assert_eq!(answer.header("vary"), "Accept, PAYMENT-SIGNATURE, X-PAYMENT");
+    assert_eq!(answer.header("vary"), "Accept, PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X");
     assert!(answer.header("access-control-expose-headers").starts_with("X-Own, PAYMENT-REQUIRED"));
     assert_eq!(answer.settlement().transaction, TRANSACTION);
     assert!(!answer.headers.contains_key("x-payment-response") && !answer.headers.contains_key("payment-required"));

@@ -10,14 +10,18 @@ use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
 use farthing_core::BoxFuture;
+use farthing_core::amount::Amount;
 use farthing_core::asset::Asset;
-use farthing_core::books::{BookError, ClaimId, Deliveries, DeliveryClaim, MemoryDeliveries, Presented, Standing};
+use farthing_core::books::{
+    BookError, ClaimId, Deliveries, DeliveryClaim, MemoryDeliveries, Naming, Presented, Purchase, Receipt, Standing,
+    StoredAnswer,
+};
 use farthing_core::erased::ServerSchemes;
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::header;
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::scheme::{Payment, PaymentFlow, PaymentKey, ServerScheme, TransactionId};
+use farthing_core::scheme::{Payment, PaymentFlow, PaymentKey, ServerScheme};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{
     PaymentRequest, PaymentRequirements, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse, Version,
@@ -320,12 +324,28 @@ impl Deliveries for WatchedBook {
         self.inner.claim(presented)
     }
 
-    fn settling(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
-        self.write("settling", move || self.inner.settling(claim))
+    fn name<'a>(&'a self, claim: ClaimId, purchase: &'a Purchase) -> BoxFuture<'a, Result<Naming, BookError>> {
+        if self.fault("named").is_some() {
+            return Box::pin(std::future::ready(Err(BookError("the book is away".into()))));
+        }
+        self.inner.name(claim, purchase)
     }
 
-    fn served<'a>(&'a self, claim: ClaimId, transaction: &'a TransactionId) -> BoxFuture<'a, Result<Standing, BookError>> {
-        self.write("served", move || self.inner.served(claim, transaction))
+    fn settling(&self, claim: ClaimId, charge: Amount) -> BoxFuture<'_, Result<Standing, BookError>> {
+        self.write("settling", move || self.inner.settling(claim, charge))
+    }
+
+    fn charged<'a>(&'a self, claim: ClaimId, settlement: &'a str) -> BoxFuture<'a, Result<Standing, BookError>> {
+        self.write("charged", move || self.inner.charged(claim, settlement))
+    }
+
+    fn served<'a>(
+        &'a self,
+        claim: ClaimId,
+        receipt: &'a Receipt,
+        answer: Option<&'a StoredAnswer>,
+    ) -> BoxFuture<'a, Result<Standing, BookError>> {
+        self.write("served", move || self.inner.served(claim, receipt, answer))
     }
 
     fn unsettled(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
@@ -370,12 +390,17 @@ impl Shop {
 
     /// `/report` for a cent, whose handler counts its runs.
     pub fn app(&self) -> Router {
+        self.app_of(&self.server)
+    }
+
+    /// The same on another server of the shop.
+    pub fn app_of(&self, server: &Server) -> Router {
         let runs = Arc::clone(&self.runs);
         let report = move || async move {
             runs.fetch_add(1, Ordering::SeqCst);
             "the report"
         };
-        Router::new().route("/report", get(report).layer(self.server.price("$0.01").unwrap()))
+        Router::new().route("/report", get(report).layer(server.price("$0.01").unwrap()))
     }
 
     pub fn runs(&self) -> usize {
@@ -391,6 +416,15 @@ impl Shop {
     pub fn written(&mut self) -> Vec<&'static str> {
         std::iter::from_fn(|| self.book.try_recv().ok()).collect()
     }
+}
+
+/// Another server of the shop, on the same book as a node of its own, and with the usual rules.
+pub async fn replica(shop: &Shop) -> Server {
+    let book = shop.deliveries.inner.join();
+    let builder = Server::builder().schemes(schemes()).schemes(vec![Arc::new(MeteredScheme)]);
+    let builder = builder.facilitator(Arc::clone(&shop.facilitator)).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
+    let builder = builder.clock(Arc::clone(&shop.clock) as Arc<dyn Clock>);
+    builder.deliveries(Arc::new(book)).build().await.unwrap()
 }
 
 /// A whole answer.

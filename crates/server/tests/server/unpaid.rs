@@ -29,7 +29,7 @@ async fn an_unpaid_request_gets_the_terms_and_nothing_else() {
     );
     assert_eq!(answer.header("cache-control"), "no-store");
     assert_eq!(answer.header("content-type"), "application/json");
-    assert_eq!(answer.header("vary"), "PAYMENT-SIGNATURE, X-PAYMENT");
+    assert_eq!(answer.header("vary"), "PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X");
     assert_eq!(answer.header("access-control-expose-headers"), "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE");
     assert_eq!((shop.runs(), shop.facilitator.calls()), (0, (0, 0)));
 }

@@ -8,10 +8,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use farthing_core::reason::Reason;
 use farthing_core::scheme::PaymentFlow;
-use farthing_server::RouteError;
+use farthing_server::{RouteError, Server};
 use http::StatusCode;
 
-use crate::support::{Fault, PATIENCE, Shop, TRANSACTION, buy, fetch, payment, refused, send, with_payment};
+use crate::support::{Fault, PATIENCE, Shop, TRANSACTION, buy, fetch, payment, refused, replica, send, with_payment};
+
+/// `/report` for a cent in advance, on another server of the shop.
+fn app_of(server: &Server, shop: &Shop) -> Router {
+    let runs = Arc::clone(&shop.runs);
+    let report = move || {
+        runs.fetch_add(1, Ordering::SeqCst);
+        std::future::ready("the report")
+    };
+    Router::new().route("/report", get(report).layer(server.price("$0.01").unwrap().upfront().unwrap()))
+}
 
 /// `/report` for a cent in advance, whose handler fails the first so many times.
 fn app(shop: &Shop, failures: usize) -> Router {
@@ -45,7 +55,7 @@ async fn the_money_moves_before_the_work_and_the_facilitator_is_asked_once() {
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
     assert_eq!(answer.settlement().transaction, TRANSACTION);
     assert_eq!((shop.facilitator.calls(), shop.runs()), ((0, 1), 1));
-    assert_eq!(shop.written(), ["settling", "served"]);
+    assert_eq!(shop.written(), ["settling", "charged", "served"]);
     let again = buy(&app(&shop, 0), "/report", "1").await;
     assert_eq!(again.json()["error"], "payment_already_used");
 }
@@ -69,7 +79,7 @@ async fn a_handler_that_fails_has_been_paid_and_the_same_request_may_come_again(
     let answer = buy(&app, "/report", "1").await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert_eq!((answer.settlement().success, answer.settlement().transaction.as_str()), (true, TRANSACTION));
-    assert_eq!(shop.written(), ["settling", "unsettled"]);
+    assert_eq!(shop.written(), ["settling", "charged", "unsettled"]);
 
     let other = buy(&app, "/report?of=another", "1").await;
     assert_eq!((other.status, other.json()["error"].as_str()), (StatusCode::PAYMENT_REQUIRED, Some("payment_already_used")));
@@ -106,6 +116,42 @@ async fn nobody_is_asked_to_settle_what_the_book_cannot_hold() {
 }
 
 #[tokio::test]
+async fn no_work_begins_before_the_book_says_that_the_money_moved() {
+    let mut shop = Shop::open().await;
+    let app = app(&shop, 0);
+    shop.deliveries.will_fail("charged", Fault::Unwritten);
+    let answer = buy(&app, "/report", "1").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let settlement = answer.settlement();
+    assert_eq!((settlement.error_reason, &*settlement.transaction), (Some(Reason::SettlementPending), TRANSACTION));
+    assert_eq!((shop.runs(), shop.written()), (0, vec!["settling", "unsettled"]));
+    assert_eq!(buy(&app, "/report", "1").await.text(), "the report");
+    assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (0, 2)));
+}
+
+#[tokio::test]
+async fn a_server_that_dies_at_work_leaves_the_settlement_to_the_next_one() {
+    let shop = Shop::open().await;
+    let stuck = || std::future::pending::<StatusCode>();
+    let stuck = Router::new().route("/report", get(stuck).layer(shop.server.price("$0.01").unwrap().upfront().unwrap()));
+    let paid = payment(&fetch(&stuck, "/report").await.terms(), "1");
+    let mut request = Box::pin(send(&stuck, with_payment("/report", &paid)));
+    let mut shop = shop;
+    tokio::select! {
+        biased;
+        _ = &mut request => panic!("the work never ends"),
+        () = async { while shop.next_written().await != Some("charged") {} } => {}
+    }
+    shop.deliveries.inner.die();
+    // Nobody is asked again: the official facilitators refuse what they have carried out.
+    shop.facilitator.will_settle(Ok(refused(Reason::PaymentAlreadyUsed, "")));
+    let next = replica(&shop).await;
+    let answer = send(&app_of(&next, &shop), with_payment("/report", &paid)).await;
+    assert_eq!((answer.text(), answer.settlement().transaction.as_str()), ("the report", TRANSACTION));
+    assert_eq!(shop.facilitator.calls(), (0, 1));
+}
+
+#[tokio::test]
 async fn a_buyer_who_leaves_during_the_settlement_may_come_back_for_what_was_paid() {
     let mut shop = Shop::open().await;
     let app = app(&shop, 0);
@@ -118,7 +164,7 @@ async fn a_buyer_who_leaves_during_the_settlement_may_come_back_for_what_was_pai
     assert!(visit.await.unwrap_err().is_cancelled());
     assert_eq!(shop.next_written().await, Some("settling"));
     shop.facilitator.may_settle.add_permits(10);
-    assert_eq!(shop.next_written().await, Some("unsettled"));
+    assert_eq!((shop.next_written().await, shop.next_written().await), (Some("charged"), Some("unsettled")));
     assert_eq!(shop.runs(), 0);
     assert_eq!(send(&app, with_payment("/report", &paid)).await.text(), "the report");
     assert_eq!(shop.next_written().await, Some("served"));

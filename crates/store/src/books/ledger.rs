@@ -43,6 +43,11 @@ impl Ledger for Books {
         })
     }
 
+    fn has_paid<'a>(&'a self, resource: &'a str) -> BoxFuture<'a, Result<bool, BookError>> {
+        let asked = HasPaid(resource.to_owned());
+        Box::pin(async move { self.database.read(asked).await.map_err(BookError::from) })
+    }
+
     fn commit(&self, reservation: Reservation, transaction: Option<TransactionId>) -> BoxFuture<'_, Result<(), BookError>> {
         self.write(Commit { reservation, transaction })
     }
@@ -112,6 +117,19 @@ impl Operation for Allows {
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
         let total = read_total(sql, "").await?;
         self.0.passes(sql, total).await.map(Verdict::Undo)
+    }
+}
+
+struct HasPaid(String);
+
+impl Operation for HasPaid {
+    const IS_ONE_STATEMENT: bool = true;
+    type Answer = bool;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<bool>, Failure> {
+        let query = "SELECT id FROM reservations WHERE resource = $1 AND state <> 'released' LIMIT 1";
+        let row = sql.query_one(query, &[self.0.as_str().into()]).await?;
+        Ok(Verdict::Keep(row.is_some()))
     }
 }
 

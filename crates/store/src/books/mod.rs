@@ -6,6 +6,7 @@ mod ledger;
 mod outbox;
 mod sending;
 mod settlements;
+mod sign_ins;
 
 use farthing_core::BoxFuture;
 use farthing_core::books::BookError;

@@ -8,7 +8,11 @@ use crate::store::Access;
 use crate::url::PostgresUrl;
 
 /// Every version of the tables, oldest first.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001.sql"),
+    include_str!("../../migrations/postgres/0002.sql"),
+    include_str!("../../migrations/postgres/0003.sql"),
+];
 
 /// The oldest server that can name a connection (`gen_random_uuid`).
 const SERVER_VERSION_MIN: i64 = 130_000;

@@ -14,7 +14,11 @@ use crate::store::Access;
 const APPLICATION_ID: i64 = 0x4652_5448;
 
 /// Every version of the tables, oldest first; `PRAGMA user_version` counts those that were applied.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001.sql"),
+    include_str!("../../migrations/sqlite/0002.sql"),
+    include_str!("../../migrations/sqlite/0003.sql"),
+];
 
 /// How long a write waits for another process that is writing (the client's ledger).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

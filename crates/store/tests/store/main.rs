@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that finds nothing there has failed")]
 
 mod contract;
+mod forgotten_sign_ins;
 mod harness;
 mod postgres_server;
 mod proxy;

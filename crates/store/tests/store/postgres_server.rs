@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use farthing_core::books::{Delivery, DeliveryClaim, LaneClaim, Presented, SettlementQuery, Spend, Standing, Written};
+use farthing_core::books::{Delivery, DeliveryClaim, LaneClaim, Presented, Receipt, SettlementQuery, Spend, Standing, Written};
 use farthing_store::{Access, Options, Store, StoreError, StoreUrl};
 use farthing_testkit::postgres::{Database, Server};
 use tokio_postgres::Client;
 
 use crate::contract::Harness;
-use crate::contract::deliveries::{presented, won};
+use crate::contract::deliveries::{first_deliveries, first_deliveries_are_known, presented, won};
 use crate::contract::sample::*;
 use crate::harness::postgres::{Postgres, connect};
 use crate::proxy::{Break, Proxy};
@@ -72,7 +72,7 @@ async fn a_node_that_missed_its_time_goes_on_as_a_new_one_without_what_it_had() 
     for number in [1, 2, 3] {
         before.push(won(&deliveries.claim(&presented(number, "one")).await.unwrap(), true));
     }
-    assert_eq!(deliveries.settling(before[1]).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.settling(before[1], 7_u64.into()).await.unwrap(), Standing::Held);
     let node = newest_node(&client).await;
     client.execute("UPDATE farthing.nodes SET until = clock_timestamp() - interval '1 second'", &[]).await.unwrap();
     // Nobody has taken the lane, and still nothing is written under a lease of a dead node.
@@ -83,19 +83,19 @@ async fn a_node_that_missed_its_time_goes_on_as_a_new_one_without_what_it_had() 
     // Its own later requests take up what its earlier ones had, and those write nothing over them.
     let other = won(&deliveries.claim(&presented(1, "other")).await.unwrap(), true);
     let resumed = won(&deliveries.claim(&presented(2, "one")).await.unwrap(), false);
-    let served = transaction("served");
-    assert_eq!(deliveries.settling(before[0]).await.unwrap(), Standing::Lost);
-    assert_eq!(deliveries.settling(other).await.unwrap(), Standing::Held);
+    let served = Receipt { transaction: transaction("served"), settlement: String::new() };
+    assert_eq!(deliveries.settling(before[0], 7_u64.into()).await.unwrap(), Standing::Lost);
+    assert_eq!(deliveries.settling(other, 7_u64.into()).await.unwrap(), Standing::Held);
     for (old, new) in [(before[0], other), (before[1], resumed)] {
-        assert_eq!(deliveries.served(old, &served).await.unwrap(), Standing::Lost);
-        assert_eq!(deliveries.served(new, &served).await.unwrap(), Standing::Held);
-        assert_eq!(deliveries.settling(old).await.unwrap(), Standing::Lost);
+        assert_eq!(deliveries.served(old, &served, None).await.unwrap(), Standing::Lost);
+        assert_eq!(deliveries.served(new, &served, None).await.unwrap(), Standing::Held);
+        assert_eq!(deliveries.settling(old, 7_u64.into()).await.unwrap(), Standing::Lost);
         assert_eq!(deliveries.unsettled(old).await.unwrap(), Standing::Lost);
         let found = deliveries.claim(&Presented { key: new.key, ..presented(0, "one") }).await.unwrap();
-        assert_eq!(found, DeliveryClaim::Taken(Delivery::Served(served.clone())));
+        assert_eq!(found, DeliveryClaim::Taken(Delivery::Served(served.transaction.clone())));
     }
     // What nobody has taken up is still the earlier request's, and lives with the new number.
-    assert_eq!(deliveries.settling(before[2]).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.settling(before[2], 7_u64.into()).await.unwrap(), Standing::Held);
     assert_eq!(deliveries.claim(&presented(3, "one")).await.unwrap(), DeliveryClaim::Taken(Delivery::Settling));
     let new = lease(&*outbox, "0xA").await;
     assert!(new.token > old.token);
@@ -444,4 +444,18 @@ async fn a_commit_that_never_reached_the_server_is_made_again() {
 #[tokio::test]
 async fn a_commit_that_is_lost_in_silence_is_made_again() {
     assert_a_broken_commit_counts_once(Break::Silently).await;
+}
+
+#[tokio::test]
+async fn tables_of_the_first_version_keep_their_deliveries_and_their_numbers() {
+    let database = Postgres::new().await;
+    let client = database.client().await;
+    let before = "CREATE SCHEMA farthing; SET search_path TO farthing; \
+                  CREATE TABLE version (number BIGINT NOT NULL); INSERT INTO version VALUES (1);";
+    let deliveries = first_deliveries(|hex| format!("'\\x{hex}'"));
+    for sql in [before, include_str!("../../migrations/postgres/0001.sql"), &deliveries] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    let store = open(&database, Access::Own).await;
+    first_deliveries_are_known(&*store.deliveries()).await;
 }

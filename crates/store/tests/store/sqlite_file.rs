@@ -7,6 +7,7 @@ use farthing_core::books::{Outgoing, ReserveError, SettlementQuery, Spend, Writt
 use farthing_store::{Access, Options, Store, StoreError, StoreUrl};
 use rusqlite::Connection;
 
+use crate::contract::deliveries::{first_deliveries, first_deliveries_are_known};
 use crate::contract::sample::*;
 use crate::harness::Folder;
 use crate::harness::sqlite::open_again;
@@ -254,4 +255,17 @@ async fn writes_that_gather_share_commits() {
     let (answers, ()) = tokio::join!(futures_util::future::join_all(writes), release);
     assert_eq!(answers.iter().filter(|written| **written == Written::Yes).count(), 32);
     assert_eq!(store.outbox().under_way(&lease, 0, usize::MAX).await.unwrap().unwrap().len(), 32);
+}
+
+/// What the first version of the tables knew of a payment that was served, and of one that was being settled.
+#[tokio::test]
+async fn a_book_of_the_first_version_keeps_its_deliveries_and_their_numbers() {
+    let folder = Folder::new();
+    let old = Connection::open(folder.file("book.db")).unwrap();
+    old.execute_batch(include_str!("../../migrations/sqlite/0001.sql")).unwrap();
+    old.execute_batch("PRAGMA application_id = 0x46525448; PRAGMA user_version = 1").unwrap();
+    old.execute_batch(&first_deliveries(|hex| format!("x'{hex}'"))).unwrap();
+    drop(old);
+    let store = Store::open(&book(&folder), Access::Own).await.unwrap();
+    first_deliveries_are_known(&*store.deliveries()).await;
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use farthing_core::books::{
-    ClaimId, DeliveryClaim, Finding, Fingerprint, LaneClaim, LaneLease, Reservation, SettlementEntry, SettlementQuery,
-    SettlementStateName, Spend,
+    ClaimId, DeliveryClaim, Finding, Fingerprint, LaneClaim, LaneLease, Presented, Purchase, PurchaseName, Receipt,
+    Reservation, SettlementEntry, SettlementQuery, SettlementStateName, Spend, StoredAnswer,
 };
 use farthing_core::books::{OutgoingPayment, SpendLimit};
 use farthing_core::scheme::TransactionId;
@@ -39,8 +39,10 @@ enum Action {
     Undone { payment: u16, judged: u8 },
     Found { payment: u16, request: u8 },
     Claim { payment: u16, request: u8 },
-    Settling(usize),
-    Served(usize),
+    Name { claim: usize, name: u8, request: u8 },
+    Settling { claim: usize, charge: u64 },
+    Charged(usize),
+    Served { claim: usize, keep_seconds: Option<u64> },
     Unsettled(usize),
     Cancel(usize),
     Reserve { cents: u64, hours: u64 },
@@ -68,8 +70,10 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (payment.clone(), 0..3_u8).prop_map(|(payment, judged)| Action::Undone { payment, judged }),
         2 => (payment.clone(), 0..2_u8).prop_map(|(payment, request)| Action::Found { payment, request }),
         4 => (payment, 0..2_u8).prop_map(|(payment, request)| Action::Claim { payment, request }),
-        4 => (0..4_usize).prop_map(Action::Settling),
-        3 => (0..4_usize).prop_map(Action::Served),
+        4 => (0..4_usize, 0..3_u8, 0..2_u8).prop_map(|(claim, name, request)| Action::Name { claim, name, request }),
+        4 => (0..4_usize, 0..9_u64).prop_map(|(claim, charge)| Action::Settling { claim, charge }),
+        2 => (0..4_usize).prop_map(Action::Charged),
+        3 => (0..4_usize, prop::option::of(0..20_u64)).prop_map(|(claim, keep_seconds)| Action::Served { claim, keep_seconds }),
         3 => (0..4_usize).prop_map(Action::Unsettled),
         2 => (0..4_usize).prop_map(Action::Cancel),
         3 => (1..200_u64, 0..40_u64).prop_map(|(cents, hours)| Action::Reserve { cents, hours }),
@@ -114,9 +118,13 @@ impl<H: Harness> Side<H> {
         let now = NOW.plus(u64::try_from(step).unwrap());
         match action {
             Action::Reserve { .. } | Action::Commit(_) | Action::Release(_) => self.spend(action).await,
-            Action::Claim { .. } | Action::Settling(_) | Action::Served(_) | Action::Unsettled(_) | Action::Cancel(_) => {
-                self.deliver(action).await
-            }
+            Action::Claim { .. }
+            | Action::Name { .. }
+            | Action::Settling { .. }
+            | Action::Charged(_)
+            | Action::Served { .. }
+            | Action::Unsettled(_)
+            | Action::Cancel(_) => self.deliver(now, action).await,
             Action::Settled { payment, carried } => {
                 let book = &self.node.as_ref().unwrap().settlements;
                 let entry = book.find(key(*payment)).await.unwrap();
@@ -222,16 +230,17 @@ impl<H: Harness> Side<H> {
         }
     }
 
-    async fn deliver(&mut self, action: &Action) -> String {
+    async fn deliver(&mut self, now: UnixSeconds, action: &Action) -> String {
         let book = &self.node.as_ref().unwrap().deliveries;
         // Also one that was claimed anew since, or by a process that has died.
         let nth = |index: usize| self.claims.iter().rev().nth(index).copied();
         if let Action::Claim { payment, request } = action {
-            let claim = book.claim(&presented(*payment, &format!("request {request}"))).await.unwrap();
+            let claim = book.claim(&Presented { now, ..presented(*payment, &format!("request {request}")) }).await.unwrap();
             // Each implementation numbers them in its own way.
             let (what, id) = match claim {
                 DeliveryClaim::New(id) => ("new".to_owned(), Some(id)),
-                DeliveryClaim::Resumed(id) => ("resumed".to_owned(), Some(id)),
+                DeliveryClaim::Resumed(id, owed) => (format!("resumed with {owed:?}"), Some(id)),
+                DeliveryClaim::Answered(answered) => (format!("{answered:?}"), None),
                 DeliveryClaim::Taken(delivery) => (format!("{delivery:?}"), None),
             };
             assert!(id.is_none_or(|id| self.claims.iter().all(|older| older.number < id.number)));
@@ -239,12 +248,31 @@ impl<H: Harness> Side<H> {
             return what;
         }
         match action {
-            Action::Settling(index) => match nth(*index) {
-                Some(id) => shown(book.settling(id).await),
+            Action::Name { claim, name, request } => match nth(*claim) {
+                Some(id) => {
+                    let request = Fingerprint(format!("request {request}"));
+                    shown(book.name(id, &Purchase { name: PurchaseName([*name; 32]), request, now }).await)
+                }
                 None => String::new(),
             },
-            Action::Served(index) => match nth(*index) {
-                Some(id) => shown(book.served(id, &transaction("served")).await),
+            Action::Settling { claim, charge } => match nth(*claim) {
+                Some(id) => shown(book.settling(id, (*charge).into()).await),
+                None => String::new(),
+            },
+            Action::Charged(index) => match nth(*index) {
+                Some(id) => shown(book.charged(id, &format!("charged at {now}")).await),
+                None => String::new(),
+            },
+            Action::Served { claim, keep_seconds } => match nth(*claim) {
+                Some(id) => {
+                    let receipt = Receipt { transaction: transaction("served"), settlement: format!("served at {now}") };
+                    let answer = keep_seconds.map(|seconds| StoredAnswer {
+                        head: format!("{now}").into_bytes().into(),
+                        body: [1, 2].into(),
+                        until: now.plus(seconds),
+                    });
+                    shown(book.served(id, &receipt, answer.as_ref()).await)
+                }
                 None => String::new(),
             },
             Action::Unsettled(index) => match nth(*index) {

@@ -2,53 +2,69 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use farthing_core::wire::{PaymentRequest, SettleResponse};
 use futures_util::future::{ready, try_join_all};
 
 use super::super::child::{Answer, Ended, Work};
-use super::{PATIENCE, Run, Survived, Survivor};
-use crate::crash::Point;
-use crate::payments;
+use super::{Death, PATIENCE, Run, Survived, Survivor};
+use crate::crash::Fatal;
+use crate::payments::{self, Bill};
 use crate::replica::Parts;
 use crate::store;
 
 /// Runs the child, which may die, lets the survivor finish, and checks everything.
-pub(super) async fn survive(run: &Run<'_>, fatal: Option<&Point>) -> Result<Survived> {
-    let mut requests = Vec::new();
+pub(super) async fn survive(run: &Run<'_>, death: Option<&Death>) -> Result<Survived> {
+    let (mut requests, mut bills) = (Vec::new(), Vec::new());
     for payer in &run.payers {
-        requests.push(payer.pay().await?);
+        let request = payer.pay().await?;
+        bills.push(Bill::of(&request, payer.kind())?);
+        requests.push(request);
     }
     payments::write(&run.folder.join("payments.jsonl"), &requests)?;
-    let (ended, answers, recovery) = match run.scenario.survivor {
+    let fatal = death.map(|death| Fatal::At(death.point.clone()));
+    let first = live(run, (1, fatal.as_ref()), "report");
+    let (ended, again, recovery) = match run.scenario.survivor {
         Survivor::Itself => {
-            let ended = live(run, fatal, "report").await?;
+            let ended = first.await?;
             let crashed = Instant::now();
-            let again = live(run, None, "report-again").await?;
-            (ended, again.answers, crashed.elapsed())
+            let mut lives = Vec::new();
+            let relapse = death.and_then(|death| death.relapse.as_ref()).filter(|_| ended.was_killed);
+            if relapse.is_some() {
+                lives.push(live(run, (2, relapse), "report-again").await?);
+            }
+            if lives.last().is_none_or(|life| life.was_killed) {
+                lives.push(live(run, (3, None), "report-at-last").await?);
+            }
+            (ended, lives, crashed.elapsed())
         }
         Survivor::Replica => {
-            let crash = async { anyhow::Ok((live(run, fatal, "report").await?, Instant::now())) };
+            let crash = async { anyhow::Ok((first.await?, Instant::now())) };
             // The other node is presented the same payments at the same time, and so often that it must notice.
-            let other = settle_elsewhere(run, &requests, fatal);
+            let other = settle_elsewhere(run, &requests, death);
             let ((ended, crashed), (answers, answered)) = tokio::try_join!(crash, other)?;
-            (ended, answers, answered.saturating_duration_since(crashed))
+            let other = Ended { was_killed: false, answers, passed: Vec::new() };
+            (ended, vec![other], answered.saturating_duration_since(crashed))
         }
     };
-    same_answers(&ended.answers, &answers)?;
-    check(run, &answers).await?;
-    Ok(Survived { ended, recovery, trading: None })
+    let last = again.last().context("somebody survives")?;
+    for life in [&ended].into_iter().chain(&again) {
+        same_answers(&life.answers, &last.answers)?;
+    }
+    check(run, &last.answers, &bills).await?;
+    let was_killed_twice = again.iter().any(|life| life.was_killed);
+    Ok(Survived { ended, was_killed_twice, recovery, trading: None })
 }
 
 /// One life of the child.
-async fn live(run: &Run<'_>, fatal: Option<&Point>, report: &str) -> Result<Ended> {
+async fn live(run: &Run<'_>, life: (u64, Option<&Fatal>), report: &str) -> Result<Ended> {
     let work = Work::Settle(run.folder.join("payments.jsonl"));
-    run.job(work, fatal, report).start(&run.scenario.child)?.end(ready(())).await
+    run.job(work, life, report).start(&run.scenario.child)?.end(ready(())).await
 }
 
 /// The second node.
-async fn settle_elsewhere(run: &Run<'_>, requests: &[PaymentRequest], fatal: Option<&Point>) -> Result<(Vec<Answer>, Instant)> {
-    run.first_node_leads("report", fatal).await;
+async fn settle_elsewhere(run: &Run<'_>, requests: &[PaymentRequest], death: Option<&Death>) -> Result<(Vec<Answer>, Instant)> {
+    run.first_node_leads("report", death).await;
     let store = store::open(run.store.url()).await?;
     let replica = Parts::new(&store, run.chain.rpc_url(), &run.keys)?.start()?;
     let settle_one = |(payment, request)| {
@@ -63,12 +79,12 @@ async fn settle_elsewhere(run: &Run<'_>, requests: &[PaymentRequest], fatal: Opt
 }
 
 /// Everything that must hold at the end.
-async fn check(run: &Run<'_>, answers: &[Answer]) -> Result<()> {
+async fn check(run: &Run<'_>, answers: &[Answer], bills: &[Bill]) -> Result<()> {
     ensure!(answers.len() == run.payers.len(), "{} answers to {} payments", answers.len(), run.payers.len());
     for Answer { payment, response } in answers {
         ensure!(response.success, "payment {payment} was not settled: {response:?}");
     }
-    run.reconcile().await?;
+    run.reconcile(bills).await?;
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 mod crash;
 mod crowd;
+mod metered;
 mod operator;
 mod sample;
+mod smart_wallet;
 mod stack;
 mod story;
 mod teller;

@@ -39,7 +39,7 @@ impl Operator {
         let port = free_port(port)?;
         let config = format!(
             "[facilitator]\nlisten = \"{}\"\nstore = \"sqlite:book.db\"\n[log]\nlevel = \"error\"\n\
-             [network.\"{NETWORK}\"]\nrpc = \"{rpc_url}\"\nsigner = \"env:{KEY_VARIABLE}\"\n",
+             [network.\"{NETWORK}\"]\nrpc = \"{rpc_url}\"\nsigner = \"env:{KEY_VARIABLE}\"\nsponsor = {{ permits = true }}\n",
             loopback(port)
         );
         std::fs::write(folder.join("facilitator.toml"), config)?;

@@ -11,6 +11,7 @@ use farthing::client::{Client, Error, Purchase};
 use farthing::core::amount::Amount;
 use farthing::core::header::{self, PAYMENT_REQUIRED, PAYMENT_SIGNATURE};
 use farthing::evm::signer::{LocalSigner, Signer};
+use farthing::evm::wallet::OwnedWallet;
 use farthing::evm::{Address, U256};
 use farthing_devnet::{Devnet, DevnetError};
 use tokio::task::JoinHandle;
@@ -28,8 +29,8 @@ const DECIMALS: u8 = 6;
 const PREFERRED_PORTS: [u16; 3] = [8545, 4021, 4020];
 /// What the agent has: 100 USDC.
 const AGENT_USDC_ATOMIC: u64 = 100_000_000;
-/// What each agent of the crowd has: 1 USDC.
-const CROWD_USDC_ATOMIC: u64 = 1_000_000;
+/// What each other wallet has: 1 USDC.
+const WALLET_USDC_ATOMIC: u64 = 1_000_000;
 /// What the report costs, in atomic units: one cent.
 pub const REPORT_UNITS: U256 = U256::from_limbs([10_000, 0, 0, 0]);
 /// The limits that the agent lives by: the one that always holds, and its own.
@@ -56,11 +57,12 @@ pub struct Stack {
     servers: Vec<JoinHandle<()>>,
 }
 
-/// One agent of the crowd.
+/// A wallet with a dollar.
 pub struct Wallet {
     /// Pays from it.
     pub client: Client,
-    address: Address,
+    /// The account, or the contract.
+    pub address: Address,
 }
 
 /// What came of a payment that was presented twice.
@@ -122,8 +124,19 @@ impl Stack {
     fn fund_agent(&self) -> anyhow::Result<Wallet> {
         let signer = throw_away_signer()?;
         let address = signer.address();
-        self.devnet.give_usdc(address, U256::from(CROWD_USDC_ATOMIC))?;
+        self.devnet.give_usdc(address, U256::from(WALLET_USDC_ATOMIC))?;
         Ok(Wallet { client: farthing::Client::builder().signer(Arc::new(signer)).build()?, address })
+    }
+
+    /// A contract with a dollar, and its owner, a fresh key that has nothing.
+    pub fn fund_smart_wallet(&self) -> anyhow::Result<(Wallet, Address)> {
+        let signer = throw_away_signer()?;
+        let owner = signer.address();
+        let address = self.devnet.create_smart_wallet(owner, U256::ZERO)?;
+        self.devnet.give_usdc(address, U256::from(WALLET_USDC_ATOMIC))?;
+        let wallet = OwnedWallet::new(address, Arc::new(signer));
+        let client = farthing::Client::builder().smart_wallet(Arc::new(wallet)).build()?;
+        Ok((Wallet { client, address }, owner))
     }
 
     /// What the agent and the seller have on chain.
@@ -136,9 +149,9 @@ impl Stack {
         self.devnet.usdc_balance(self.seller)
     }
 
-    /// What an agent of the crowd has paid, by the chain.
+    /// What a wallet has paid, by the chain.
     pub fn spent(&self, wallet: &Wallet) -> U256 {
-        U256::from(CROWD_USDC_ATOMIC).saturating_sub(self.devnet.usdc_balance(wallet.address))
+        U256::from(WALLET_USDC_ATOMIC).saturating_sub(self.devnet.usdc_balance(wallet.address))
     }
 
     /// The newest block's number.

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::crash::{self, Crash};
 use super::crowd::{self, Crowd};
+use super::metered::{self, Metered};
+use super::smart_wallet::{self, SmartWallet};
 use super::stack::{AGENT_LIMITS, REPORT_UNITS, Stack, dollars};
 use super::teller::{Check, Teller};
 use crate::terminal::{ACCENT, FAINT, GOOD, PLAIN, STRONG, short};
@@ -24,6 +26,8 @@ pub struct Facts {
     network: String,
     price: String,
     purchase: Purchase,
+    metered: Metered,
+    smart_wallet: SmartWallet,
     replay_refused_with: String,
     over_limit_refused_with: String,
     crash: Crash,
@@ -60,6 +64,8 @@ pub async fn play(stack: &mut Stack, teller: &Teller, agents: usize) -> anyhow::
     let offer = ask(teller, &client, &report).await?;
     decide(teller, &mut checks, &offer);
     let purchase = buy(stack, teller, &mut checks, &client, &report).await?;
+    let metered = meter(stack, teller, &mut checks, &client).await?;
+    let smart_wallet = pay_by_contract(stack, teller, &mut checks, &report).await?;
     let replay_refused_with = replay(stack, teller, &mut checks, &client, &report).await?;
     let over_limit_refused_with = overreach(stack, teller, &mut checks, &client).await?;
     let crash = interrupt(stack, teller, &mut checks, &client, &report).await?;
@@ -72,6 +78,8 @@ pub async fn play(stack: &mut Stack, teller: &Teller, agents: usize) -> anyhow::
         network: offer.network.unwrap_or_default(),
         price: offer.price.unwrap_or_default(),
         purchase,
+        metered,
+        smart_wallet,
         replay_refused_with,
         over_limit_refused_with,
         crash,
@@ -132,6 +140,26 @@ async fn buy(
     Ok(Purchase { milliseconds, milliseconds_after_start, transaction, agent_before, agent_after, seller_before, seller_after })
 }
 
+async fn meter(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, client: &Client) -> anyhow::Result<Metered> {
+    teller.act(4, "It buys words, and nobody knows how many");
+    let metered = metered::play(stack, client).await?;
+    let (ceiling, charged, words) = (metered.ceiling, &metered.charged, metered.words);
+    teller.say(format!("GET /summary  →  {ACCENT}402{PLAIN}, up to {ceiling}: that is what the agent signs"));
+    teller.say(format!("{words} words later  →  {GOOD}200{PLAIN}, and {STRONG}{charged}{PLAIN} is what moves"));
+    teller.say(format!("receipt  {}", metered.transaction));
+    teller.judge(checks, "only the words' price moved; gas, the permit's too, is the facilitator's", metered.is_exact);
+    Ok(metered)
+}
+
+async fn pay_by_contract(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, report: &str) -> anyhow::Result<SmartWallet> {
+    teller.act(5, "Another agent's wallet is a contract");
+    let paid = smart_wallet::play(stack, report).await?;
+    let (wallet, owner) = (short(&paid.wallet), short(&paid.owner));
+    teller.say(format!("{owner} signs, and the code of {wallet} says that it may (ERC-1271)"));
+    teller.judge(checks, "the contract paid the price, once; its owner has never had a coin", paid.is_exact);
+    Ok(paid)
+}
+
 async fn replay(
     stack: &Stack,
     teller: &Teller,
@@ -139,7 +167,7 @@ async fn replay(
     client: &Client,
     report: &str,
 ) -> anyhow::Result<String> {
-    teller.act(4, "It pays once more, and somebody sends a copy of that payment");
+    teller.act(6, "It pays once more, and somebody sends a copy of that payment");
     let replay = stack.replay(client, report).await?;
     let is_recognised = Reason::from(&*replay.reason) == Reason::PaymentAlreadyUsed;
     let words = if is_recognised { "this payment has bought its answer already" } else { "refused" };
@@ -150,7 +178,7 @@ async fn replay(
 }
 
 async fn overreach(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, client: &Client) -> anyhow::Result<String> {
-    teller.act(5, "A page asks for more than the agent may spend");
+    teller.act(7, "A page asks for more than the agent may spend");
     let (agent_before, _) = stack.balances();
     let declined = match client.get(format!("{}/archive", stack.api_url)).send().await {
         Err(Error::RefusedByPolicy(declined)) => declined,
@@ -173,7 +201,7 @@ async fn interrupt(
     client: &Client,
     report: &str,
 ) -> anyhow::Result<Crash> {
-    teller.act(6, "The facilitator is killed between broadcast and confirmation");
+    teller.act(8, "The facilitator is killed between broadcast and confirmation");
     let crash = crash::play(stack, client, report).await?;
     teller
         .say(format!("kill -9 with a transaction under way  →  {ACCENT}{}{PLAIN}, nothing is given away", crash.first_status));
@@ -187,7 +215,7 @@ async fn interrupt(
 }
 
 async fn gather(stack: &Stack, teller: &Teller, checks: &mut Vec<Check>, agents: usize) -> anyhow::Result<Crowd> {
-    teller.act(7, &format!("{agents} agents at once, each with a wallet of its own"));
+    teller.act(9, &format!("{agents} agents at once, each with a wallet of its own"));
     let crowd = crowd::pay(stack, teller, agents).await?;
     if let Some(failure) = &crowd.first_failure {
         teller.say(format!("first failure: {failure}"));

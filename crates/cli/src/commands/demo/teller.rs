@@ -1,4 +1,4 @@
-//! How the story looks: short lines that fit a terminal of 80 columns, about 50 of them in all.
+//! How the story looks: short lines that fit a terminal of 80 columns, about 60 of them in all.
 
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ impl Teller {
         let payer = short(&stack.facilitator_account);
         self.say(format!("chain        {ACCENT}{}{PLAIN}   Base Sepolia's chain id and USDC", stack.rpc_url));
         self.say(format!("facilitator  {ACCENT}{}{PLAIN}   {payer} pays for gas", stack.operator.url));
-        self.say(format!("sample API   {ACCENT}{}{PLAIN}   /report · /article · /archive", stack.api_url));
+        self.say(format!("sample API   {ACCENT}{}{PLAIN}   /report /article /summary /archive", stack.api_url));
     }
 
     /// What to try next.

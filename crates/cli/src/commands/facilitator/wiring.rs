@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use farthing::core::extension::builder_code::FacilitatorCodes;
 use farthing::evm::asset::AssetTable;
 use farthing::evm::config::{ChainConfig, NodeConfig, RpcUrl};
 use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::facilitator::{Caller, CallerLimits, Callers, Setup};
 
 use crate::commands::purse::throw_away_signer;
-use crate::config::{self, Config, Network};
+use crate::config::{self, BuilderCode, Config, Network};
 
 /// The accounts that send on one network.
 type Signers = Vec<Arc<dyn Signer>>;
@@ -31,6 +32,9 @@ fn with_signers(config: &Config, signers: impl Fn(&Network) -> anyhow::Result<Si
     }
     if !config.caller.is_empty() {
         setup = setup.callers(Callers::new(config.caller.iter().map(caller))?);
+    }
+    if let Some(BuilderCode { wallet, service }) = &config.facilitator.builder_code {
+        setup = setup.builder_codes(FacilitatorCodes { wallet: wallet.clone(), service: service.clone() });
     }
     for (name, network) in &config.network {
         let place = || format!("network.{name:?}");

@@ -7,6 +7,7 @@ use farthing::core::books::{SettlementEntry, SettlementState};
 use farthing::core::network::Network;
 use farthing::core::time::UnixSeconds;
 use farthing::evm::asset::{AssetTable, KnownAsset};
+use farthing::evm::{Address, funded_approval};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -51,7 +52,13 @@ pub struct Row {
     pub expires_at: String,
     /// How the chain names the authorization.
     pub reference: String,
+    /// What it is for, where it is no payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
 }
+
+/// A network's own coin has 18 decimals, on every EVM chain.
+const COIN_DECIMALS: u8 = 18;
 
 impl Row {
     /// The entry, with amounts as the table of assets writes them.
@@ -86,12 +93,16 @@ impl Row {
             message: refusal.map(|refusal| plain(&refusal.message)),
             expires_at: moment(record.expires_at),
             reference: record.reference.clone(),
+            purpose: funded_approval(record).map(|approval| format!("coin for the gas of the payer's approval {approval}")),
         }
     }
 }
 
-/// An amount with its unit: as people write it where the asset is known.
+/// An amount with its unit: as people write it where the asset is known. The network's own coin has no contract.
 pub fn money(assets: &AssetTable, network: &Network, asset: &AssetId, amount: Amount) -> String {
+    if asset.as_str() == Address::ZERO.to_string() {
+        return format!("{} coin", amount.to_decimal_string(COIN_DECIMALS));
+    }
     match known(assets, network, asset) {
         Some(known) => format!("{} {}", amount.to_decimal_string(known.decimals), plain(&known.symbol)),
         None => format!("{amount} units of {}", short(asset.as_str())),
@@ -126,6 +137,43 @@ pub fn moment(at: UnixSeconds) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use farthing::core::books::{Fingerprint, PaymentRecord};
+    use farthing::core::scheme::{PaymentKey, TransactionId};
+
+    #[test]
+    fn coin_for_an_approval_is_told_in_words() {
+        let approval = format!("0x{}", "ab".repeat(32));
+        let record = PaymentRecord {
+            key: PaymentKey([1; 32]),
+            scheme: "exact".to_owned(),
+            network: "eip155:84532".parse().unwrap(),
+            payer: "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266".parse().unwrap(),
+            pay_to: "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266".parse().unwrap(),
+            asset: Address::ZERO.to_string().parse().unwrap(),
+            amount: "21000000000000".parse().unwrap(),
+            expires_at: UnixSeconds(1_795_280_541),
+            reference: format!("funding:{approval}"),
+        };
+        let row = |record: PaymentRecord| {
+            let transaction = TransactionId("0x1".to_owned());
+            let entry = SettlementEntry {
+                record,
+                request: Fingerprint(String::new()),
+                caller: None,
+                state: SettlementState::Sending(transaction.clone()),
+                transaction,
+                height: 1,
+                sent_at: UnixSeconds(0),
+                changed_at: UnixSeconds(0),
+            };
+            Row::of(&entry, &AssetTable::known())
+        };
+        let coin = row(record.clone());
+        assert_eq!(coin.money, "0.000021 coin");
+        assert_eq!(coin.purpose, Some(format!("coin for the gas of the payer's approval {approval}")));
+        let payment = row(PaymentRecord { reference: approval, ..record });
+        assert_eq!(payment.purpose, None);
+    }
 
     #[test]
     fn moments_are_read_by_people_and_programs() {

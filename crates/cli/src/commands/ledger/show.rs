@@ -115,7 +115,9 @@ impl Life {
         let is_foreign = landing.as_ref().is_some_and(|landing| landing.transaction != entry.transaction);
         // Without a landing of ours it may have been carried out by somebody else before it was sent from here.
         let is_sent = landing.is_some() || matches!(entry.state, SettlementState::Sending(_));
-        let mut story = vec![format!("{}  verified, written down{}", row.sent_at, if is_sent { ", then sent" } else { "" })];
+        let checked =
+            row.purpose.as_ref().map_or_else(|| "verified".to_owned(), |purpose| format!("no payment, but {purpose}"));
+        let mut story = vec![format!("{}  {checked}, written down{}", row.sent_at, if is_sent { ", then sent" } else { "" })];
         if let Some(Landing { transaction, height, fee_gwei, succeeded, .. }) = &landing {
             let name = if is_foreign { transaction.to_string() } else { "the transaction".to_owned() };
             let end = if *succeeded { "" } else { ", where it reverted" };
@@ -125,6 +127,7 @@ impl Life {
         story.push(match &entry.state {
             SettlementState::Sending(_) => format!("{at}  under way; its outcome is not known yet"),
             SettlementState::Settled(_) if is_foreign => format!("{at}  settled by a transaction that was not sent from here"),
+            SettlementState::Settled(_) if row.purpose.is_some() => format!("{at}  settled: the payer has the coin"),
             SettlementState::Settled(_) => format!("{at}  settled: the transfer is on the chain, in the transaction's log"),
             SettlementState::Dead(refusal) => format!("{at}  nothing moved: {}", plain(&refusal.to_string())),
         });
@@ -147,7 +150,8 @@ fn tell(life: &Life) {
         ("to", Some(&row.pay_to)),
         ("asset", Some(&row.asset)),
         ("scheme", Some(&row.scheme)),
-        ("nonce", Some(&row.reference)),
+        ("nonce", Some(&row.reference).filter(|_| row.purpose.is_none())),
+        ("for", row.purpose.as_ref()),
         ("expires", Some(&row.expires_at)),
         ("caller", row.caller.as_ref()),
     ];

@@ -2,20 +2,28 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{ClaimId, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, Presented, Standing};
+use farthing_core::amount::Amount;
+use farthing_core::books::{
+    Answered, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, Naming, Owed, Presented,
+    Receipt, Standing, StoredAnswer,
+};
 use farthing_core::time::UnixSeconds;
 
+use super::purchases::purchase;
 use super::sample::*;
 use super::{Harness, Node};
 
 const COPIES: u16 = 1_000;
+pub const DAY_SECONDS: u64 = 24 * 60 * 60;
+/// As large as servers keep an answer.
+const LONG_BYTES: usize = 1024 * 1024;
 
 /// A payment that never expires, for a request.
 pub fn presented(number: u16, text: &str) -> Presented {
     Presented { key: key(number), request: Fingerprint(text.to_owned()), expires_at: None, now: NOW }
 }
 
-async fn claim(node: &Node, number: u16, text: &str) -> DeliveryClaim {
+pub async fn claim(node: &Node, number: u16, text: &str) -> DeliveryClaim {
     node.deliveries.claim(&presented(number, text)).await.unwrap()
 }
 
@@ -23,32 +31,37 @@ async fn claim(node: &Node, number: u16, text: &str) -> DeliveryClaim {
 pub fn won(claim: &DeliveryClaim, is_new: bool) -> ClaimId {
     match claim {
         DeliveryClaim::New(id) if is_new => *id,
-        DeliveryClaim::Resumed(id) if !is_new => *id,
+        DeliveryClaim::Resumed(id, _) if !is_new => *id,
         other => panic!("it is {other:?}"),
     }
 }
 
-async fn win(node: &Node, number: u16, text: &str) -> ClaimId {
+/// What is said of every settlement here.
+pub fn receipt() -> Receipt {
+    Receipt { transaction: transaction("one"), settlement: "what the buyer is told".to_owned() }
+}
+
+pub async fn win(node: &Node, number: u16, text: &str) -> ClaimId {
     won(&claim(node, number, text).await, true)
 }
 
-async fn resume(node: &Node, number: u16, text: &str) -> ClaimId {
+pub async fn resume(node: &Node, number: u16, text: &str) -> ClaimId {
     won(&claim(node, number, text).await, false)
 }
 
-async fn settling(node: &Node, id: ClaimId) -> Standing {
-    node.deliveries.settling(id).await.unwrap()
+pub async fn settling(node: &Node, id: ClaimId) -> Standing {
+    node.deliveries.settling(id, Amount::from(7)).await.unwrap()
 }
 
-async fn served(node: &Node, id: ClaimId) -> Standing {
-    node.deliveries.served(id, &transaction("one")).await.unwrap()
+pub async fn served(node: &Node, id: ClaimId) -> Standing {
+    node.deliveries.served(id, &receipt(), None).await.unwrap()
 }
 
-async fn unsettled(node: &Node, id: ClaimId) -> Standing {
+pub async fn unsettled(node: &Node, id: ClaimId) -> Standing {
     node.deliveries.unsettled(id).await.unwrap()
 }
 
-async fn cancel(node: &Node, id: ClaimId) -> Standing {
+pub async fn cancel(node: &Node, id: ClaimId) -> Standing {
     node.deliveries.cancel(id).await.unwrap()
 }
 
@@ -89,7 +102,7 @@ pub async fn one_of_many_resumes<H: Harness>() {
         tasks.spawn(async move { deliveries.claim(&presented(1, "one")).await.unwrap() });
     }
     let answers = tasks.join_all().await;
-    let resumed: Vec<_> = answers.iter().filter(|claim| matches!(claim, DeliveryClaim::Resumed(_))).collect();
+    let resumed: Vec<_> = answers.iter().filter(|claim| matches!(claim, DeliveryClaim::Resumed(..))).collect();
     assert_eq!(resumed.len(), 1);
     let others = answers.iter().filter(|claim| **claim == DeliveryClaim::Taken(Delivery::Settling)).count();
     assert_eq!(others, usize::from(COPIES) - 1);
@@ -232,7 +245,7 @@ pub async fn a_node_taken_for_dead_cannot_write_deliveries_taken_over<H: Harness
 }
 
 /// As many claims as it takes until a book must have looked for what it can forget.
-async fn claim_others(node: &Node, now: UnixSeconds) {
+pub async fn claim_others(node: &Node, now: UnixSeconds) {
     for number in 100..164 {
         let other = Presented { now, ..presented(number, "other") };
         let id = won(&node.deliveries.claim(&other).await.unwrap(), true);
@@ -280,4 +293,141 @@ pub async fn a_forgotten_claim_writes_nothing<H: Harness>() {
     assert_eq!((served(&node, id).await, unsettled(&node, id).await), (Standing::Lost, Standing::Lost));
     win(&node, 1, "other").await;
     assert_eq!(cancel(&node, id).await, Standing::Lost);
+}
+
+/// An answer that is kept for a day.
+pub fn answer(body: &[u8]) -> StoredAnswer {
+    StoredAnswer { head: b"{}".as_slice().into(), body: body.into(), until: NOW.plus(DAY_SECONDS) }
+}
+
+/// A payment that was served with this answer.
+async fn serve(node: &Node, number: u16, answer: &StoredAnswer) -> ClaimId {
+    let id = win(node, number, "one").await;
+    assert_eq!(settling(node, id).await, Standing::Held);
+    assert_eq!(node.deliveries.served(id, &receipt(), Some(answer)).await.unwrap(), Standing::Held);
+    id
+}
+
+async fn claim_at(node: &Node, number: u16, now: UnixSeconds) -> DeliveryClaim {
+    node.deliveries.claim(&Presented { now, ..presented(number, "one") }).await.unwrap()
+}
+
+fn answered(answer: &StoredAnswer, is_left_behind: bool) -> DeliveryClaim {
+    DeliveryClaim::Answered(Box::new(Answered { receipt: receipt(), answer: answer.clone(), is_left_behind }))
+}
+
+fn owed(claim: &DeliveryClaim) -> &Owed {
+    match claim {
+        DeliveryClaim::Resumed(_, owed) => owed,
+        other => panic!("it is {other:?}"),
+    }
+}
+
+pub async fn an_answer_is_given_again_to_its_own_request_until_its_time_is_past<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let bytes: Vec<u8> = (0..=255).cycle().take(LONG_BYTES).collect();
+    for (number, body) in [(1, bytes.as_slice()), (2, b"")] {
+        let answer = answer(body);
+        let id = serve(&node, number, &answer).await;
+        for now in [NOW, NOW.plus(DAY_SECONDS - 1)] {
+            assert_eq!(claim_at(&node, number, now).await, answered(&answer, false));
+        }
+        let taken = DeliveryClaim::Taken(Delivery::Served(receipt().transaction));
+        assert_eq!(claim(&node, number, "other").await, taken);
+        assert_eq!(claim_at(&node, number, NOW.plus(DAY_SECONDS)).await, taken);
+        assert_eq!((settling(&node, id).await, cancel(&node, id).await), (Standing::Lost, Standing::Lost));
+    }
+}
+
+pub async fn an_answer_outlives_the_node_that_made_it<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let answer = answer(b"the report");
+    serve(&node, 1, &answer).await;
+    harness.kill(node).await;
+    let node = harness.node().await;
+    assert_eq!(claim(&node, 1, "one").await, answered(&answer, true));
+}
+
+pub async fn answers_are_forgotten_before_their_payments<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let short = StoredAnswer { until: NOW.plus(1), ..answer(b"short") };
+    serve(&node, 1, &short).await;
+    serve(&node, 2, &answer(b"long")).await;
+    claim_others(&node, NOW.plus(1)).await;
+    // At a moment at which both would be given again, if they were there.
+    assert_eq!(claim(&node, 1, "one").await, DeliveryClaim::Taken(Delivery::Served(receipt().transaction)));
+    assert_eq!(claim(&node, 2, "one").await, answered(&answer(b"long"), false));
+}
+
+pub async fn who_resumes_hears_the_charge_the_settlement_and_the_answer<H: Harness>() {
+    let harness = H::new().await;
+    let mut node = harness.node().await;
+    let big: Amount = "115792089237316195423570985008687907853269984665640564039457584007913129639935".parse().unwrap();
+    let id = win(&node, 1, "one").await;
+    assert_eq!(node.deliveries.settling(id, big).await.unwrap(), Standing::Held);
+    for settlement in [None, Some("settled")] {
+        if let Some(settlement) = settlement {
+            let id = won(&claim(&node, 1, "one").await, false);
+            assert_eq!(node.deliveries.charged(id, settlement).await.unwrap(), Standing::Held);
+        }
+        harness.kill(node).await;
+        node = harness.node().await;
+        let resumed = claim(&node, 1, "one").await;
+        let settlement = settlement.map(str::to_owned);
+        assert_eq!(*owed(&resumed), Owed { charge: Some(big), settlement, answer: None });
+        assert_eq!(unsettled(&node, won(&resumed, false)).await, Standing::Held);
+    }
+    let id = resume(&node, 1, "one").await;
+    let answer = answer(b"the report");
+    assert_eq!(node.deliveries.served(id, &receipt(), Some(&answer)).await.unwrap(), Standing::Held);
+    assert_eq!(unsettled(&node, id).await, Standing::Held);
+    // Twice, for it must survive being taken up.
+    for _ in 0..2 {
+        let resumed = claim(&node, 1, "one").await;
+        let settlement = Some(receipt().settlement);
+        assert_eq!(*owed(&resumed), Owed { charge: Some(big), settlement, answer: Some(answer.clone()) });
+        assert_eq!(unsettled(&node, won(&resumed, false)).await, Standing::Held);
+    }
+    let late = claim_at(&node, 1, NOW.plus(DAY_SECONDS)).await;
+    assert_eq!(owed(&late).answer, None, "its time is past");
+}
+
+pub async fn only_what_is_settling_is_charged<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let charged = async |id| node.deliveries.charged(id, "settled").await.unwrap();
+    let id = win(&node, 1, "one").await;
+    assert_eq!(charged(id).await, Standing::Lost);
+    assert_eq!((settling(&node, id).await, charged(id).await), (Standing::Held, Standing::Held));
+    assert_eq!((served(&node, id).await, charged(id).await), (Standing::Held, Standing::Lost));
+    assert_eq!(charged(ClaimId { key: key(2), number: id.number + 1 }).await, Standing::Lost);
+}
+
+/// SQL for tables of the first version: the first payment was served, the second was being settled, and the third is gone.
+/// `bytes` writes bytes in hexadecimal as a literal.
+pub fn first_deliveries(bytes: impl Fn(&str) -> String) -> String {
+    let rows = [(1, "'served', '0xone'"), (2, "'settling', NULL"), (3, "'claimed', NULL")]
+        .map(|(number, state)| format!("({}, 0, 'one', {state})", bytes(&key(number).to_string())));
+    let rows = rows.join(", ");
+    format!(
+        "INSERT INTO deliveries (key, node, request, state, transaction_id) VALUES {rows}; \
+         DELETE FROM deliveries WHERE state = 'claimed'"
+    )
+}
+
+/// What must be known of them.
+pub async fn first_deliveries_are_known(deliveries: &dyn Deliveries) {
+    let claim = async |number| deliveries.claim(&presented(number, "one")).await.unwrap();
+    assert_eq!(claim(1).await, DeliveryClaim::Taken(Delivery::Served(transaction("one"))));
+    let resumed = claim(2).await;
+    assert_eq!(*owed(&resumed), Owed::default());
+    assert!(won(&resumed, false).number > 3, "no number is used twice");
+    let id = won(&claim(3).await, true);
+    assert_eq!(deliveries.name(id, &purchase(1, "one")).await.unwrap(), Naming::Ours);
+    assert_eq!(deliveries.settling(id, Amount::from(7)).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.served(id, &receipt(), Some(&answer(b"body"))).await.unwrap(), Standing::Held);
+    assert_eq!(claim(3).await, answered(&answer(b"body"), false));
 }

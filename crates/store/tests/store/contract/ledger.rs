@@ -72,10 +72,14 @@ pub async fn released_is_free_and_committed_is_not<H: Harness>() {
         let ledger = harness.node().await.ledger;
         let first = ledger.reserve(&spend("$0.80"), &limit, NOW).await.unwrap();
         assert!(ledger.allows(&spend("$0.30"), &limit, NOW).await.is_err());
+        assert!(ledger.has_paid("https://api.example/report").await.unwrap(), "what is promised may be paid");
         ledger.release(first).await.unwrap();
         ledger.release(first).await.unwrap();
+        assert!(!ledger.has_paid("https://api.example/report").await.unwrap());
         let second = ledger.reserve(&spend("$0.80"), &limit, NOW).await.unwrap();
         ledger.commit(second, Some(transaction("one"))).await.unwrap();
+        assert!(ledger.has_paid("https://api.example/report").await.unwrap());
+        assert!(!ledger.has_paid("https://api.example/reports").await.unwrap());
         ledger.commit(second, None).await.unwrap();
         assert!(ledger.release(second).await.is_err());
         assert!(ledger.allows(&spend("$0.30"), &limit, NOW).await.is_err());

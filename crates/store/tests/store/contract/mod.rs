@@ -6,14 +6,16 @@ pub mod lanes;
 pub mod ledger;
 pub mod listing;
 pub mod outbox;
+pub mod purchases;
 pub mod sending;
 pub mod settlements;
+pub mod sign_ins;
 
 pub mod sample;
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements, SignIns};
 
 /// One process on a book.
 pub struct Node {
@@ -21,6 +23,7 @@ pub struct Node {
     pub outbox: Arc<dyn Outbox>,
     pub deliveries: Arc<dyn Deliveries>,
     pub ledger: Arc<dyn Ledger>,
+    pub sign_ins: Arc<dyn SignIns>,
     /// How the harness knows it.
     pub number: u64,
 }
@@ -75,10 +78,19 @@ macro_rules! contract {
                 cancelled_is_free_again what_a_dead_node_left a_node_taken_for_dead_cannot_write_deliveries_taken_over
                 one_claim_of_many_on_two_nodes_wins nobody_advances_what_was_not_claimed one_of_many_resumes
                 what_was_served_and_not_delivered_is_resumed_once_its_claim_says_so an_older_claim_writes_nothing
-                what_expired_long_ago_is_forgotten_and_nothing_else a_forgotten_claim_writes_nothing,
+                what_expired_long_ago_is_forgotten_and_nothing_else a_forgotten_claim_writes_nothing
+                an_answer_is_given_again_to_its_own_request_until_its_time_is_past an_answer_outlives_the_node_that_made_it
+                answers_are_forgotten_before_their_payments who_resumes_hears_the_charge_the_settlement_and_the_answer
+                only_what_is_settling_is_charged,
+            purchases: one_payment_of_a_thousand_has_a_name a_name_follows_its_payment a_name_is_free_again_with_its_payment
+                a_dead_node_keeps_a_name_only_for_what_may_have_been_charged,
             ledger: limits_hold_among_concurrent_reserves limits_hold_across_handles a_window_forgets
                 released_is_free_and_committed_is_not a_late_commit_counts_again amounts_are_exact_to_the_last_unit
                 what_is_unknown_is_an_error,
+            sign_ins: one_use_of_a_nonce_of_a_thousand_wins a_nonce_is_remembered_as_long_as_it_could_be_good
+                a_grant_opens_one_resource_to_one_payer a_grant_reaches_as_far_as_the_signature
+                a_grant_lasts_until_the_latest_moment_that_was_paid_for names_of_any_length_and_kind_are_kept_apart
+                sign_ins_survive_a_kill,
             listing: every_filter_matches_what_it_says pages_follow_each_other_without_a_gap replaced_transactions_are_found,
             durability: what_was_answered_is_there_after_a_kill a_killed_nodes_lane_is_taken_with_what_is_under_way,
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemorySettlements};
+use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemorySettlements, MemorySignIns};
 
 use crate::contract::{Harness, Node};
 
@@ -11,6 +11,7 @@ use crate::contract::{Harness, Node};
 pub struct Memory {
     nodes: Mutex<Vec<(MemorySettlements, MemoryDeliveries)>>,
     ledger: Arc<MemoryLedger>,
+    sign_ins: Arc<MemorySignIns>,
     next: AtomicU64,
 }
 
@@ -43,6 +44,7 @@ impl Harness for Memory {
             outbox: settlements,
             deliveries: Arc::new(deliveries),
             ledger: self.ledger.clone(),
+            sign_ins: self.sign_ins.clone(),
             number: self.next.fetch_add(1, Ordering::Relaxed),
         }
     }

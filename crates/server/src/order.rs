@@ -1,0 +1,73 @@
+//! What one payment is to buy, as the gate carries it from the way in to the settlement.
+
+use std::sync::Arc;
+
+use farthing_core::amount::Amount;
+use farthing_core::books::{BookError, Fingerprint};
+use farthing_core::scheme::PaymentFlow;
+use farthing_core::trace::TraceParent;
+use farthing_core::wire::{PaymentPayload, PaymentRequest, PaymentRequirements, SettleResponse, Verbatim, Version};
+use sha2::{Digest, Sha256};
+
+use crate::extensions::After;
+use crate::gate::Paid;
+use crate::purchase::Named;
+use crate::resource::RequestFacts;
+use crate::offer::Offer;
+use crate::usage::Usage;
+
+/// What is to be settled.
+pub(crate) struct Order {
+    pub(crate) request: PaymentRequest,
+    pub(crate) paid: Paid,
+    /// What is to be done once it has settled, before its answer goes.
+    pub(crate) after: Option<After>,
+    pub(crate) version: Version,
+    pub(crate) flow: PaymentFlow,
+    /// What its client calls it.
+    pub(crate) named: Option<Named>,
+}
+
+impl Order {
+    pub(crate) fn new(offer: &Offer, payment: PaymentPayload, trace: TraceParent) -> Self {
+        let requirements = offer.requirements.clone();
+        let paid = Paid {
+            payer: None,
+            pay_to: requirements.pay_to.clone(),
+            amount: requirements.amount,
+            asset: requirements.asset.clone(),
+            network: requirements.network.clone(),
+            scheme: requirements.scheme.clone(),
+            usage: Usage::new(requirements.amount, Arc::clone(&offer.asset), offer.scheme.is_metered()),
+        };
+        let version = payment.version;
+        // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
+        let payment = payment.upgraded(&requirements, None);
+        let request = PaymentRequest { version: Version::V2, payment, requirements, trace: Some(trace) };
+        Self { request, paid, after: None, version, flow: offer.flow, named: None }
+    }
+
+    /// What the facilitator is asked to settle from now on. The payment itself stays as it was signed.
+    pub(crate) fn charge(&mut self, amount: Amount) -> Result<(), serde_json::Error> {
+        if amount != self.request.requirements.amount {
+            let requirements = self.request.requirements.clone().into_value();
+            self.request.requirements = Verbatim::new(PaymentRequirements { amount, ..requirements })?;
+        }
+        Ok(())
+    }
+
+    /// The money has moved before the work: there is nothing left to say about how much.
+    pub(crate) fn charged_before(&mut self, response: &SettleResponse) {
+        self.paid.payer.clone_from(&response.payer);
+        self.paid.usage.fix(self.request.requirements.amount);
+    }
+
+    /// What the claim is bound to: the request, and the very payment that came with it, its extensions included. A digest, so
+    /// that the book holds neither signatures nor what buyers ask for.
+    pub(crate) fn fingerprint(&self, facts: &RequestFacts) -> Result<Fingerprint, BookError> {
+        let payment = serde_json::to_vec(&self.request).map_err(|error| BookError(Box::new(error)))?;
+        // The first part is as long as every digest, so that nothing can be moved from one part into the other.
+        let digest = Sha256::new().chain_update(Sha256::digest(&facts.fingerprint.0)).chain_update(payment).finalize();
+        Ok(Fingerprint(format!("{digest:x}")))
+    }
+}
