@@ -1,5 +1,6 @@
 // What every Node peer shares: where its packages are, and the contract with the test that starts it.
 // interop/peers/README.md states the contract.
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -16,13 +17,24 @@ export function setting(name) {
 /** Loads a package of this peer's pinned set, which is installed outside the work tree. */
 export const load = createRequire(join(setting("FARTHING_NODE_MODULES"), "_"));
 
+/** Takes a place on loopback, for what has to know where it will be: its address, and what opens it for an app. */
+export async function place() {
+  const server = createServer();
+  await new Promise(resolve => server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${server.address().port}`;
+  const open = app => {
+    server.on("request", app);
+    print({ listening: url });
+    process.stdin.on("close", () => process.exit(0));
+    process.stdin.resume();
+  };
+  return { url, open };
+}
+
 /** Listens on loopback, says where, and ends when the test that holds our standard input is gone. */
-export function serve(app) {
-  const server = app.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
-    print({ listening: `http://127.0.0.1:${server.address().port}` });
-  });
-  process.stdin.on("close", () => process.exit(0));
-  process.stdin.resume();
+export async function serve(app) {
+  const { open } = await place();
+  open(app);
 }
 
 /** Buys URL once with the wrapped fetch, and prints what came of it. */
@@ -48,20 +60,24 @@ export async function purchase(fetchWithPayment, url) {
   }
 }
 
-/** What every server peer sells: the report, and on routes that are named so an answer that always fails. */
-export function sellReport(app, paths = ["/report", "/fails"]) {
+/**
+ * What every server peer sells: the report, with whatever `more` says of the request, and on routes that are named so an
+ * answer that always fails.
+ */
+export function sellReport(app, paths = ["/report", "/fails"], more = () => ({})) {
   for (const path of paths) {
-    app.get(path, (_request, response) => {
+    app.get(path, (request, response) => {
       if (path.endsWith("fails")) {
         response.status(500).json({ error: "this handler always fails" });
       } else {
-        response.json({ report: "a farthing's worth" });
+        response.json({ report: "a farthing's worth", ...more(path, request) });
       }
     });
   }
 }
 
-function decoded(header) {
+/** What a header of the protocol says. */
+export function decoded(header) {
   return header === null ? null : JSON.parse(Buffer.from(header, "base64").toString("utf8"));
 }
 

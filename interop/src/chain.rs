@@ -28,10 +28,6 @@ pub const PLAIN_TOKEN: DevToken = DevToken::RETURNS_NOTHING;
 
 /// Who sends the facilitator's transactions: the first of the accounts that development chains have in common.
 pub const FACILITATOR_KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-/// Who pays: the second.
-pub const PAYER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-/// The address of [`PAYER_KEY`].
-pub const PAYER: Address = address!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
 /// Who is paid. Nobody has its key.
 pub const PAYEE: Address = address!("0x209693Bc6afc0C5328bA36FaF03C514EF312287C");
 /// Who may mint: the tenth.
@@ -192,6 +188,12 @@ impl Chain {
         let data = Bytes::from(call.abi_encode()).to_string();
         let answer = self.rpc.call("eth_call", json!([{"to": contract.to_string(), "data": data}, "latest"])).await?;
         Ok(C::abi_decode_returns(&hex::decode(answer.as_str().context("a call returns bytes")?)?)?)
+    }
+
+    /// The data of a transaction.
+    pub async fn data_of(&self, transaction: &str) -> Result<Vec<u8>> {
+        let found = self.rpc.call("eth_getTransactionByHash", json!([transaction])).await?;
+        Ok(hex::decode(found.get("input").and_then(Value::as_str).context("a transaction has data")?)?)
     }
 
     /// Whether a transaction is in a block and did not revert.

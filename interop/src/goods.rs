@@ -1,13 +1,8 @@
-//! What is bought, beyond a report for a cent by EIP-3009 from an ordinary account: every way to pay that the peers know, and
-//! who of them can play which role in it.
+//! What is bought: every way to pay that the peers know, and everything that the extensions add to it.
 
 use std::fmt;
 
-use crate::{
-    payer::PayerKind,
-    purchase::PRICE_ATOMIC,
-    roles::{Client, Combination, Facilitator, Server},
-};
+use crate::{payer::PayerKind, service::PRICE_ATOMIC};
 
 macro_rules! goods {
     ($($(#[$doc:meta])* $good:ident = $name:literal at $path:literal,)+) => {
@@ -34,6 +29,10 @@ macro_rules! goods {
 }
 
 goods! {
+    /// A report for a cent, by `exact` and EIP-3009.
+    Report = "report" at "/report",
+    /// The same, and the handler fails.
+    Failing = "failing" at "/fails",
     /// `exact` by Permit2, which the payer has approved.
     Permit2 = "permit2" at "/permit2",
     /// The same without the approval, and nobody offers to sponsor it.
@@ -66,6 +65,18 @@ goods! {
     Delegated = "delegated" at "/report",
     /// The same, by Permit2.
     DelegatedPermit2 = "delegated_permit2" at "/permit2",
+    /// Paid once, and opened again by a signature (`sign-in-with-x`).
+    SignIn = "sign_in" at "/sign-in",
+    /// The same, by a contract (ERC-1271).
+    ContractSignIn = "contract_sign_in" at "/sign-in",
+    /// A purchase with a name (`payment-identifier`).
+    Named = "payment_identifier" at "/named",
+    /// The offer and the receipt are signed (`offer-receipt`) as typed data (EIP-712).
+    Signed = "offer_receipt" at "/signed",
+    /// The same, as JWS.
+    SignedJws = "offer_receipt_jws" at "/signed-jws",
+    /// Whose software it went through is written behind the transaction's data (`builder-code`).
+    Attributed = "builder_code" at "/attributed",
 }
 
 /// How a purchase ends.
@@ -75,6 +86,8 @@ pub enum End {
     Sold,
     /// With a failure of the handler, which was paid before.
     Failed,
+    /// With a failure of the handler, for which nothing is paid.
+    Unpaid,
     /// With a refusal, for Permit2 has no allowance.
     Refused,
 }
@@ -85,6 +98,7 @@ impl Good {
         match self {
             Self::Unapproved | Self::UnapprovedMetered => End::Refused,
             Self::UpfrontFailing => End::Failed,
+            Self::Failing => End::Unpaid,
             _ => End::Sold,
         }
     }
@@ -92,7 +106,7 @@ impl Good {
     /// What moves, in atomic units of the token.
     pub const fn charged_atomic(self) -> u64 {
         match self {
-            Self::Unapproved | Self::UnapprovedMetered | Self::Unused => 0,
+            Self::Unapproved | Self::UnapprovedMetered | Self::Unused | Self::Failing => 0,
             // 30 %, as servers say.
             Self::Metered | Self::SponsoredMetered | Self::ContractMetered => PRICE_ATOMIC / 10 * 3,
             _ => PRICE_ATOMIC,
@@ -102,7 +116,7 @@ impl Good {
     /// Who pays.
     pub const fn payer(self) -> PayerKind {
         match self {
-            Self::Contract | Self::ContractPermit2 | Self::ContractMetered => PayerKind::Contract,
+            Self::Contract | Self::ContractPermit2 | Self::ContractMetered | Self::ContractSignIn => PayerKind::Contract,
             Self::Foretold => PayerKind::Foretold,
             Self::Delegated | Self::DelegatedPermit2 => PayerKind::Delegated,
             _ => PayerKind::Ordinary,
@@ -122,63 +136,18 @@ impl Good {
         )
     }
 
+    /// Whether those of version 1 sell it and buy it, and Python over requests: they know nothing else.
+    pub const fn is_plain(self) -> bool {
+        matches!(self, Self::Report | Self::Failing)
+    }
+
+    /// Whether the server signs what it asks and what it was paid.
+    pub const fn is_signed(self) -> bool {
+        matches!(self, Self::Signed | Self::SignedJws)
+    }
+
     /// Whether it is `upto`.
     pub const fn is_metered(self) -> bool {
         matches!(self, Self::Metered | Self::SponsoredMetered | Self::Unused | Self::ContractMetered)
-    }
-}
-
-/// A good that is bought through a combination of roles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sale {
-    /// What is bought.
-    pub good: Good,
-    /// Who buys it where.
-    pub by: Combination,
-}
-
-impl Sale {
-    /// Every good through every combination that the goods are sold by, possible or not. Those of version 1 sell only
-    /// reports; Python over requests differs from Python over httpx in nothing but its HTTP, which reports are bought with.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let clients = [Client::Farthing, Client::Ts, Client::PythonHttpx];
-        let servers = [Server::Farthing, Server::Ts, Server::Python];
-        let pairs = clients.into_iter().flat_map(move |client| servers.map(|server| (client, server)));
-        let combinations = pairs.flat_map(|(client, server)| {
-            Facilitator::ALL.iter().map(move |facilitator| Combination { client, server, facilitator: *facilitator })
-        });
-        combinations.flat_map(|by| Good::ALL.iter().map(move |good| Self { good: *good, by }))
-    }
-
-    /// Those that can be and that tell something of Farthing.
-    pub fn ours() -> impl Iterator<Item = Self> {
-        Self::all().filter(|sale| sale.by.has_farthing() && sale.obstacle().is_none())
-    }
-
-    /// Those that can be, of the peers among themselves.
-    pub fn theirs() -> impl Iterator<Item = Self> {
-        Self::all().filter(|sale| !sale.by.has_farthing() && sale.obstacle().is_none())
-    }
-
-    /// Why it cannot be, if so. Whatever is not here is tested.
-    pub fn obstacle(self) -> Option<&'static str> {
-        match (self.good, self.by) {
-            (
-                Good::SponsoredApproval,
-                Combination { client: Client::Ts | Client::PythonHttpx, server: Server::Farthing, .. },
-            ) => {
-                Some("farthing-server names the token's EIP-712 domain, which tells the official clients that it has EIP-2612")
-            }
-            (Good::Foretold, Combination { facilitator: Facilitator::Python, .. }) => {
-                Some("the Python facilitator calls the factory in a transaction without a chain id, which nodes refuse")
-            }
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Sale {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}_{}", self.good, self.by)
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! - [`chain`]: the chain of a test: anvil, which judges what our own chain can't, or our own.
 //! - [`peer`]: the official client, server and facilitator, each a process of its own.
-//! - [`roles`]: who plays which role, and every combination that makes sense.
-//! - [`purchase`]: buys a report through a combination and checks what moved on the chain.
-//! - [`goods`]: every other way to pay, and who can play which role in it.
-//! - [`shop`]: sells the goods, each to a [`payer`] of its own, and checks what everybody says of it.
+//! - [`roles`]: who plays which role, and the combinations that are tested.
+//! - [`goods`]: what is bought: every way to pay, and every extension. [`sale`]: what is bought through whom.
+//! - [`shop`]: sells the goods, each to a [`payer`] of its own, and checks what moved and what everybody says of it.
+//! - [`service`]: starts servers and facilitators.
 //! - [`farthing`]: Farthing in each role.
 //! - [`conformance`]: the independent conformance suite.
 //!
@@ -17,8 +17,9 @@ pub mod farthing;
 pub mod goods;
 pub mod payer;
 pub mod peer;
-pub mod purchase;
 pub mod roles;
+pub mod sale;
+pub mod service;
 pub mod shop;
 
 mod anvil;

@@ -12,7 +12,7 @@ use axum::{
 };
 use serde_json::Value;
 
-use crate::purchase::Service;
+use crate::service::Service;
 
 /// Somebody who stands between.
 pub struct Overheard {

@@ -63,8 +63,13 @@ impl Payer {
         self.address
     }
 
+    /// Its key, as text.
+    pub fn key(&self) -> String {
+        self.key.to_string()
+    }
+
     /// What a buyer peer is told, as `interop/peers/README.md` says.
-    pub fn order(&self, url: &str) -> Value {
+    pub fn order(&self, url: &str, id: Option<&str>, services: &[&str]) -> Value {
         let call = (self.kind == PayerKind::Foretold).then(|| self.creation());
         let wallet = json!({
             "address": self.address.to_string(),
@@ -72,7 +77,7 @@ impl Payer {
             "creation": call.map(|call| json!({"factory": SMART_WALLET_FACTORY.to_string(), "call": call.to_string()})),
         });
         let wallet = if self.kind == PayerKind::Ordinary { Value::Null } else { wallet };
-        json!({"url": url, "key": self.key.to_string(), "wallet": wallet})
+        json!({"url": url, "key": self.key(), "wallet": wallet, "id": id, "services": services})
     }
 
     /// Its key, if that is all it takes.

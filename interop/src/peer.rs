@@ -76,8 +76,13 @@ impl Peer {
 
     /// Has a buyer buy.
     pub async fn buys(&self, order: &Value) -> Result<Answer> {
-        let answer = self.http.post(&self.url).json(order).send().await?.error_for_status()?;
-        Answer::read(answer.json().await?)
+        Answer::read(self.asks("/", order).await?)
+    }
+
+    /// Asks for something else.
+    pub async fn asks(&self, path: &str, question: &Value) -> Result<Value> {
+        let answer = self.http.post(format!("{}{path}", self.url)).json(question).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
     }
 
     /// Where it listens.
@@ -97,6 +102,8 @@ pub struct Answer {
     pub settlement: Option<Value>,
     /// Why the server asks for payment in this answer.
     pub refusal: Option<String>,
+    /// What the server signed of the purchase, and who signed, by the client's own check; null if it signed nothing.
+    pub statements: Value,
 }
 
 impl Answer {
@@ -113,6 +120,7 @@ impl Answer {
             body: take("body"),
             settlement: Some(take("settlement")).filter(|settlement| !settlement.is_null()),
             refusal,
+            statements: take("statements"),
         })
     }
 }

@@ -75,50 +75,54 @@ pub struct Combination {
 }
 
 impl Combination {
-    /// Every combination that reports are sold through: those whose client and server speak a common version, with a
-    /// facilitator that speaks both. [`crate::goods`] are sold through others.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let servers = |client: Client| Server::ALL.iter().map(move |server| (client, *server));
-        let pairs = Client::ALL.iter().flat_map(move |client| servers(*client));
-        pairs
-            .flat_map(|(client, server)| {
-                [Facilitator::Farthing, Facilitator::Ts].map(move |facilitator| Self { client, server, facilitator })
-            })
-            .filter(|it| it.client != Client::V1 || matches!(it.server, Server::Farthing | Server::V1))
+    /// The clients that know every way to pay.
+    pub const CLIENTS: [Client; 3] = [Client::Farthing, Client::Ts, Client::PythonHttpx];
+    /// The servers that know every way to pay.
+    pub const SERVERS: [Server; 3] = [Server::Farthing, Server::Ts, Server::Python];
+
+    /// What every good is sold through: nine of twenty-seven, in which each client meets each server once, each server each
+    /// facilitator once, and each facilitator each client once. Two are the peers' own, so that a failure is known to be ours.
+    pub const SQUARE: &[Self] = &[
+        Self::of(Client::Farthing, Server::Farthing, Facilitator::Farthing),
+        Self::of(Client::Farthing, Server::Ts, Facilitator::Python),
+        Self::of(Client::Farthing, Server::Python, Facilitator::Ts),
+        Self::of(Client::Ts, Server::Farthing, Facilitator::Python),
+        Self::of(Client::PythonHttpx, Server::Farthing, Facilitator::Ts),
+        Self::of(Client::Ts, Server::Python, Facilitator::Farthing),
+        Self::of(Client::PythonHttpx, Server::Ts, Facilitator::Farthing),
+        Self::of(Client::Ts, Server::Ts, Facilitator::Ts),
+        Self::of(Client::PythonHttpx, Server::Python, Facilitator::Python),
+    ];
+
+    /// What reports are sold through besides: those of version 1, which know nothing else, and Python over requests, which
+    /// differs from Python over httpx only in its HTTP.
+    pub const PLAIN: &[Self] = &[
+        Self::of(Client::V1, Server::Farthing, Facilitator::Farthing),
+        Self::of(Client::V1, Server::Farthing, Facilitator::Ts),
+        Self::of(Client::V1, Server::V1, Facilitator::Farthing),
+        Self::of(Client::Farthing, Server::V1, Facilitator::Farthing),
+        Self::of(Client::Farthing, Server::V1, Facilitator::Ts),
+        Self::of(Client::PythonRequests, Server::Farthing, Facilitator::Farthing),
+        Self::of(Client::V1, Server::V1, Facilitator::Ts),
+    ];
+
+    const fn of(client: Client, server: Server, facilitator: Facilitator) -> Self {
+        Self { client, server, facilitator }
+    }
+
+    /// Whether client and server speak version 1 of the protocol with one another.
+    pub fn is_v1(self) -> bool {
+        self.client == Client::V1 || self.server == Server::V1
     }
 
     /// Whether Farthing plays a role. Otherwise the combination tells only of the peers.
     pub fn has_farthing(self) -> bool {
         self.client == Client::Farthing || self.server == Server::Farthing || self.facilitator == Facilitator::Farthing
     }
-
-    /// The combination of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::all().find(|combination| combination.to_string() == name)
-    }
 }
 
 impl fmt::Display for Combination {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "client_{}_server_{}_facilitator_{}", self.client, self.server, self.facilitator)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_are_twenty_six_combinations_with_farthing_in_them() {
-        assert_eq!(Combination::all().filter(|it| it.has_farthing()).count(), 26);
-        assert_eq!(Combination::all().filter(|it| !it.has_farthing()).count(), 10);
-    }
-
-    #[test]
-    fn a_combination_is_found_by_its_name() {
-        for combination in Combination::all() {
-            assert_eq!(Combination::named(&combination.to_string()), Some(combination));
-        }
-        assert_eq!(Combination::named("client_v1_server_ts_facilitator_ts"), None);
     }
 }

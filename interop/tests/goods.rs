@@ -1,16 +1,10 @@
-//! Every way to pay that the official SDKs know, with Farthing in every role and the SDKs in the others, on two chains.
+//! Everything that is bought, with Farthing in every role and the official SDKs in the others, on two chains.
 //!
 //! Each test is one chain with one facilitator: starting the peers takes longer than buying from them.
 
-use std::collections::BTreeSet;
-
 use anyhow::Result;
-use farthing_interop::{
-    chain::ChainKind,
-    goods::{Good, Sale},
-    roles::Facilitator,
-    shop::Shop,
-};
+use farthing_interop::{chain::ChainKind, roles::Facilitator, sale::Sale, service::record, shop::Shop};
+use serde_json::json;
 
 macro_rules! everything_is_sold {
     ($($chain:ident $kind:ident { $($test:ident $facilitator:ident)+ })+) => {
@@ -37,14 +31,13 @@ everything_is_sold! {
 }
 
 async fn everything_is_sold(kind: ChainKind, facilitator: Facilitator) -> Result<()> {
-    Shop::open(kind, facilitator).await?.sells_all(Sale::ours()).await
+    Shop::open(kind, facilitator, Sale::ours()).await?.sells_all().await
 }
 
+/// What the task that counts results expects to find.
 #[test]
-fn what_cannot_be_sold_is_counted() {
-    let names: BTreeSet<String> = Sale::all().map(|sale| sale.to_string()).collect();
-    assert_eq!(names.len(), Sale::all().count());
-    let with_us = || Sale::all().filter(|sale| sale.by.has_farthing());
-    assert_eq!(with_us().count(), 19 * Good::ALL.len());
-    assert_eq!(with_us().filter(|sale| sale.obstacle().is_some()).count(), 11);
+fn everything_that_is_to_be_sold_is_listed() -> Result<()> {
+    let combinations: Vec<String> = Sale::ours().iter().map(ToString::to_string).collect();
+    assert!(!combinations.is_empty());
+    record(&json!({"chains": ChainKind::ALL.map(|kind| kind.to_string()), "combinations": combinations}))
 }

@@ -49,7 +49,7 @@ pub struct Findings {
     /// Payers that were given coin for their approvals.
     pub funded: usize,
     /// Those among them of whom the book does not say yet that they were: nobody waits for that, so that it is found out
-    /// seconds later, or, where the transaction that the book names was not the one that landed, not at all.
+    /// seconds later.
     pub fundings_open: usize,
     /// Approvals that payers had mined.
     pub approvals: usize,

@@ -10,7 +10,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use farthing::server::Paid;
 use farthing_interop::chain::{NETWORK, PAYEE};
-use farthing_interop::purchase::PRICE;
+use farthing_interop::service::PRICE;
 use farthing_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;

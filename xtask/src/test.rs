@@ -158,3 +158,18 @@ fn demo(session: &mut Session) -> Result<()> {
 fn results_file(session: &Session) -> PathBuf {
     session.workspace.target.join("interop-results.jsonl")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_among_the_topics_is_one_to_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(EXAMPLE_TOPICS);
+        let topics = example_topics(&folder).unwrap();
+        assert_eq!(topics.len(), fs::read_dir(&folder).unwrap().count());
+        assert!(topics.contains(&"sign-in".to_owned()), "{topics:?}");
+        assert!(example_topics(folder.parent().unwrap()).is_err(), "a folder among them is no topic");
+        assert!(example_topics(&folder.join("nowhere")).is_err());
+    }
+}

@@ -141,6 +141,8 @@ reasons! {
     InvalidExactEvmMissingEip712Domain = "invalid_exact_evm_missing_eip712_domain",
     /// The payment is for another network than the requirements.
     InvalidExactEvmNetworkMismatch = "invalid_exact_evm_network_mismatch",
+    /// The authorized value is not the amount asked for; an older name.
+    InvalidExactEvmAuthorizationValue = "invalid_exact_evm_authorization_value",
     /// The authorization's nonce was used or cancelled on chain.
     InvalidExactEvmNonceAlreadyUsed = "invalid_exact_evm_nonce_already_used",
     /// The authorization is not valid yet.
@@ -149,6 +151,10 @@ reasons! {
     InvalidExactEvmPayloadAuthorizationValidBefore = "invalid_exact_evm_payload_authorization_valid_before",
     /// The authorized value is not the amount asked for.
     InvalidExactEvmPayloadAuthorizationValueMismatch = "invalid_exact_evm_payload_authorization_value_mismatch",
+    /// The authorization pays somebody else; the specification's name.
+    InvalidExactEvmPayloadRecipientMismatch = "invalid_exact_evm_payload_recipient_mismatch",
+    /// The signature is not the payer's; the specification's name.
+    InvalidExactEvmPayloadSignature = "invalid_exact_evm_payload_signature",
     /// The payer is a contract, or is to become one, and this facilitator cannot check its signature.
     InvalidExactEvmPayloadUndeployedSmartWallet = "invalid_exact_evm_payload_undeployed_smart_wallet",
     /// The authorization pays somebody else.
@@ -314,6 +320,60 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the protocol lists for the schemes and extensions that are built here: specification §9, the official SDK's core,
+    /// `exact` and `upto` on EVM chains with Permit2 and gas sponsoring, and `sign-in-with-x`.
+    const LISTED: &str = "
+        insufficient_funds invalid_exact_evm_payload_authorization_valid_after
+        invalid_exact_evm_payload_authorization_valid_before invalid_exact_evm_payload_authorization_value_mismatch
+        invalid_exact_evm_payload_signature invalid_exact_evm_payload_recipient_mismatch invalid_network invalid_payload
+        invalid_payment_requirements invalid_scheme unsupported_scheme invalid_x402_version invalid_transaction_state
+        unexpected_verify_error unexpected_settle_error
+
+        extension_echo_mismatch settlement_pending unsupported_payment_flow unsupported_asset_transfer_method
+
+        asset_not_deployed_contract eip2612_asset_mismatch eip2612_deadline_expired eip2612_from_mismatch
+        eip2612_spender_not_permit2 eip6492_factory_not_allowed erc20_approval_asset_mismatch
+        erc20_approval_broadcast_failed erc20_approval_from_mismatch erc20_approval_spender_not_permit2
+        erc20_approval_tx_failed erc20_approval_tx_invalid_calldata erc20_approval_tx_invalid_signature
+        erc20_approval_tx_parse_failed erc20_approval_tx_signer_mismatch erc20_approval_tx_wrong_selector
+        erc20_approval_tx_wrong_spender erc20_approval_tx_wrong_target invalid_eip2612_extension_format
+        invalid_erc20_approval_extension_format invalid_exact_evm_authorization_value
+        invalid_exact_evm_eip3009_not_supported invalid_exact_evm_failed_to_parse_signature
+        invalid_exact_evm_insufficient_balance invalid_exact_evm_missing_eip712_domain invalid_exact_evm_network_mismatch
+        invalid_exact_evm_nonce_already_used invalid_exact_evm_payload_undeployed_smart_wallet
+        invalid_exact_evm_recipient_mismatch invalid_exact_evm_scheme invalid_exact_evm_signature
+        invalid_exact_evm_token_name_mismatch invalid_exact_evm_token_version_mismatch invalid_exact_evm_transaction_failed
+        invalid_exact_evm_transaction_simulation_failed invalid_exact_evm_transfer_event_mismatch
+        invalid_permit2_recipient_mismatch invalid_permit2_signature invalid_permit2_spender permit2_2612_amount_mismatch
+        permit2_allowance_required permit2_amount_mismatch permit2_deadline_expired permit2_insufficient_balance
+        permit2_invalid_amount permit2_invalid_destination permit2_invalid_nonce permit2_invalid_owner
+        permit2_not_yet_valid permit2_payment_too_early permit2_proxy_not_deployed permit2_simulation_failed
+        permit2_token_mismatch smart_wallet_deployment_failed unsupported_payload_type
+
+        invalid_upto_evm_network_mismatch invalid_upto_evm_payload_settlement_exceeds_amount invalid_upto_evm_scheme
+        invalid_upto_evm_transaction_failed upto_amount_exceeds_permitted upto_facilitator_mismatch
+        upto_unauthorized_facilitator
+
+        invalid_siwx_domain_mismatch invalid_siwx_uri_mismatch invalid_siwx_issued_at invalid_siwx_issued_at_too_old
+        invalid_siwx_issued_at_in_future invalid_siwx_expiration_time invalid_siwx_expired invalid_siwx_not_before
+        invalid_siwx_not_yet_valid invalid_siwx_nonce invalid_siwx_signature invalid_siwx_chain_id
+        invalid_siwx_unsupported_chain invalid_siwx_malformed_signature invalid_siwx_verifier_error
+    ";
+
+    #[test]
+    fn every_string_that_the_protocol_lists_is_a_reason_of_its_own() {
+        let missing: Vec<_> =
+            LISTED.split_whitespace().filter(|text| matches!(Reason::from(*text), Reason::Other(_))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn no_two_reasons_share_a_string() {
+        for (at, reason) in Reason::ALL.iter().enumerate() {
+            assert!(!Reason::ALL[..at].iter().any(|other| other.as_str() == reason.as_str()), "{reason}");
+        }
+    }
 
     #[test]
     fn every_reason_survives_its_string() {

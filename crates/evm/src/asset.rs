@@ -57,6 +57,9 @@ pub struct KnownAsset {
     pub version: String,
     /// How it is moved by signature unless an offer says otherwise.
     pub method: TransferMethod,
+    /// Whether it takes approvals by signature (EIP-2612). Where it does not, offers by Permit2 leave its domain out, which is
+    /// how clients learn that they need not try.
+    pub permits: bool,
     /// Whether one stands for one US dollar.
     pub usd: bool,
     /// The hash of its EIP-712 domain, made once.
@@ -155,6 +158,7 @@ impl AssetConfig {
             name: self.name.clone(),
             version: self.version.clone(),
             method: self.method,
+            permits: self.permits,
             usd: self.usd,
         })
     }
@@ -168,6 +172,7 @@ struct Row {
     name: &'static str,
     version: &'static str,
     method: TransferMethod,
+    permits: bool,
 }
 
 impl Row {
@@ -181,15 +186,19 @@ impl Row {
             name: self.name.to_owned(),
             version: self.version.to_owned(),
             method: self.method,
+            permits: self.permits,
             usd: true,
             domain_separator: domain_separator(self.name, self.version, self.chain_id, self.address),
         }
     }
 }
 
-/// A row: chain, contract, symbol, decimals, domain name, domain version, method.
+/// A row: chain, contract, symbol, decimals, domain name, domain version, method, and `without_permits` where it lacks EIP-2612.
 macro_rules! rows {
-    ($($chain_id:literal $address:literal $symbol:literal $decimals:literal $name:literal $version:literal $method:ident;)*) => {
+    ($(
+        $chain_id:literal $address:literal $symbol:literal $decimals:literal $name:literal $version:literal $method:ident
+        $($lack:ident)?;
+    )*) => {
         const ROWS: &[Row] = &[$(Row {
             chain_id: $chain_id,
             address: address!($address),
@@ -198,8 +207,11 @@ macro_rules! rows {
             name: $name,
             version: $version,
             method: TransferMethod::$method,
+            permits: rows!(@permits $($lack)?),
         }),*];
     };
+    (@permits) => { true };
+    (@permits without_permits) => { false };
 }
 
 rows! {
@@ -238,7 +250,7 @@ rows! {
     50 "0xfA2958CB79b0491CC627c1557F441eF849Ca8eb1" "USDC" 6 "USDC" "2" Eip3009;
     51 "0xb5AB69F7bBada22B28e79C8FFAECe55eF1c771D4" "USDC" 6 "USDC" "2" Eip3009;
     // Igra
-    38_833 "0xA5b8BF902b2844dA17d4506cc827F7F1681735E7" "USDC" 6 "USDC" "1" Permit2;
+    38_833 "0xA5b8BF902b2844dA17d4506cc827F7F1681735E7" "USDC" 6 "USDC" "1" Permit2 without_permits;
     // Flare
     14 "0xe7cd86e13AC4309349F30B3435a9d337750fC82D" "USDT0" 6 "USD\u{20AE}0" "1" Eip3009;
     // Celo, Celo Sepolia
@@ -269,6 +281,13 @@ mod tests {
     }
 
     #[test]
+    fn what_the_official_table_says_of_permits_is_said_here() {
+        let table = AssetTable::known();
+        let lacking: Vec<u64> = table.assets.iter().filter(|asset| !asset.permits).map(|asset| asset.chain_id).collect();
+        assert_eq!(lacking, [38_833]);
+    }
+
+    #[test]
     fn domain_separators_are_those_of_the_deployed_tokens() {
         // What DOMAIN_SEPARATOR() of USDC answers on Ethereum.
         let table = AssetTable::known();
@@ -294,6 +313,7 @@ mod tests {
             name: "Test Dollar".to_owned(),
             version: "1".to_owned(),
             method: TransferMethod::Eip3009,
+            permits: true,
             usd: true,
         };
         let corrected = AssetConfig {

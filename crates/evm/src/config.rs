@@ -83,6 +83,9 @@ pub struct AssetConfig {
     /// How it is moved by signature.
     #[serde(default = "default_method")]
     pub method: TransferMethod,
+    /// Whether it takes approvals by signature (EIP-2612).
+    #[serde(default = "default_permits")]
+    pub permits: bool,
     /// Whether one stands for one US dollar, so that dollar prices can be asked in it.
     #[serde(default)]
     pub usd: bool,
@@ -135,6 +138,10 @@ pub enum ConfigError {
 
 const fn default_method() -> TransferMethod {
     TransferMethod::Eip3009
+}
+
+const fn default_permits() -> bool {
+    true
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub enum SetupError {
     /// What is there is no key.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// What is there is no key of quotes. It is not shown, since it may be the secret itself.
+    #[error("the key of quotes: expected 32 bytes in hex, got something else; make one with `openssl rand -hex 32`")]
+    QuoteKey,
 }
 
 /// Lets smart wallets sign in, too, on each of these networks that has a node to ask: for
@@ -52,4 +55,18 @@ pub fn smart_wallets(nodes: &[(&str, &str)]) -> Result<Arc<dyn MessageVerifier>,
 pub fn issuer(reference: &str) -> Result<Issuer, SetupError> {
     let secret = reference.parse::<SecretRef>()?.resolve()?;
     Ok(Issuer::new(Arc::new(StatementSigner::new(Arc::new(LocalSigner::from_hex(secret)?)))))
+}
+
+/// The key of quotes that is kept there, `env:NAME` or `file:PATH`, as 32 bytes in hex: for [`ServerBuilder::quote_key`]. All
+/// servers that sell the same routes must have the same.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let builder = farthing::Server::builder().quote_key(farthing::server::quote_key("env:QUOTE_KEY")?);
+/// # Ok(())
+/// # }
+/// ```
+pub fn quote_key(reference: &str) -> Result<QuoteKey, SetupError> {
+    let secret = reference.parse::<SecretRef>()?.resolve()?;
+    QuoteKey::from_hex(&secret).ok_or(SetupError::QuoteKey)
 }

@@ -2,25 +2,27 @@
 
 use std::sync::Arc;
 
-use farthing_core::asset::AccountId;
-use farthing_core::books::{Answered, BookError, Delivery, KEEP_EXPIRED_SECONDS, Naming, Owed, Presented};
+use farthing_core::books::{Delivery, Naming, Owed, Presented};
 use farthing_core::facilitator::FacilitatorError;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentFlow, PaymentKey};
 use farthing_core::time::UnixSeconds;
 use farthing_core::trace::TraceParent;
-use farthing_core::wire::{PaymentPayload, PaymentRequest, SettleResponse};
+use farthing_core::wire::{PaymentPayload, SettleResponse, VerifyResponse};
 use tracing::{Instrument, Span};
 
 use crate::accepted;
+use crate::charge;
 use crate::claim::{Claim, Taken};
 use crate::count::Outcome;
 use crate::gate::{Admission, Admitted, Denied, Gate, Repeat, Repeated};
+use crate::hooks::{AfterVerify, Before, CancelReason, SettlePhase, Watch};
 use crate::order::Order;
 use crate::purchase::Named;
 use crate::resource::{RequestFacts, is_same_resource};
 use crate::route::Route;
 use crate::settle::{self, Settled};
+use crate::stop::{Stop, bought_already, failure_of, forgotten, refusal_of, repeated, taken_already};
 
 impl Gate {
     /// Decides about one request. Must be called inside a tokio runtime.
@@ -80,7 +82,8 @@ impl Gate {
         let now = self.clock.now();
         let (trace, span) = open_span(key, facts.trace);
         let admitting = async {
-            let order = Order { after: route.after(facts), named, ..Order::new(offer, payment, trace) };
+            let order = Order::new(offer, payment, trace);
+            let order = Order { after: route.after(facts), named, resource_url: facts.resource_url.clone(), ..order };
             let request = order.fingerprint(facts).map_err(Denied::Book)?;
             let taken = self.take(Presented { key, request, expires_at, now }, order, expired, span.clone()).await;
             if let Err(Stop::Denied(denied)) = &taken {
@@ -92,13 +95,7 @@ impl Gate {
     }
 
     /// Claims the payment, and does with it what its past in the book asks for.
-    async fn take(
-        &self,
-        presented: Presented,
-        order: Order,
-        expired: Option<Refusal>,
-        span: Span,
-    ) -> Result<Admitted, Stop> {
+    async fn take(&self, presented: Presented, order: Order, expired: Option<Refusal>, span: Span) -> Result<Admitted, Stop> {
         let order = Box::new(order);
         let (too_old, now) = (forgotten(&presented), presented.now);
         let taken = Claim::take(Arc::clone(&self.deliveries), presented).await;
@@ -125,31 +122,60 @@ impl Gate {
         &self,
         mut claim: Claim,
         mut order: Box<Order>,
-        (too_old, now): (Option<Refusal>, UnixSeconds),
+        too_old: (Option<Refusal>, UnixSeconds),
         span: Span,
     ) -> Result<Admitted, Stop> {
-        let is_upfront = order.flow == PaymentFlow::Upfront;
-        // A settlement verifies by itself. But a name belongs to its payer, and nobody is to be charged under one before it is
-        // sure that nobody was.
-        let needs_verifying = !is_upfront || order.named.is_some();
-        let verified = if needs_verifying { self.verify(&order.request).await } else { Ok(None) };
-        let good = match (verified, too_old) {
-            // The facilitator has better words for a payment that expired, but need not be right.
-            (Ok(_), Some(refusal)) => Err(refusal.into()),
-            (Ok(payer), None) => {
-                order.paid.payer = payer;
-                self.name(&mut claim, &order, now).await
+        let key = claim.key();
+        let verified = match self.look_at(&mut claim, &mut order, too_old).await {
+            Ok(verified) => verified,
+            Err(stop) => {
+                claim.give_back().await;
+                return Err(stop);
             }
-            (Err(stop), _) => Err(stop),
         };
-        if let Err(stop) = good {
+        if let Err(stop) = self.after_verify(&mut order, key, verified).await {
             claim.give_back().await;
+            if let Some(watch) = Watch::new(&self.hooks, || order.hook_context(key), None) {
+                watch.canceled(CancelReason::AfterVerifyAborted, None).await;
+            }
             return Err(stop);
         }
-        if is_upfront {
+        if order.flow == PaymentFlow::Upfront {
             return self.settle_first(claim, order, span).await;
         }
-        Ok(Admitted { claim, order, charged: None, span })
+        let watch = Watch::new(&self.hooks, || order.hook_context(key), None);
+        Ok(Admitted { claim, order, charged: None, span, watch })
+    }
+
+    /// Has a new payment verified, unless its settlement does that, and its purchase named.
+    async fn look_at(
+        &self,
+        claim: &mut Claim,
+        order: &mut Order,
+        (too_old, now): (Option<Refusal>, UnixSeconds),
+    ) -> Result<Option<VerifyResponse>, Stop> {
+        let verified = self.verify(order, claim.key()).await?;
+        // The facilitator has better words for a payment that expired, but need not be right.
+        if let Some(refusal) = too_old {
+            return Err(refusal.into());
+        }
+        order.paid.payer = verified.as_ref().and_then(|verified| verified.payer.clone());
+        self.name(claim, order, now).await?;
+        Ok(verified)
+    }
+
+    /// Lets hooks look at a payment that was found good, each of which may still refuse it or answer for the handler.
+    async fn after_verify(&self, order: &mut Order, key: PaymentKey, verified: Option<VerifyResponse>) -> Result<(), Stop> {
+        let Some(verified) = verified else { return Ok(()) };
+        match self.hooks.after_verify(|| order.hook_context(key), &verified).await {
+            Ok(AfterVerify::Continue) => Ok(()),
+            Ok(AfterVerify::SkipHandler(answer)) => {
+                order.instead = Some(answer);
+                Ok(())
+            }
+            Ok(AfterVerify::Abort(refusal)) => Err(refusal.into()),
+            Err(failed) => Err(Denied::Hook(failed).into()),
+        }
     }
 
     /// Sees to it that a purchase with a name is made once.
@@ -168,25 +194,25 @@ impl Gate {
 
     /// Settles a payment before its request is let in, in a task of its own, as [`Self::settle`] does afterwards.
     async fn settle_first(&self, claim: Claim, mut order: Box<Order>, span: Span) -> Result<Admitted, Stop> {
-        let network = order.paid.network.clone();
-        let facilitator = Arc::clone(&self.facilitator);
+        let (network, gate) = (order.paid.network.clone(), self.clone());
         let settling = async move {
             let amount = order.paid.amount;
-            let (mut claim, response) = settle::first(&*facilitator, claim, &mut order, amount).await?;
+            let (mut claim, response) = settle::first(&gate, claim, &mut order, amount, SettlePhase::BeforeHandler).await?;
             if !claim.charged(&response).await {
                 claim.give_back().await;
                 return Err(Settled::charged_unwritten(&order, response));
             }
             order.charged_before(&response);
-            // A claim that nobody takes any more gives the payment back.
-            Ok((claim, order, response))
+            let watch = Watch::new(&gate.hooks, || order.hook_context(claim.key()), Some(&response));
+            // A claim that nobody takes any more gives the payment back, and hooks hear of it.
+            Ok((claim, order, response, watch))
         };
         let settled = tokio::spawn(settling.instrument(span.clone())).await;
-        let (claim, order, response) = match settled {
+        let (claim, order, response, watch) = match settled {
             Ok(settled) => settled.map_err(Stop::Unsettled)?,
             Err(_) => return Err(Stop::Unsettled(Settled::unknown(network))),
         };
-        Ok(Admitted { claim, order, charged: Some(Box::new(response)), span })
+        Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch })
     }
 
     /// Lets a payment in that may have been charged before, once it is certain that it was; or gives it the answer that did not
@@ -201,7 +227,8 @@ impl Gate {
                 }
                 None if owed.settlement.is_some() || claim.charged(&response).await => {
                     order.charged_before(&response);
-                    return Ok(Admitted { claim, order, charged: Some(Box::new(response)), span });
+                    let watch = Watch::new(&self.hooks, || order.hook_context(claim.key()), Some(&response));
+                    return Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch });
                 }
                 _ => Settled::charged_unwritten(&order, response),
             },
@@ -229,41 +256,35 @@ impl Gate {
                 tracing::error!(payment_key = %claim.key(), %error, "the settlement in the deliveries book cannot be read");
                 unknown(order)
             }),
-            None => settle::again(&*self.facilitator, claim, order).await,
+            None => charge::again(self, claim, order).await,
         }
     }
 
-    async fn verify(&self, request: &PaymentRequest) -> Result<Option<AccountId>, Stop> {
-        let verdict = self.facilitator.verify(request).await.map_err(|error| match error {
-            FacilitatorError::Malformed(_) => Denied::Malformed(error),
-            FacilitatorError::Unavailable(_) | FacilitatorError::Indeterminate(_) => Denied::Unavailable(error),
-        })?;
-        if verdict.is_valid {
-            return Ok(verdict.payer);
+    /// The verdict on a payment that is good, by the facilitator's word or that of a hook; `None` where its settlement is the
+    /// verdict.
+    async fn verify(&self, order: &Order, key: PaymentKey) -> Result<Option<VerifyResponse>, Stop> {
+        let context = || order.hook_context(key);
+        match self.hooks.before_verify(context).await.map_err(Denied::Hook)? {
+            Before::Continue => {}
+            Before::Abort(refusal) => return Err(refusal.into()),
+            Before::Skip(verified) if verified.is_valid => return Ok(Some(verified)),
+            Before::Skip(verified) => return Err(refusal_of(verified).into()),
         }
-        let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);
-        let message = verdict.invalid_message.unwrap_or_else(|| "the facilitator refused the payment".to_owned());
-        Err(Refusal::new(reason, message).into())
-    }
-}
-
-/// Why a payment does not let its request in.
-enum Stop {
-    Repeated(Box<Repeated>),
-    Refused(Refusal),
-    Unsettled(Settled),
-    Denied(Denied),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<Denied> for Stop {
-    fn from(denied: Denied) -> Self {
-        Self::Denied(denied)
+        // A settlement verifies by itself. But a name belongs to its payer, and nobody is to be charged under one before it is
+        // sure that nobody was.
+        if order.flow == PaymentFlow::Upfront && order.named.is_none() {
+            return Ok(None);
+        }
+        let stop = match self.facilitator.verify(&order.request).await {
+            Ok(verified) if verified.is_valid => return Ok(Some(verified)),
+            Ok(verified) => refusal_of(verified).into(),
+            Err(error @ FacilitatorError::Malformed(_)) => Denied::Malformed(error).into(),
+            Err(error @ (FacilitatorError::Unavailable(_) | FacilitatorError::Indeterminate(_))) => {
+                Denied::Unavailable(error).into()
+            }
+        };
+        let recovered = self.hooks.verify_failure(context, || failure_of(&stop)).await;
+        recovered.map(Some).ok_or(stop)
     }
 }
 
@@ -280,62 +301,6 @@ fn open_span(key: PaymentKey, parent: Option<TraceParent>) -> (TraceParent, Span
     (trace, span)
 }
 
-/// Why a payment is refused that is new to the book: it may have forgotten it.
-fn forgotten(presented: &Presented) -> Option<Refusal> {
-    let now = presented.now;
-    let at = presented.expires_at.filter(|at| at.plus(KEEP_EXPIRED_SECONDS) < now)?;
-    let expected = format!("one that expired less than {KEEP_EXPIRED_SECONDS} seconds ago, if at all");
-    let got = format!("one that expired at {at}, and it is {now} now");
-    Some(Refusal::mismatch(Reason::PaymentExpired, "payment", expected, got))
-}
-
-/// An answer that was bought before.
-fn repeated(answered: Answered) -> Stop {
-    let Answered { receipt, answer, .. } = answered;
-    match serde_json::from_str(&receipt.settlement) {
-        Ok(settlement) => Stop::Repeated(Box::new(Repeated { settlement, head: answer.head, body: answer.body })),
-        Err(error) => Denied::Book(BookError(Box::new(error))).into(),
-    }
-}
-
-/// Why nobody is charged for a purchase that another payment has made, or may have made.
-fn bought_already(delivery: &Delivery) -> Stop {
-    match delivery {
-        Delivery::Served(transaction) => Refusal::new(
-            Reason::PaymentAlreadyUsed,
-            format!(
-                "the purchase of this name was made with another payment, in transaction {transaction}, and its answer is not kept \
-                 any more; nothing was charged by this request; for another purchase choose another name"
-            ),
-        ),
-        _ => Refusal::new(
-            Reason::SettlementPending,
-            "it is not known whether the purchase of this name has been paid for with another payment; nothing was charged by this \
-             request; present that first payment for the same request again",
-        ),
-    }
-    .into()
-}
-
-fn taken_already(delivery: &Delivery) -> Stop {
-    let used = |message: String| Refusal::new(Reason::PaymentAlreadyUsed, message).into();
-    match delivery {
-        Delivery::Claimed | Delivery::Settling => Denied::InFlight.into(),
-        // Whoever was paid can find the answer by the transaction, if it got lost on its way to the buyer.
-        Delivery::Served(transaction) if transaction.0.is_empty() => used(
-            "this payment has bought something already, which cost nothing; for another purchase sign a new one".to_owned(),
-        ),
-        Delivery::Served(transaction) => used(format!(
-            "this payment has bought something already, in transaction {transaction}; if that answer never came, present the same \
-             payment for the same request again in a minute, or show the seller the transaction; for another purchase sign a new one"
-        )),
-        Delivery::Unsettled => used(
-            "this payment was presented for another request and may have settled; present it there, or sign a new one"
-                .to_owned(),
-        ),
-    }
-}
-
 fn log(denied: &Denied) {
     match denied {
         Denied::InFlight | Denied::NameInUse => {}
@@ -343,6 +308,7 @@ fn log(denied: &Denied) {
             let cause = error as &dyn std::error::Error;
             tracing::warn!(cause, "a payment was not taken: the facilitator did not verify it");
         }
+        Denied::Hook(failed) => failed.log("a payment was not taken: a hook did not do its part"),
         Denied::Book(error) => {
             let cause = error as &dyn std::error::Error;
             tracing::error!(cause, "a payment was not taken: the deliveries book could not be written");

@@ -17,6 +17,10 @@ pub(crate) enum Outcome {
     Repeated,
     /// It brought a sign-in that opens what it asks for, and nobody pays.
     SignedIn,
+    /// A hook let it in, and nobody pays.
+    Granted,
+    /// A hook turned it away.
+    Forbidden,
     /// Its payment cannot be read, does not fit, was refused, or will not settle.
     Refused,
     /// The work failed or the client left; nobody pays.
@@ -44,6 +48,8 @@ impl Outcome {
             Self::Paid => counter!("farthing_requests_total", "outcome" => "paid"),
             Self::Repeated => counter!("farthing_requests_total", "outcome" => "repeated"),
             Self::SignedIn => counter!("farthing_requests_total", "outcome" => "signed_in"),
+            Self::Granted => counter!("farthing_requests_total", "outcome" => "granted"),
+            Self::Forbidden => counter!("farthing_requests_total", "outcome" => "forbidden"),
             Self::Refused => counter!("farthing_requests_total", "outcome" => "refused"),
             Self::FailedFree => counter!("farthing_requests_total", "outcome" => "failed_free"),
             Self::Pending => counter!("farthing_requests_total", "outcome" => "pending"),

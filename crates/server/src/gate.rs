@@ -15,6 +15,9 @@
 //! left to do but to write down that it was served; [`Gate::cancel`] leaves it to be presented again. On a route of the
 //! flow `upfront` every payment goes that way from the start, and the facilitator verifies it only as it settles it.
 //!
+//! [`Hooks`] have their say at each of these turns. None of them can let an unknown outcome pass for a failure, and whatever one
+//! does, the claim's end is written.
+//!
 //! What a metered payment is charged, its handler says through [`Paid::usage`] before [`Gate::settle`].
 //!
 //! An answer that [`Gate::settle_and_keep`] is given is written down with its settlement. Whoever bought it can ask for it
@@ -38,6 +41,7 @@ use tracing::{Instrument, Span};
 
 use crate::claim::Claim;
 use crate::count::{self, Outcome};
+use crate::hooks::{CancelReason, HandlerAnswer, HookFailed, HookList, Hooks, Watch};
 pub use crate::keep::{Answer, KeepAnswers, Repeat, Repeated};
 use crate::order::Order;
 use crate::settle::{self, Ended, Settled};
@@ -50,6 +54,7 @@ pub struct Gate {
     pub(crate) deliveries: Arc<dyn Deliveries>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keep: KeepAnswers,
+    pub(crate) hooks: HookList,
 }
 
 /// What becomes of a request.
@@ -96,6 +101,9 @@ pub enum Denied {
          do not sign another"
     )]
     Book(#[source] BookError),
+    /// A hook did not do its part, and nobody is let in without its word (HTTP 503).
+    #[error("this cannot be sold right now; nothing was charged by this request; present the same payment again later")]
+    Hook(#[source] HookFailed),
 }
 
 /// The facts of the payment that let a request in. Handlers find it among the request's extensions.
@@ -136,13 +144,22 @@ pub struct Admitted {
     pub(crate) charged: Option<Box<SettleResponse>>,
     /// In which all of it happens, the caller's work included.
     pub(crate) span: Span,
+    /// Tells hooks if it comes to nothing.
+    pub(crate) watch: Option<Watch>,
 }
 
 impl Gate {
     /// A gate that has payments checked and settled by this facilitator, and writes what they bought into this book, which
     /// forgets by this clock what has expired.
     pub fn new(facilitator: Arc<dyn Facilitator>, deliveries: Arc<dyn Deliveries>, clock: Arc<dyn Clock>) -> Self {
-        Self { facilitator, deliveries, clock, keep: KeepAnswers::default() }
+        Self { facilitator, deliveries, clock, keep: KeepAnswers::default(), hooks: HookList::default() }
+    }
+
+    /// The same gate with these hooks, in this order, in the place of those that it had. The one for requests of whatever kind,
+    /// [`Hooks::on_protected_request`], is the transport's to ask.
+    #[must_use]
+    pub fn hooks(self, hooks: Vec<Arc<dyn Hooks>>) -> Self {
+        Self { hooks: HookList::new(hooks), ..self }
     }
 
     /// The same gate with other rules for answers; [`KeepAnswers::default`] unless set.
@@ -168,7 +185,7 @@ impl Gate {
     /// charged for a caller who has left can be presented again by the same request, which then gets its answer.
     ///
     /// Where a handler has charged something else than the offer, and the scheme has no such thing, nothing is settled.
-    pub async fn settle_and_keep(&self, admitted: Admitted, answer: Option<Answer>) -> Settled {
+    pub async fn settle_and_keep(&self, mut admitted: Admitted, answer: Option<Answer>) -> Settled {
         let began = Instant::now();
         let network = admitted.order.paid.network.clone();
         if admitted.order.paid.usage.is_misused() {
@@ -177,6 +194,9 @@ impl Gate {
             self.cancel(admitted).await;
             let settled = Settled::not_sent(network);
             return if was_charged { settled.after_another() } else { settled };
+        }
+        if let Some(watch) = admitted.watch.take() {
+            watch.ends();
         }
         let (span, gate) = (admitted.span.clone(), self.clone());
         let (end, caller) = oneshot::channel::<Ended>();
@@ -197,12 +217,22 @@ impl Gate {
     /// Ends a request that was not served: nothing is charged and the payment is free again. One that was charged before it
     /// was admitted stays charged, and may be presented again.
     pub async fn cancel(&self, admitted: Admitted) {
+        self.cancel_because(admitted, CancelReason::HandlerFailed, None).await;
+    }
+
+    /// Ends a request that was not served, as [`Self::cancel`] does, and tells hooks why; with the status of the answer, if there
+    /// is one.
+    pub async fn cancel_because(&self, mut admitted: Admitted, reason: CancelReason, status: Option<u16>) {
+        let watch = admitted.watch.take();
         if admitted.may_be_charged() {
             Outcome::Pending.count();
         } else {
             Outcome::FailedFree.count();
         }
         admitted.claim.give_back().instrument(admitted.span).await;
+        if let Some(watch) = watch {
+            watch.canceled(reason, status).await;
+        }
     }
 }
 
@@ -221,6 +251,11 @@ impl Admitted {
     /// presented the payment again.
     pub fn charged(&self) -> Option<&SettleResponse> {
         self.charged.as_deref()
+    }
+
+    /// What a hook answers in the place of the handler, which is then not to run.
+    pub fn instead(&self) -> Option<&HandlerAnswer> {
+        self.order.instead.as_ref()
     }
 
     /// Whether the payment may have been charged, by this request or an earlier one.

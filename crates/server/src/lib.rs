@@ -5,6 +5,7 @@
 //! - [`gate`]: the engine below it, free of any transport: admit, work, settle or cancel.
 //! - [`route`]: what one priced route offers.
 //! - [`quotes`]: prices that are asked for each request.
+//! - [`hooks`]: the seller's own code at the turns of a payment's life.
 //! - [`usage`]: what a handler says it charges, where the price is a ceiling.
 //! - [`remote`]: a facilitator behind HTTP.
 //!
@@ -30,10 +31,13 @@
 
 mod accepted;
 mod admit;
+mod builder;
+mod charge;
 mod claim;
 mod count;
 mod extensions;
 pub mod gate;
+pub mod hooks;
 pub mod http;
 mod keep;
 mod offer;
@@ -45,17 +49,20 @@ mod resource;
 pub mod route;
 mod server;
 mod settle;
+mod stop;
 mod template;
 pub mod usage;
 
+pub use builder::{BuildError, IntoFacilitator, ServerBuilder};
 pub use extensions::{DEFAULT_GRANT_SECONDS, ExtensionError, SignInOptions, Visitor};
 pub use gate::{Admission, Admitted, Answer, Denied, Gate, KeepAnswers, Paid, Repeat, Repeated};
+pub use hooks::Hooks;
 pub use http::{AskedPrice, FixedPrice, PaymentLayer, PaymentService};
 pub use keep::{DEFAULT_KEEP_ANSWER_SECONDS, DEFAULT_KEEP_UNNAMED_ANSWER_SECONDS, DEFAULT_MAX_KEPT_ANSWER_BYTES};
 pub use quotes::{NoQuote, PriceRequest, Pricer, Quote, QuoteKey};
 pub use remote::{RemoteError, RemoteFacilitator};
 pub use resource::RequestFacts;
 pub use route::{Route, RouteError};
-pub use server::{BuildError, DEFAULT_MAX_HELD_BODY_BYTES, IntoFacilitator, Server, ServerBuilder};
+pub use server::{DEFAULT_MAX_HELD_BODY_BYTES, Server};
 pub use settle::Settled;
 pub use usage::{Usage, UsageError};

@@ -112,8 +112,8 @@ impl Offer {
         asset: Arc<Asset>,
         flow: PaymentFlow,
     ) -> Result<Self, RouteError> {
-        let requirements = Verbatim::new(requirements).map_err(unwritable)?;
-        let fields = serde_json::from_str(requirements.raw()).map_err(unwritable)?;
+        let requirements = Verbatim::new(requirements)?;
+        let fields = serde_json::from_str(requirements.raw())?;
         Ok(Self { requirements, fields, scheme, asset, flow })
     }
 
@@ -166,10 +166,6 @@ pub(crate) fn for_version_one(offers: &[Offer]) -> Vec<&Verbatim<PaymentRequirem
         }
     }
     takers
-}
-
-fn unwritable(error: serde_json::Error) -> RouteError {
-    RouteError::Unwritable(error.to_string())
 }
 
 fn schemes_of(accepts: &[Accept]) -> String {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use farthing_core::amount::Amount;
 use farthing_core::books::{BookError, Fingerprint};
-use farthing_core::scheme::PaymentFlow;
+use farthing_core::scheme::{PaymentFlow, PaymentKey};
 use farthing_core::trace::TraceParent;
 use farthing_core::wire::{PaymentPayload, PaymentRequest, PaymentRequirements, SettleResponse, Verbatim, Version};
 use sha2::{Digest, Sha256};
 
 use crate::extensions::After;
 use crate::gate::Paid;
+use crate::hooks::{HandlerAnswer, HookContext};
+use crate::offer::Offer;
 use crate::purchase::Named;
 use crate::resource::RequestFacts;
-use crate::offer::Offer;
 use crate::usage::Usage;
 
 /// What is to be settled.
@@ -26,6 +27,10 @@ pub(crate) struct Order {
     pub(crate) flow: PaymentFlow,
     /// What its client calls it.
     pub(crate) named: Option<Named>,
+    /// For what it is, for hooks alone.
+    pub(crate) resource_url: String,
+    /// What a hook answers in the place of the handler.
+    pub(crate) instead: Option<HandlerAnswer>,
 }
 
 impl Order {
@@ -44,7 +49,19 @@ impl Order {
         // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
         let payment = payment.upgraded(&requirements, None);
         let request = PaymentRequest { version: Version::V2, payment, requirements, trace: Some(trace) };
-        Self { request, paid, after: None, version, flow: offer.flow, named: None }
+        let (flow, resource_url) = (offer.flow, String::new());
+        Self { request, paid, after: None, version, flow, named: None, resource_url, instead: None }
+    }
+
+    /// The payment as hooks see it.
+    pub(crate) fn hook_context(&self, payment_key: PaymentKey) -> HookContext {
+        HookContext {
+            resource_url: self.resource_url.clone(),
+            requirements: self.request.requirements.clone().into_value(),
+            payer: self.paid.payer.clone(),
+            payment_key,
+            version: self.version,
+        }
     }
 
     /// What the facilitator is asked to settle from now on. The payment itself stays as it was signed.

@@ -31,9 +31,8 @@ impl RequestFacts {
     /// body.
     #[must_use]
     pub fn with_body(self, digest: &[u8; 32]) -> Self {
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         // No URL has a space in it.
-        Self { fingerprint: Fingerprint(format!("{} {digest}", self.fingerprint.0)), ..self }
+        Self { fingerprint: Fingerprint(format!("{} {}", self.fingerprint.0, hex(digest))), ..self }
     }
 
     /// The same facts of a request that belongs to a trace.
@@ -49,6 +48,16 @@ pub(crate) fn is_same_resource(ours: &str, theirs: &str) -> bool {
     let (our_authority, our_target) = locate(ours);
     let (their_authority, their_target) = locate(theirs);
     our_authority.eq_ignore_ascii_case(their_authority) && our_target == their_target
+}
+
+/// A digest as text.
+pub(crate) fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut text, byte| {
+        for half in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(half), 16));
+        }
+        text
+    })
 }
 
 /// The scheme to name in a URL where none is configured: plain HTTP is for hosts that never leave the machine.

@@ -119,8 +119,8 @@ impl Route {
             quoted.push(offer.clone().with_extra(quotes::EXTRA, quote_hole(index).into())?);
         }
         let route = Self::of(offers, seller, wishes)?;
-        let extensions = route.declared.with_holes().map_err(unwritable)?;
-        let current = terms(Version::V2, quoted.iter().map(|offer| &offer.requirements), extensions).map_err(unwritable)?;
+        let extensions = route.declared.with_holes()?;
+        let current = terms(Version::V2, quoted.iter().map(|offer| &offer.requirements), extensions)?;
         Ok(Self { current, ..route })
     }
 
@@ -132,12 +132,12 @@ impl Route {
     /// A route of just these offers.
     pub(crate) fn of(offers: Vec<Offer>, seller: &Seller, wishes: &Wishes) -> Result<Self, RouteError> {
         let declared = Declared::of(seller, wishes, &offers)?;
-        let extensions = declared.with_holes().map_err(unwritable)?;
-        let current = terms(Version::V2, offers.iter().map(|offer| &offer.requirements), extensions).map_err(unwritable)?;
+        let extensions = declared.with_holes()?;
+        let current = terms(Version::V2, offers.iter().map(|offer| &offer.requirements), extensions)?;
         let takers = if declared.needs_name { Vec::new() } else { for_version_one(&offers) };
         let old = match takers.len() {
             0 => None,
-            _ => Some(terms(Version::V1, takers.into_iter(), Extensions::default()).map_err(unwritable)?),
+            _ => Some(terms(Version::V1, takers.into_iter(), Extensions::default())?),
         };
         let (description, mime_type) = (String::new(), String::new());
         Ok(Self { offers: offers.into(), description, mime_type, declared, current, old })
@@ -250,6 +250,8 @@ fn terms<'a>(
     })
 }
 
-fn unwritable(error: serde_json::Error) -> RouteError {
-    RouteError::Unwritable(error.to_string())
+impl From<serde_json::Error> for RouteError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unwritable(error.to_string())
+    }
 }

@@ -1,10 +1,11 @@
 //! JSON text with holes: a route's terms are written once, at start-up, and each answer only fills in what is its own.
 
 use std::borrow::Cow;
-use std::ops::RangeInclusive;
 
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::route::MAX_OFFERS;
 
 /// What differs from answer to answer, or is set after the terms were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ const MARKS: [(char, Hole); 9] = [
     ('\u{E008}', Hole::Offers),
 ];
 
-/// The marks of the offers' quotes: as many as a route can have offers.
-const QUOTE_MARKS: RangeInclusive<char> = '\u{E010}'..='\u{E02F}';
+/// The mark of the first offer's quote; those of the others follow, as many as a route can have offers.
+const FIRST_QUOTE_MARK: u32 = 0xE010;
 
 /// What goes into the holes, as plain text; but `offers` is JSON.
 #[derive(Clone, Copy)]
@@ -148,14 +149,16 @@ pub(crate) fn has_mark(text: &str) -> bool {
 
 /// What stands for the quote of the offer in that place.
 pub(crate) fn quote_hole(index: usize) -> String {
-    QUOTE_MARKS.nth(index).map(String::from).unwrap_or_default()
+    let place = u32::try_from(index).ok().filter(|_| index < MAX_OFFERS);
+    place.and_then(|place| char::from_u32(FIRST_QUOTE_MARK + place)).map(String::from).unwrap_or_default()
 }
 
 fn hole_of(letter: char) -> Option<Hole> {
-    if QUOTE_MARKS.contains(&letter) {
-        return QUOTE_MARKS.position(|mark| mark == letter).map(Hole::Quote);
+    let place = u32::from(letter).checked_sub(FIRST_QUOTE_MARK).and_then(|place| usize::try_from(place).ok());
+    match place.filter(|place| *place < MAX_OFFERS) {
+        Some(place) => Some(Hole::Quote(place)),
+        None => MARKS.iter().find(|(mark, _)| *mark == letter).map(|(_, hole)| *hole),
     }
-    MARKS.iter().find(|(mark, _)| *mark == letter).map(|(_, hole)| *hole)
 }
 
 /// A text as it stands between the quotes of a JSON string.
@@ -172,7 +175,6 @@ fn escape(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::MAX_OFFERS;
     use serde_json::json;
 
     /// A fill of nothing, where JSON is needed of `null`.

@@ -7,6 +7,9 @@ from eth_account import Account
 from fastapi import FastAPI, Request
 from peer import failure, purchase, serve, setting
 from x402 import x402Client
+from x402.extensions.builder_code import BuilderCodeClientExtension
+from x402.extensions.payment_identifier import append_payment_identifier_to_extensions
+from x402.extensions.sign_in_with_x import CreateSIWxClientExtensionOptions, create_siwx_client_extension
 from x402.http.clients import wrapHttpxWithPayment
 from x402.mechanisms.evm.exact import ExactEvmClientScheme
 from x402.mechanisms.evm.signers import EthAccountSigner, EthAccountSignerWithRPC
@@ -54,6 +57,12 @@ async def buy(request: Request):
     client.register("eip155:*", UptoEvmClientScheme(signer))
     # By itself it pays in nothing but each network's default token.
     client.set_spend_controls({"allowed_assets": True})
+    client.register_extension(create_siwx_client_extension(CreateSIWxClientExtensionOptions(signers=[signer])))
+    client.register_extension(BuilderCodeClientExtension(order["services"]))
+    if order["id"]:
+        client.on_before_payment_creation(
+            lambda context: append_payment_identifier_to_extensions(context.payment_required.extensions, order["id"]) and None
+        )
     try:
         async with wrapHttpxWithPayment(client, timeout=60) as http:
             return purchase(await http.get(order["url"]))

@@ -1,5 +1,6 @@
 """The official Python facilitator for `exact` and `upto` on EVM, version 2, behind the specification's HTTP API. It sponsors
-approvals of Permit2 both ways, and creates smart wallets by the factory that it is told, if any."""
+approvals of Permit2 both ways, creates smart wallets by the factory that it is told, and writes the code that it is told behind
+its transactions, if any."""
 
 import logging
 import os
@@ -8,6 +9,7 @@ from fastapi import FastAPI, Request
 from peer import serve, setting
 from web3 import Web3
 from x402 import x402Facilitator
+from x402.extensions.builder_code import BuilderCodeFacilitatorExtension
 from x402.extensions.eip2612_gas_sponsoring import EIP2612_GAS_SPONSORING
 from x402.extensions.erc20_approval_gas_sponsoring import Erc20ApprovalFacilitatorExtension
 from x402.mechanisms.evm.exact import register_exact_evm_facilitator
@@ -47,6 +49,8 @@ register_exact_evm_facilitator(facilitator, signer, NETWORK, eip6492_allowed_fac
 facilitator.register([NETWORK], UptoEvmFacilitatorScheme(signer))
 facilitator.register_extension(EIP2612_GAS_SPONSORING)
 facilitator.register_extension(Erc20ApprovalFacilitatorExtension(signer))
+if os.environ.get("WALLET_CODE"):
+    facilitator.register_extension(BuilderCodeFacilitatorExtension(builder_code=os.environ["WALLET_CODE"]))
 
 app = FastAPI()
 

@@ -32,13 +32,19 @@ def end_with_standard_input():
     threading.Thread(target=wait, daemon=True).start()
 
 
-def serve(app):
+def place():
+    """Takes a place on loopback, for what has to know where it will be: what listens there, and its address."""
+    listener = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def serve(app, listener=None):
     """Listens on loopback, says where, and ends when the test that holds our standard input is gone."""
     # Not every peer serves, and loading it takes time.
     import uvicorn
 
     end_with_standard_input()
-    listener = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+    listener = listener or place()[0]
     show({"listening": f"http://127.0.0.1:{listener.getsockname()[1]}"})
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 

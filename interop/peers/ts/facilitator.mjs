@@ -1,5 +1,8 @@
 // The official facilitator for `exact` (v2 and v1) and `upto` on EVM, behind the HTTP API that the specification gives it. It
-// sponsors approvals of Permit2 both ways, and creates smart wallets by the factory that it is told, if any.
+// sponsors approvals of Permit2 both ways, creates smart wallets by the factory that it is told, and writes the code that it is
+// told behind its transactions, if any.
+import { setTimeout } from "node:timers/promises";
+
 import { load, serve, setting } from "../peer.mjs";
 
 const express = load("express");
@@ -7,8 +10,9 @@ const { x402Facilitator } = load("@x402/core/facilitator");
 const { toFacilitatorEvmSigner } = load("@x402/evm");
 const { registerExactEvmScheme } = load("@x402/evm/exact/facilitator");
 const { UptoEvmScheme } = load("@x402/evm/upto/facilitator");
-const { createErc20ApprovalGasSponsoringExtension, EIP2612_GAS_SPONSORING } = load("@x402/extensions");
-const { createWalletClient, defineChain, http, nonceManager, publicActions } = load("viem");
+const { BuilderCodeFacilitatorExtension, createErc20ApprovalGasSponsoringExtension, EIP2612_GAS_SPONSORING } =
+  load("@x402/extensions");
+const { createWalletClient, defineChain, http, nonceManager, publicActions, TransactionReceiptNotFoundError } = load("viem");
 const { privateKeyToAccount } = load("viem/accounts");
 
 const chainId = Number(setting("CHAIN_ID"));
@@ -24,11 +28,27 @@ const client = createWalletClient({
   account,
   chain,
   transport: http(rpcUrl, { retryCount: 0 }),
-  pollingInterval: 5,
   cacheTime: 0,
 }).extend(publicActions);
 
-const signer = toFacilitatorEvmSigner({ ...client, address: account.address });
+const RECEIPT_LIMIT_MILLISECONDS = 30_000;
+
+/** Asks until the receipt is there. By itself viem asks once for each new block, and here none may follow. */
+async function waitForTransactionReceipt({ hash }) {
+  const end = Date.now() + RECEIPT_LIMIT_MILLISECONDS;
+  for (;;) {
+    try {
+      return await client.getTransactionReceipt({ hash });
+    } catch (error) {
+      if (!(error instanceof TransactionReceiptNotFoundError) || Date.now() > end) {
+        throw error;
+      }
+      await setTimeout(5);
+    }
+  }
+}
+
+const signer = toFacilitatorEvmSigner({ ...client, address: account.address, waitForTransactionReceipt });
 
 /** Sends what belongs together, one after the other: a payer's own transaction as it is, and calls of ours. */
 async function sendTransactions(transactions) {
@@ -38,7 +58,7 @@ async function sendTransactions(transactions) {
       typeof transaction === "string"
         ? await client.sendRawTransaction({ serializedTransaction: transaction })
         : await client.sendTransaction(transaction);
-    const { status } = await client.waitForTransactionReceipt({ hash });
+    const { status } = await waitForTransactionReceipt({ hash });
     if (status !== "success") {
       throw new Error(`${hash} was reverted`);
     }
@@ -57,6 +77,10 @@ registerExactEvmScheme(facilitator, {
 facilitator.register(`eip155:${chainId}`, new UptoEvmScheme(signer));
 facilitator.registerExtension(EIP2612_GAS_SPONSORING);
 facilitator.registerExtension(createErc20ApprovalGasSponsoringExtension({ ...signer, sendTransactions }));
+const builderCode = process.env.WALLET_CODE;
+if (builderCode !== undefined) {
+  facilitator.registerExtension(new BuilderCodeFacilitatorExtension({ builderCode }));
+}
 
 const app = express();
 app.use(express.json());

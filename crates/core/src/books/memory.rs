@@ -246,8 +246,16 @@ impl Outbox for MemorySettlements {
     }
 
     fn landed<'a>(&'a self, lease: &'a LaneLease, sequence: u64, landing: &'a Landing) -> BoxFuture<'a, Result<(), BookError>> {
-        if let Some(under_way) = self.book().lane(lease).and_then(|lane| lane.open.get_mut(&sequence)) {
-            under_way.landing = Some(landing.clone());
+        let mut book = self.book();
+        let Some(under_way) = book.lane(lease).and_then(|lane| lane.open.get_mut(&sequence)) else { return ready(()) };
+        under_way.landing = Some(landing.clone());
+        let under_way = under_way.clone();
+        for key in &under_way.payments {
+            let ours = |entry: &&mut SettlementEntry| is_sending(entry) && names(&under_way, &entry.transaction);
+            if let Some(entry) = book.entries.get_mut(key).filter(ours) {
+                entry.transaction = landing.transaction.clone();
+                entry.state = SettlementState::Sending(landing.transaction.clone());
+            }
         }
         ready(())
     }

@@ -169,7 +169,8 @@ pub trait Outbox: Send + Sync {
         now: UnixSeconds,
     ) -> BoxFuture<'a, Result<(), BookError>>;
 
-    /// One of the transactions with that number was mined.
+    /// One of the transactions with that number was mined: what it carries and is still `Sending` names it from now on, also
+    /// where another one had taken its place.
     fn landed<'a>(&'a self, lease: &'a LaneLease, sequence: u64, landing: &'a Landing) -> BoxFuture<'a, Result<(), BookError>>;
 
     /// The block that held it is gone: whatever was concluded from it is open again, so its payments are `Sending`.

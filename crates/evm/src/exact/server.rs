@@ -51,8 +51,7 @@ impl ServerScheme for Server {
         self.flow(&requirements)?;
         requirements.asset = asset_id(asset.address);
         requirements.pay_to = account_id(pay_to);
-        requirements.extra.insert("name".to_owned(), asset.name.clone().into());
-        requirements.extra.insert("version".to_owned(), asset.version.clone().into());
+        terms::name_domain(&mut requirements, asset, method);
         if method == TransferMethod::Permit2 {
             requirements.extra.insert("assetTransferMethod".to_owned(), method.to_string().into());
         }

@@ -74,6 +74,19 @@ pub(crate) fn same_domain(extra: &Extra, asset: &KnownAsset) -> Result<(), Refus
     Ok(())
 }
 
+/// Names the token's EIP-712 domain in an offer that is about to be made, where payers sign under it: for a transfer by the
+/// token itself, or for an approval of Permit2. Clients of others take a domain beside Permit2 for the word that the token
+/// knows EIP-2612, ask it for its nonce and give up when it has none.
+pub(crate) fn name_domain(requirements: &mut PaymentRequirements, asset: &KnownAsset, method: TransferMethod) {
+    for (field, value) in [("name", &asset.name), ("version", &asset.version)] {
+        if method == TransferMethod::Eip3009 || asset.permits {
+            requirements.extra.insert(field.to_owned(), value.clone().into());
+        } else {
+            requirements.extra.remove(field);
+        }
+    }
+}
+
 /// Who is to be paid.
 pub(crate) fn recipient_of(requirements: &PaymentRequirements) -> Result<Address, Refusal> {
     let text = requirements.pay_to.as_str();

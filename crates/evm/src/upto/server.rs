@@ -10,7 +10,7 @@ use farthing_core::time::UnixSeconds;
 use farthing_core::wire::{PaymentRequirements, SupportedKind};
 
 use super::{Extra, FACILITATOR_FIELD, METHOD, NAME, Payload, payment_key};
-use crate::asset::AssetTable;
+use crate::asset::{AssetTable, TransferMethod};
 use crate::exact::terms;
 use crate::facilitator::transfer::Authorized;
 use crate::text::{account_id, asset_id};
@@ -61,12 +61,8 @@ impl ServerScheme for Server {
         };
         requirements.asset = asset_id(asset.address);
         requirements.pay_to = account_id(pay_to);
-        let fields = [
-            ("name", asset.name.clone()),
-            ("version", asset.version.clone()),
-            ("assetTransferMethod", METHOD.to_owned()),
-            (FACILITATOR_FIELD, facilitator.to_string()),
-        ];
+        terms::name_domain(&mut requirements, asset, TransferMethod::Permit2);
+        let fields = [("assetTransferMethod", METHOD.to_owned()), (FACILITATOR_FIELD, facilitator.to_string())];
         requirements.extra.extend(fields.map(|(field, value)| (field.to_owned(), value.into())));
         Ok(requirements)
     }

@@ -6,7 +6,7 @@ use farthing_core::BoxFuture;
 use farthing_core::reason::Reason;
 use farthing_core::scheme::{SettleError, VerifyError};
 use farthing_core::wire::Extensions;
-use farthing_devnet::{DELEGATE_7702, DELEGATE_PREFIX, Mining, SMART_WALLET_FACTORY};
+use farthing_devnet::{DELEGATE_7702, DevToken, Mining, SMART_WALLET_FACTORY};
 use farthing_evm::config::ChainConfig;
 use farthing_evm::signer::SignerError;
 use farthing_evm::transfer::permit2::PERMIT2;
@@ -17,10 +17,12 @@ use serde_json::Value;
 
 use crate::market::*;
 use crate::support::{RELAYER_KEY, offer, payer, signer, usdc};
+use crate::wallets::Delegated;
 
 sol! {
     function createAccount(address owner, uint256 salt) external returns (address account);
     function transfer(address to, uint256 value) external returns (bool);
+    function approve(address spender, uint256 value) external returns (bool);
 }
 
 /// The selector of `isValidSignature`, which is what an account answers that agrees.
@@ -41,22 +43,6 @@ impl ContractSigner for Signs {
     }
 }
 
-/// An account that is delegated to code which wants a byte before the signature.
-struct Delegated;
-
-impl ContractSigner for Delegated {
-    fn address(&self) -> Address {
-        payer()
-    }
-
-    fn sign_hash(&self, hash: B256) -> BoxFuture<'_, Result<Vec<u8>, SignerError>> {
-        Box::pin(async move {
-            let signature = signer(golden::PAYER_KEY).sign_hash(hash).await?;
-            Ok([&[DELEGATE_PREFIX], &signature.to_bytes()[..]].concat())
-        })
-    }
-}
-
 /// Code that answers everything with so many bytes, the first four of which agree.
 fn agreeing_at_length(bytes: u32) -> Bytes {
     let mut code = vec![0x63];
@@ -71,6 +57,22 @@ fn agreeing_at_length(bytes: u32) -> Bytes {
 /// Code that agrees to everything.
 fn agreeing() -> Bytes {
     agreeing_at_length(32)
+}
+
+/// Code that approves Permit2 for USDC, if it may, and agrees to everything.
+fn approving() -> Bytes {
+    let mut code = vec![0x63];
+    code.extend(approveCall::SELECTOR);
+    code.extend([0x60, 0xe0, 0x1b, 0x60, 0x00, 0x52, 0x73]);
+    code.extend(PERMIT2);
+    code.extend([0x60, 0x04, 0x52, 0x60, 0x00, 0x19, 0x60, 0x24, 0x52]);
+    // CALL with these 68 bytes, whatever comes of it.
+    code.extend([0x60, 0x00, 0x60, 0x00, 0x60, 0x44, 0x60, 0x00, 0x60, 0x00, 0x73]);
+    code.extend(usdc());
+    // What it may not do costs it all that it gives away: 60,000.
+    code.extend([0x62, 0x00, 0xea, 0x60, 0xf1, 0x50]);
+    code.extend(agreeing().iter());
+    code.into()
 }
 
 /// Code that agrees after it counted down from there, at 26 units of gas each.
@@ -235,6 +237,37 @@ async fn a_two_faced_wallet_spends_no_more_than_its_days_budget() {
     assert_eq!(market.received(), U256::ZERO);
     // Others have budgets of their own.
     market.settle(&market.cent().await).await.unwrap();
+}
+
+/// While it is asked by itself, it may do as it likes; when money moves, the contracts let it answer and nothing else.
+#[tokio::test]
+async fn a_wallet_that_helps_itself_while_it_is_asked_is_not_taken_at_its_word() {
+    let market = market(|_| {}).await;
+    let wallet = wallet(&market);
+    market.devnet.set_allowance(usdc(), wallet, PERMIT2, U256::ZERO).unwrap();
+    market.devnet.set_code(wallet, approving()).unwrap();
+    let request = pay(&market, owned(wallet), &offer_in(usdc())).await;
+    match market.verify(&request).await {
+        Err(VerifyError::Unavailable(cause)) => assert!(cause.to_string().contains("payer's code"), "{cause}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(market.settle(&request).await.is_err());
+    assert!(market.book.sent().is_empty(), "no gas was burnt");
+}
+
+/// EIP-3009 came without ERC-1271 first, and some tokens have it still so.
+#[tokio::test]
+async fn a_token_for_ordinary_accounts_only_takes_no_wallets_payment() {
+    let market = market(|_| {}).await;
+    let (wallet, token) = (wallet(&market), DevToken::SILENT_REPLAY);
+    market.devnet.give_tokens(token.address, wallet, U256::from(1_000_000)).unwrap();
+    let mut offer = offer_in(token.address);
+    offer["extra"] = serde_json::json!({"name": token.name, "version": DevToken::DOMAIN_VERSION});
+    let request = pay(&market, owned(wallet), &offer).await;
+    market.refused(&request, Reason::InvalidExactEvmTransactionSimulationFailed).await;
+    // Permit2 asks the wallet whatever the token knows.
+    market.devnet.set_allowance(token.address, wallet, PERMIT2, U256::MAX).unwrap();
+    market.settle(&pay(&market, owned(wallet), &offer_in(token.address)).await).await.unwrap();
 }
 
 /// Made for a wallet that is not there, by a contract that nobody named: not even looked at.

@@ -70,6 +70,7 @@ pub async fn market_with(mining: Mining, keys: &[&str], change: impl FnOnce(&mut
             name: token.name.to_owned(),
             version: DevToken::DOMAIN_VERSION.to_owned(),
             method: if BY_AUTHORIZATION.contains(&token) { TransferMethod::Eip3009 } else { TransferMethod::Permit2 },
+            permits: ![DevToken::PLAIN, DevToken::RETURNS_NOTHING].contains(&token),
             usd: true,
         };
         assets = assets.with(&config).unwrap();

@@ -7,7 +7,7 @@ use farthing_core::reason::Reason;
 use farthing_core::scheme::PaymentFlow;
 use farthing_core::wire::{PaymentRequest, PaymentRequirements, SupportedKind};
 use farthing_evm::asset::AssetTable;
-use farthing_evm::exact;
+use farthing_evm::{exact, upto};
 use farthing_testkit::golden;
 use serde_json::{Value, json};
 
@@ -70,6 +70,29 @@ fn offers_that_nobody_should_pay_are_refused() {
         let (got, message) = complete(&offer).unwrap_err();
         assert_eq!(got, reason, "{field} = {value}: {message}");
     }
+}
+
+#[test]
+fn a_token_without_permits_is_offered_by_permit2_without_its_domain() {
+    // USDC on Igra, as the official table has it: neither EIP-3009 nor EIP-2612.
+    let igra = "eip155:38833";
+    let bare = |scheme: &str| {
+        serde_json::from_value(json!({
+            "scheme": scheme, "network": igra, "amount": "10000", "asset": "0xA5b8BF902b2844dA17d4506cc827F7F1681735E7",
+            "payTo": golden::PAY_TO, "maxTimeoutSeconds": 300, "extra": {"name": "USDC", "version": "1"},
+        }))
+        .unwrap()
+    };
+    let kind = |scheme: &str| {
+        let extra = json!({"facilitatorAddress": golden::SECOND});
+        serde_json::from_value(json!({"x402Version": 2, "scheme": scheme, "network": igra, "extra": extra})).unwrap()
+    };
+    let exact = AnyServerScheme::complete(&server(), bare("exact"), &kind("exact")).unwrap();
+    assert_eq!(Value::Object(exact.extra), json!({"assetTransferMethod": "permit2"}));
+    let metering = upto::Server::new(Arc::new(AssetTable::known()));
+    let upto = AnyServerScheme::complete(&metering, bare("upto"), &kind("upto")).unwrap();
+    let expected = json!({"assetTransferMethod": "permit2", "facilitatorAddress": golden::SECOND});
+    assert_eq!(Value::Object(upto.extra), expected);
 }
 
 #[test]

@@ -6,8 +6,9 @@ use farthing_core::scheme::{Outcome, SettleError};
 use farthing_core::wire::Extensions;
 use farthing_devnet::{DevToken, Fault, Mining, Times, contracts};
 use farthing_evm::signature::WireSignature;
-use farthing_evm::transfer::eip3009::Authorization;
+use farthing_evm::transfer::eip3009::{Authorization, domain_separator};
 use farthing_evm::transfer::permit2::PERMIT2;
+use farthing_evm::transfer::{approval, eip2612};
 use farthing_evm::{Bytes, U256};
 use farthing_testkit::golden;
 use serde_json::{Value, json};
@@ -125,6 +126,33 @@ async fn what_was_used_of_a_ceiling_arrives_whole_or_not_at_all() {
     }
 }
 
+/// The fee of a token shows only once its transfer can be simulated: after a payer's own approval was mined.
+#[tokio::test]
+async fn what_arrives_by_a_sponsored_approval_is_what_was_priced() {
+    let market = market(|config| config.sponsor.approvals = true).await;
+    for token in DevToken::ALL {
+        let knows_permits = ![DevToken::PLAIN, DevToken::RETURNS_NOTHING].contains(&token);
+        for extension in [eip2612::EXTENSION, approval::EXTENSION] {
+            if extension == eip2612::EXTENSION && !knows_permits {
+                continue;
+            }
+            market.devnet.set_allowance(token.address, payer(), PERMIT2, U256::ZERO).unwrap();
+            let wallet = market.wallet(golden::PAYER_KEY);
+            let request = pay_by(&wallet, &offer_in(token.address), &advertised(extension)).await;
+            assert!(!request["paymentPayload"]["extensions"][extension]["info"].is_null(), "{} {extension}", token.symbol);
+            let (before, sent) = (purses(&market, token), market.book.sent().len());
+            if token == DevToken::FEE_ON_TRANSFER {
+                assert_eq!(rejected(&market, &request).await, Reason::Permit2SimulationFailed);
+                assert_eq!((purses(&market, token), market.book.sent().len()), (before, sent));
+                continue;
+            }
+            market.settle(&request).await.unwrap();
+            let price = U256::from(10_000);
+            assert_eq!(purses(&market, token), [before[0] - price, before[1] + price], "{} {extension}", token.symbol);
+        }
+    }
+}
+
 #[tokio::test]
 async fn amounts_of_eighteen_decimals_are_exact_beyond_64_bits() {
     let market = market(|_| {}).await;
@@ -211,6 +239,34 @@ async fn a_used_nonce_that_does_not_revert_is_not_taken_for_a_second_payment() {
     market.refused(&request, Reason::InvalidExactEvmNonceAlreadyUsed).await;
 }
 
+/// The payer's own word for somebody else, under the same nonce.
+#[tokio::test]
+async fn a_used_nonce_that_does_not_revert_is_not_taken_for_somebody_elses_payment() {
+    let market = market_with(Mining::Manual, &[RELAYER_KEY], |config| config.confirm.rebroadcast_milliseconds = 50).await;
+    let token = DevToken::SILENT_REPLAY;
+    let request = pay(&market, &by_token(token)).await;
+    let mut to_another = request.clone();
+    let payload = &mut to_another["paymentPayload"]["payload"];
+    payload["authorization"]["to"] = json!(golden::SECOND);
+    let authorization: Authorization = serde_json::from_value(payload["authorization"].clone()).unwrap();
+    let domain = domain_separator(token.name, DevToken::DOMAIN_VERSION, golden::CHAIN_ID, token.address);
+    let signature = signer(golden::PAYER_KEY).sign_hash(authorization.digest(domain)).await.unwrap();
+    payload["signature"] = serde_json::to_value(WireSignature::from(signature)).unwrap();
+    market.devnet.faults().inject("eth_sendRawTransaction", Fault::LoseTransaction, Times::Exactly(1));
+    let theirs = async {
+        while market.book.sent().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        send_as(&market.devnet, STRANGER_KEY, token.address, carried_out(&to_another)).await;
+        market.devnet.mine(1).unwrap();
+        market.until_pending(signer(RELAYER_KEY).address()).await;
+        market.devnet.mine(1).unwrap();
+    };
+    let (told, ()) = tokio::join!(rejected(&market, &request), theirs);
+    assert_eq!(told, Reason::InvalidExactEvmTransferEventMismatch);
+    assert_eq!(purses(&market, token)[1], U256::ZERO);
+}
+
 /// The call that carries a payment by EIP-3009 out.
 fn carried_out(request: &Value) -> Vec<u8> {
     let payload = &request["paymentPayload"]["payload"];
@@ -275,4 +331,20 @@ async fn a_token_that_takes_a_payment_and_moves_nothing_is_never_a_success() {
         market.devnet.set_code(token.address, honest.clone()).unwrap();
         assert_eq!(purses(&market, token), before);
     }
+}
+
+/// The payee collects the token's fee, too, and so has the whole price, in two transfers. Which of several transfers belong
+/// to a payment nothing on chain tells: if they were added up, a payment of one unit could claim what another one moved.
+#[tokio::test]
+async fn a_price_that_arrives_in_two_transfers_is_told_and_is_no_success() {
+    let market = market_with(Mining::Instant, &[golden::SECOND_KEY], |_| {}).await;
+    let token = DevToken::FEE_ON_TRANSFER;
+    approve(&market, token);
+    for mut offer in [by_token(token), offer_in(token.address)] {
+        offer["payTo"] = json!(signer(OWNER_KEY).address().to_string());
+        let request = pay(&market, &offer).await;
+        assert_eq!(rejected(&market, &request).await, Reason::InvalidExactEvmTransferEventMismatch);
+        assert!(market.settle(&request).await.is_err(), "nor the second time");
+    }
+    assert_eq!(market.book.sent().len(), 2);
 }

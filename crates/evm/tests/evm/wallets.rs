@@ -25,7 +25,7 @@ sol! {
 }
 
 /// An account that is delegated to code which wants a byte before the signature.
-struct Delegated;
+pub struct Delegated;
 
 impl ContractSigner for Delegated {
     fn address(&self) -> Address {

@@ -19,6 +19,7 @@ mod topics {
     pub mod hooks;
     pub mod metered;
     pub mod payment_id;
+    pub mod quotes;
     pub mod receipts;
     pub mod sign_in;
     pub mod smart_wallet;
@@ -31,13 +32,14 @@ use farthing::core::{BoxFuture, Source};
 use tokio::time::timeout;
 
 /// Longer than any topic takes.
-const TOPIC_TIMEOUT: Duration = Duration::from_secs(60);
+const TOPIC_TIMEOUT: Duration = Duration::from_mins(1);
 
 type Run = fn() -> BoxFuture<'static, Result<(), Source>>;
 
 const TOPICS: &[(&str, Run)] = &[
     ("metered", || Box::pin(topics::metered::run())),
     ("upfront", || Box::pin(topics::upfront::run())),
+    ("quotes", || Box::pin(topics::quotes::run())),
     ("gas-sponsoring", || Box::pin(topics::gas_sponsoring::run())),
     ("smart-wallet", || Box::pin(topics::smart_wallet::run())),
     ("sign-in", || Box::pin(topics::sign_in::run())),

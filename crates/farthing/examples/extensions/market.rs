@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use farthing::client;
+use farthing::client::{self, Client, Error, Rejected};
 use farthing::core::Source;
 use farthing::core::amount::Amount;
 use farthing::evm::config::{ChainConfig, RpcUrl};
@@ -92,6 +92,15 @@ impl Market {
     /// What the seller has been paid so far, in dollars, by the chain and nobody else's word.
     pub fn earned(&self) -> Result<String, Source> {
         Ok(dollars(self.devnet.usdc_balance(SELLER.parse()?)))
+    }
+}
+
+/// Why a seller refuses to be paid by this buyer; an error if it does not.
+pub async fn refusal(client: &Client, url: &str) -> Result<Rejected, Source> {
+    match client.get(url).send().await {
+        Err(Error::Rejected(refused)) => Ok(*refused),
+        Err(other) => Err(other.into()),
+        Ok(answer) => Err(format!("expected a refusal, got an answer with status {}", answer.status()).into()),
     }
 }
 

@@ -170,7 +170,8 @@ async fn requirements_that_cannot_be_met_are_refused() {
     const REQUIREMENTS: &str = "invalid_payment_requirements";
     const NOBODY: &str = "0x0000000000000000000000000000000000000000";
     let rows: &[Row] = &[
-        ("another scheme", |offer| offer["scheme"] = json!("upto"), 200, "unsupported_scheme"),
+        ("another scheme", |offer| offer["scheme"] = json!("upto"), 200, "invalid_payload"),
+        ("an unheard-of scheme", |offer| offer["scheme"] = json!("barter"), 200, "unsupported_scheme"),
         ("no scheme", |offer| offer["scheme"] = json!(null), 400, REQUIREMENTS),
         ("a network that is not served", |offer| offer["network"] = json!("eip155:8453"), 200, "invalid_network"),
         ("another family", |offer| offer["network"] = json!("solana:84532"), 200, "invalid_network"),

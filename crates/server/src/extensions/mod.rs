@@ -67,7 +67,9 @@ pub enum ExtensionError {
     #[error("a route that is priced up to a ceiling cannot be opened by a sign-in: it would be used for nothing from then on")]
     Metered,
     /// A grant names a method and a URL, and no body.
-    #[error("a route whose price depends on the body cannot be opened by a sign-in: who has paid for one body could have any other")]
+    #[error(
+        "a route whose price depends on the body cannot be opened by a sign-in: who has paid for one body could have any other"
+    )]
     PricedBody,
     /// Nothing is sold.
     #[error("{0} is for routes that have a price; this one is opened by signing in alone")]

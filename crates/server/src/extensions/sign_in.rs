@@ -15,8 +15,8 @@ use farthing_core::wire::SettleResponse;
 use serde_json::Value;
 
 use super::{ExtensionError, Seller, list};
-use crate::resource::{RequestFacts, target_of};
 use crate::offer::Offer;
+use crate::resource::{RequestFacts, target_of};
 use crate::template::HOLES;
 
 /// How long a payment opens its resource unless a route says otherwise, in seconds: a day. The official SDKs have no end to it;

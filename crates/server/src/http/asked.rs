@@ -20,7 +20,7 @@ use super::headers;
 use super::layer::AskedPrice;
 use super::request::trace_of;
 use super::sale::{Asking, Sale};
-use super::service::{PaymentService, preflight, serve, visit, whole};
+use super::service::{PaymentService, granted, preflight, serve, visit, whole};
 use super::toll::{Charge, Toll, bad_request};
 use crate::quotes::{Binding, PriceRequest, Quoter};
 use crate::resource::RequestFacts;
@@ -72,6 +72,13 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Source>,
 {
+    if toll.has_hooks() {
+        match granted(toll, toll.protected(&request)).await {
+            Ok(true) => return visit(inner, request, None).await,
+            Ok(false) => {}
+            Err(answer) => return Ok(whole(answer)),
+        }
+    }
     let mut arrival = match toll.look(&request) {
         Ok(arrival) => arrival,
         Err(answer) => return Ok(whole(answer)),
@@ -112,7 +119,9 @@ where
     Q::Error: Into<Source>,
 {
     let too_large = || {
-        let message = format!("body: expected at most {max_bytes} bytes, which is what can be priced here, got more; nothing was charged");
+        let message = format!(
+            "body: expected at most {max_bytes} bytes, which is what can be priced here, got more; nothing was charged"
+        );
         bad_request(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message)
     };
     if usize::try_from(body.size_hint().lower()).map_or(true, |least| least > max_bytes) {

@@ -43,6 +43,11 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a request brings a payment, of whatever kind.
+pub(super) fn have_payment(headers: &HeaderMap) -> bool {
+    headers.contains_key(PAYMENT_SIGNATURE) || headers.contains_key(X_PAYMENT)
+}
+
 /// Makes an answer of our own one of a priced route.
 pub(super) fn mark_new(headers: &mut HeaderMap) {
     headers.reserve(NEW_HEADERS);

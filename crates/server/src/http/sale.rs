@@ -16,7 +16,7 @@ use super::toll::{Arrival, Toll, bad_request, unreadable};
 use crate::count::Outcome;
 use crate::extensions::Fresh;
 use crate::gate::{Admission, Admitted, Denied, Repeated};
-use crate::quotes::{Binding, Honoured, NoQuote, PriceRequest, Quoter, Shelf};
+use crate::quotes::{Binding, Honoured, NoQuote, PriceRequest, Quoter};
 use crate::resource::RequestFacts;
 use crate::route::Route;
 use crate::settle::Settled;
@@ -78,7 +78,7 @@ impl Sale<'_> {
         let admission = match &self.asking {
             None => gate.admit(&self.toll.route, Some(payment), facts).await,
             Some(asking) => match &payment.accepted {
-                Accepted::Offer(echo) => match asking.quoter.honour(&self.toll.shelf(), echo, &asking.binding) {
+                Accepted::Offer(echo) => match asking.quoter.honour(&self.toll.premises(), echo, &asking.binding) {
                     Ok(Honoured { route, expired }) => gate.admit_quoted(&route, payment, facts, expired).await,
                     Err(refusal) => {
                         Outcome::Refused.count();
@@ -154,7 +154,7 @@ impl Sale<'_> {
 impl Asking<'_> {
     /// The route as it is priced now, or the answer to a request that has no price.
     async fn ask(&self, toll: &Toll) -> Result<Arc<Route>, Response<Bytes>> {
-        self.quoter.ask(&toll.shelf(), self.request.clone()).await.map_err(unpriced)
+        self.quoter.ask(&toll.premises(), self.request.clone()).await.map_err(unpriced)
     }
 }
 
@@ -194,6 +194,7 @@ fn turn_away(denied: &Denied) -> Response<Bytes> {
         }
         Denied::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "facilitator_unavailable"),
         Denied::Malformed(_) => (StatusCode::BAD_GATEWAY, "facilitator_malformed"),
+        Denied::Hook(_) => (StatusCode::SERVICE_UNAVAILABLE, "hook_failed"),
         Denied::Book(_) => (StatusCode::SERVICE_UNAVAILABLE, "book_unavailable"),
     };
     problem(status, error, &denied.to_string())

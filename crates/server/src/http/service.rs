@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use farthing_core::Source;
 use farthing_core::wire::PaymentPayload;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Either;
@@ -25,6 +26,7 @@ use super::work::{self, Failure, Work};
 use super::{kept, overrides};
 use crate::extensions::Visitor;
 use crate::gate::Admitted;
+use crate::hooks::{CancelReason, HandlerAnswer, ProtectedRequest};
 use crate::resource::RequestFacts;
 
 /// What a [`PaymentLayer`](super::PaymentLayer) makes of a service.
@@ -76,6 +78,10 @@ where
         if self.passes(&request) {
             return preflight(&mut self.inner, request);
         }
+        if self.toll.has_hooks() {
+            let (toll, inner) = (Arc::clone(&self.toll), self.take_ready());
+            return PaymentFuture::working(guard_and_serve(toll, inner, request));
+        }
         let arrival = match self.toll.read(&request) {
             Ok(arrival) => arrival,
             Err(answer) => return PaymentFuture::ready(whole(answer)),
@@ -100,6 +106,29 @@ where
         headers::strip(answer.headers_mut());
         Ok(answer.map(Either::Right))
     })
+}
+
+/// Asks hooks before anything else.
+async fn guard_and_serve<S, Q, B>(toll: Arc<Toll>, inner: S, request: Request<Q>) -> Result<Response<PaymentBody<B>>, S::Error>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Source>,
+{
+    match granted(&toll, toll.protected(&request)).await {
+        Ok(true) => return visit(inner, request, None).await,
+        Ok(false) => {}
+        Err(answer) => return Ok(whole(answer)),
+    }
+    match toll.read(&request) {
+        Ok(arrival) => open_and_serve(toll, inner, request, arrival).await,
+        Err(answer) => Ok(whole(answer)),
+    }
+}
+
+/// Whether hooks let a request in without payment, or the answer to one that is turned away.
+pub(super) async fn granted(toll: &Toll, request: Result<ProtectedRequest, Response<Bytes>>) -> Result<bool, Response<Bytes>> {
+    toll.is_granted(request?).await
 }
 
 async fn open_and_serve<S, Q, B>(
@@ -148,8 +177,11 @@ where
     };
     headers::strip(request.headers_mut());
     request.extensions_mut().insert(admitted.paid().clone());
-    let work = work::run(inner, request, server.max_held_body_bytes()).instrument(admitted.span.clone());
-    match overrides::follow(work.await, admitted.paid().usage()) {
+    let work = match admitted.instead() {
+        Some(answer) => Work::Done(in_place(answer)),
+        None => work::run(inner, request, server.max_held_body_bytes()).instrument(admitted.span.clone()).await,
+    };
+    match overrides::follow(work, admitted.paid().usage()) {
         Work::Done(answer) => {
             let version = admitted.version();
             let kept = kept::of(&answer, gate.kept_answers());
@@ -160,18 +192,18 @@ where
             headers::strip(answer.headers_mut());
             headers::mark(answer.headers_mut(), PAYER_ALONE);
             let answer = tell_charge(answer, &admitted);
-            gate.cancel(admitted).await;
+            gate.cancel_because(admitted, CancelReason::HandlerFailed, Some(answer.status().as_u16())).await;
             Ok(answer.map(Either::Right))
         }
         Work::Failed(failure) => {
             let was_charged = admitted.charged().is_some();
             tracing::error!(error = failure.code(), was_charged, "a paid request was not served");
             let answer = tell_charge(failed(failure, &admitted), &admitted);
-            gate.cancel(admitted).await;
+            gate.cancel_because(admitted, failure.cancels(), None).await;
             Ok(whole(answer))
         }
         Work::Error(error) => {
-            gate.cancel(admitted).await;
+            gate.cancel_because(admitted, CancelReason::HandlerThrew, None).await;
             Err(error)
         }
     }
@@ -194,6 +226,18 @@ where
     headers::strip(answer.headers_mut());
     headers::mark(answer.headers_mut(), PAYER_ALONE);
     Ok(answer.map(Either::Right))
+}
+
+/// What a hook answers where no handler runs.
+fn in_place(answer: &HandlerAnswer) -> Response<Held> {
+    let mut response = Response::new(Held::from(answer.body.clone()));
+    match HeaderValue::from_str(&answer.content_type) {
+        Ok(content_type) => {
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
+        }
+        Err(error) => tracing::error!(%error, "a hook's answer goes out without its media type, which cannot be written"),
+    }
+    response
 }
 
 /// The answer to a request whose work has none.

@@ -9,12 +9,14 @@ use farthing_core::wire::PaymentPayload;
 use http::{Method, Request, Response, StatusCode};
 
 use super::answer::{challenge, first_challenge, problem};
+use super::headers;
 use super::last::LastAnswer;
 use super::request::{payment_of, sign_in_of, url_of};
 use crate::count::Outcome;
 use crate::extensions::{ExtensionError, Fresh, Opened, SignInError, SignInRule, Visitor, Wishes};
+use crate::hooks::{Access, ProtectedRequest};
 use crate::offer::{Manner, Pricing};
-use crate::quotes::{Quoter, Shelf};
+use crate::quotes::{Premises, Quoter};
 use crate::resource::RequestFacts;
 use crate::route::{Route, RouteError};
 use crate::server::Server;
@@ -108,7 +110,7 @@ impl Toll {
     /// What a request brings, or the answer to one that cannot be understood.
     #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
     pub(super) fn look<Q>(&self, request: &Request<Q>) -> Result<Arrival, Response<Bytes>> {
-        let url = url_of(request, self.server.public_url()).map_err(|bad| bad_request(bad.status, bad.error, bad.message))?;
+        let url = self.url(request)?;
         let payment = payment_of(request.headers());
         let sign_in = self.route.sign_in().and_then(|_| sign_in_of(request.headers()));
         match payment {
@@ -118,8 +120,49 @@ impl Toll {
     }
 
     /// What a price that was asked is made into terms with.
-    pub(super) const fn shelf(&self) -> Shelf<'_> {
-        Shelf { server: &self.server, wishes: &self.wishes, sample: &self.route }
+    pub(super) const fn premises(&self) -> Premises<'_> {
+        Premises { server: &self.server, wishes: &self.wishes, sample: &self.route }
+    }
+
+    /// Whether hooks are to be asked about every request.
+    pub(super) fn has_hooks(&self) -> bool {
+        !self.server.gate().hooks.is_empty()
+    }
+
+    /// A request as hooks see it.
+    #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
+    pub(super) fn protected<Q>(&self, request: &Request<Q>) -> Result<ProtectedRequest, Response<Bytes>> {
+        let (method, mut headers) = (request.method().clone(), request.headers().clone());
+        let resource_url = self.url(request)?;
+        let has_payment = headers::have_payment(&headers);
+        headers::strip(&mut headers);
+        Ok(ProtectedRequest { method, resource_url, headers, has_payment })
+    }
+
+    /// Whether hooks let a request in without payment, or the answer to one that they turn away.
+    pub(super) async fn is_granted(&self, request: ProtectedRequest) -> Result<bool, Response<Bytes>> {
+        match self.server.gate().hooks.access(&request).await {
+            Ok(Access::Continue) => Ok(false),
+            Ok(Access::Grant) => {
+                Outcome::Granted.count();
+                Ok(true)
+            }
+            Ok(Access::Abort(reason)) => {
+                Outcome::Forbidden.count();
+                Err(problem(StatusCode::FORBIDDEN, "access_denied", &reason))
+            }
+            Err(failed) => {
+                failed.log("a request was turned away: a hook did not do its part");
+                Outcome::Denied.count();
+                let message = "this cannot be sold right now; nothing was charged by this request; come again later";
+                Err(problem(StatusCode::SERVICE_UNAVAILABLE, "hook_failed", message))
+            }
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
+    fn url<Q>(&self, request: &Request<Q>) -> Result<String, Response<Bytes>> {
+        url_of(request, self.server.public_url()).map_err(|bad| bad_request(bad.status, bad.error, bad.message))
     }
 
     /// The answer to somebody who brings nothing, if it needs no signature that is not there.

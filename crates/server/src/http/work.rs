@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower_service::Service;
 
 use super::body::Held;
+use crate::hooks::CancelReason;
 
 /// How the work ended.
 pub(super) enum Work<B, E> {
@@ -41,6 +42,14 @@ impl Failure {
             Self::BodyAborted => "body_aborted",
             Self::BodyTooLarge => "body_too_large",
             Self::BadUsage => "handler_charged_wrongly",
+        }
+    }
+
+    /// What hooks are told of the payment then.
+    pub(super) const fn cancels(self) -> CancelReason {
+        match self {
+            Self::Panicked => CancelReason::HandlerThrew,
+            Self::BodyAborted | Self::BodyTooLarge | Self::BadUsage => CancelReason::HandlerFailed,
         }
     }
 

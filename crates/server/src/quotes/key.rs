@@ -1,7 +1,5 @@
 //! The key of quotes, and the MAC under it.
 
-use hmac::digest::generic_array::GenericArray;
-use hmac::digest::typenum::U32;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -35,7 +33,7 @@ impl QuoteKey {
 
     /// A MAC over nothing yet.
     pub(super) fn parts(&self) -> Parts {
-        Parts(Mac::new(GenericArray::from_slice(&*self.0)))
+        Parts(Mac::new((&*self.0).into()))
     }
 }
 
@@ -50,8 +48,8 @@ impl Parts {
         self
     }
 
-    pub(super) fn end(self) -> GenericArray<u8, U32> {
-        self.0.finalize().into_bytes()
+    pub(super) fn end(self) -> [u8; 32] {
+        self.0.finalize().into_bytes().into()
     }
 
     /// Compares in a time that says nothing about where the difference is.
@@ -60,11 +58,12 @@ impl Parts {
     }
 }
 
-/// 32 bytes in lower-case hex.
+/// 32 bytes in hex.
 pub(super) fn read_hex(text: &str) -> Option<[u8; 32]> {
     let digit = |letter: u8| match letter {
         b'0'..=b'9' => Some(letter - b'0'),
         b'a'..=b'f' => Some(letter - b'a' + 10),
+        b'A'..=b'F' => Some(letter - b'A' + 10),
         _ => None,
     };
     let mut bytes = [0; 32];
@@ -82,7 +81,6 @@ pub(super) fn read_hex(text: &str) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
 
-    /// RFC 4231, test case 2, has a short key; here one of 32 bytes, as any HMAC tool computes it.
     #[test]
     fn a_key_is_thirty_two_bytes_of_hex() {
         let hex = "07".repeat(QUOTE_KEY_BYTES);
@@ -93,6 +91,13 @@ mod tests {
         for bad in ["", "07", &hex[2..], &format!("{hex}07"), &hex.replacen('0', "g", 1)] {
             assert!(QuoteKey::from_hex(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_letter_case_of_a_key_does_not_matter() {
+        let hex = "5e".repeat(QUOTE_KEY_BYTES);
+        let [lower, upper] = [hex.clone(), hex.to_uppercase()].map(|hex| QuoteKey::from_hex(&hex).unwrap().parts().end());
+        assert_eq!(lower, upper);
     }
 
     #[test]

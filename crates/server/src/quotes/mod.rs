@@ -12,6 +12,9 @@
 //! | the offer | scheme, network, amount, asset, payTo, time-out, and all that we put into `extra` |
 //! | time | a last moment |
 //!
+//! A quote is a promise and no ticket: until it expires, the same request can be bought at its price as often as it is paid for,
+//! by whoever has it. Sellers whose prices move fast choose a short life for it.
+//!
 //! A quote that has expired buys nothing new. But a payment that may have been charged for it before is still answered for: the
 //! book of deliveries remembers it for longer than any quote lives.
 //!
@@ -23,7 +26,7 @@ mod quoter;
 
 pub use key::{QUOTE_KEY_BYTES, QuoteKey};
 pub use pricer::{DEFAULT_MAX_PRICED_BODY_BYTES, NoQuote, PriceRequest, Pricer, Quote, reading_body};
-pub(crate) use quoter::{Honoured, Quoter, Shelf};
+pub(crate) use quoter::{Honoured, Premises, Quoter};
 
 use std::sync::Arc;
 
@@ -31,7 +34,7 @@ use farthing_core::reason::{Reason, Refusal};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::PaymentRequirements;
 
-use crate::resource::locate;
+use crate::resource::{hex, locate};
 
 /// Where an offer's `extra` holds its quote.
 pub(crate) const EXTRA: &str = "quote";
@@ -77,7 +80,7 @@ impl Quotes {
 
     /// The quote of an offer for a request.
     fn make(&self, binding: &Binding, offer: &PaymentRequirements, until: UnixSeconds) -> String {
-        format!("{VERSION}.{until}.{:x}", self.mac(binding, offer, until).end())
+        format!("{VERSION}.{until}.{}", hex(&self.mac(binding, offer, until).end()))
     }
 
     /// Whether a quote is ours for this request and this offer, and if it has expired, why it buys nothing new.
@@ -127,9 +130,9 @@ fn read(quote: &str) -> Option<(UnixSeconds, [u8; 32])> {
     if version != VERSION {
         return None;
     }
-    // One text for each moment, so that nobody can write a quote in two ways.
-    let moment: UnixSeconds = until.parse().ok()?;
-    (moment.to_string() == until).then_some((moment, key::read_hex(mac)?))
+    let (moment, bytes): (UnixSeconds, _) = (until.parse().ok()?, key::read_hex(mac)?);
+    // Nobody can write one quote in two ways.
+    (moment.to_string() == until && hex(&bytes) == mac).then_some((moment, bytes))
 }
 
 fn foreign(binding: &Binding) -> Refusal {
@@ -174,7 +177,7 @@ mod tests {
     fn the_form_is_pinned() {
         let binding = Binding::new("GET", "https://API.example.com/a?b=c", None);
         let quote = quotes(1_000).make(&binding, &read_offer(offer()), UnixSeconds(1_300));
-        assert_eq!(quote, "1.1300.PINNED");
+        assert_eq!(quote, "1.1300.8e668a0923a7c56934380398dd3385d5b9138238ec935ac5290b9de64665d433");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Honoured {
 }
 
 /// What a route that asks for its prices has besides.
-pub(crate) struct Shelf<'a> {
+pub(crate) struct Premises<'a> {
     pub(crate) server: &'a Server,
     pub(crate) wishes: &'a Wishes,
     /// A route with the description to be used where a quote has none.
@@ -77,7 +77,7 @@ impl Quoter {
     }
 
     /// Asks what a request costs.
-    pub(crate) async fn ask(&self, shelf: &Shelf<'_>, request: PriceRequest) -> Result<Arc<Route>, NoQuote> {
+    pub(crate) async fn ask(&self, premises: &Premises<'_>, request: PriceRequest) -> Result<Arc<Route>, NoQuote> {
         // It may panic before there is a future.
         let asking = AssertUnwindSafe(async { self.pricer.price(request).await }).catch_unwind();
         let failed = |why: &str| NoQuote::Failed(Source::from(why));
@@ -87,7 +87,7 @@ impl Quoter {
         if let Some(route) = self.kept().get(&quote) {
             return Ok(Arc::clone(route));
         }
-        let route = Arc::new(self.route(shelf, &quote)?);
+        let route = Arc::new(self.route(premises, &quote)?);
         let mut kept = self.kept();
         if kept.len() >= MAX_KEPT_PRICES {
             kept.clear();
@@ -106,12 +106,12 @@ impl Quoter {
     /// before: the offer is made anew of what it says that it costs, and that is what the quote must be for.
     pub(crate) fn honour(
         &self,
-        shelf: &Shelf<'_>,
+        premises: &Premises<'_>,
         echo: &PaymentRequirements,
         binding: &Binding,
     ) -> Result<Honoured, Refusal> {
         let quote = echo.extra.get(EXTRA).and_then(Value::as_str).ok_or_else(|| foreign(binding))?;
-        let accepts = fitting(shelf.server.accepts(), self.manner).map_err(|_| foreign(binding))?;
+        let accepts = fitting(premises.server.accepts(), self.manner).map_err(|_| foreign(binding))?;
         let place = accepts.into_iter().find(|accept| accept.scheme.name() == echo.scheme && accept.network == echo.network);
         let place = place.ok_or_else(|| foreign(binding))?;
         let asset = place.scheme.assets(&place.network).into_iter().find(|asset| asset.id == echo.asset);
@@ -120,14 +120,14 @@ impl Quoter {
         let offer = place.offer(echo.amount, asset, self.manner).map_err(|_| foreign(binding))?;
         let expired = self.quotes.check(quote, binding, &offer.requirements)?;
         let route = offer.with_extra(EXTRA, quote.into());
-        let route = route.and_then(|offer| Route::of(vec![offer], shelf.server.seller(), shelf.wishes));
+        let route = route.and_then(|offer| Route::of(vec![offer], premises.server.seller(), premises.wishes));
         let route = route.map_err(|error| Refusal::new(Reason::NoMatchingRequirements, error.to_string()))?;
         Ok(Honoured { route, expired })
     }
 
-    fn route(&self, shelf: &Shelf<'_>, quote: &Quote) -> Result<Route, NoQuote> {
+    fn route(&self, premises: &Premises<'_>, quote: &Quote) -> Result<Route, NoQuote> {
         let mut accepts = Vec::new();
-        for accept in fitting(shelf.server.accepts(), self.manner)? {
+        for accept in fitting(premises.server.accepts(), self.manner)? {
             let own = quote.pay_to.iter().find(|(network, _)| *network == accept.network);
             accepts.push(own.map_or_else(|| accept.clone(), |(_, pay_to)| Accept { pay_to: pay_to.clone(), ..accept.clone() }));
         }
@@ -136,8 +136,8 @@ impl Quoter {
         }
         let places: Vec<&Accept> = accepts.iter().collect();
         let offers = offers_of(&places, &quote.price, self.manner)?;
-        let mut route = Route::quoted(offers, shelf.server.seller(), shelf.wishes)?;
-        route.describe_as(shelf.sample);
+        let mut route = Route::quoted(offers, premises.server.seller(), premises.wishes)?;
+        route.describe_as(premises.sample);
         route.describe(quote.description.clone(), None);
         Ok(route)
     }

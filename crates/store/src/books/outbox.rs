@@ -203,6 +203,8 @@ impl Operation for Landed {
             Value::Integer(i64::from(self.landing.succeeded)),
         ];
         sql.execute(update, values).await?;
+        let update = format!("UPDATE payments SET transaction_id = $2 WHERE state = 'sending' AND {CARRIED}");
+        sql.execute(&update, vec![outgoing.into(), self.landing.transaction.0.as_str().into()]).await?;
         Ok(Verdict::Keep(()))
     }
 }

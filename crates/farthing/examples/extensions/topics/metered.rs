@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Router};
-use farthing::client::PaymentOutcome;
+use farthing::client::{Error, PaymentOutcome};
 use farthing::core::Source;
 use farthing::evm::U256;
 use farthing::server::{Paid, UsageError};
@@ -66,8 +66,11 @@ pub async fn run() -> Result<(), Source> {
     assert_eq!(market.earned()?, "$0.007");
     println!("  nothing used: settled with no transaction");
 
-    let refused = client.get(format!("{}/greed", market.url)).send().await;
-    println!("  more than the ceiling: {refused:?}");
+    // A handler that fails is not paid. The buyer is told of the failure, not of the money, and so does not count on it.
+    match client.get(format!("{}/greed", market.url)).send().await {
+        Err(Error::Unknown(unknown)) => println!("  more than the ceiling: {}", unknown.why),
+        other => return Err(format!("expected a failure of the handler, got {other:?}").into()),
+    }
     assert_eq!(market.earned()?, "$0.007");
     Ok(())
 }

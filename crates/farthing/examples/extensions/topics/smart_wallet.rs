@@ -7,14 +7,14 @@ use std::sync::Arc;
 use alloy_sol_types::{SolCall as _, sol};
 use axum::Router;
 use axum::routing::get;
-use farthing::client::{Client, Error};
+use farthing::core::reason::Reason;
 use farthing::core::{BoxFuture, Source};
 use farthing::evm::signer::{Signer, SignerError};
 use farthing::evm::wallet::{ContractSigner, OwnedWallet};
 use farthing::evm::{Address, B256, U256};
 use farthing_devnet::{DELEGATE_7702, DELEGATE_PREFIX, SMART_WALLET_FACTORY};
 
-use crate::market::Market;
+use crate::market::{Market, refusal};
 
 sol! {
     function createAccount(address owner, uint256 salt) external returns (address account);
@@ -70,7 +70,8 @@ async fn given_code(market: &Market, report: &str) -> Result<(), Source> {
     market.devnet.delegate(account.address(), DELEGATE_7702)?;
 
     let by_key = farthing::Client::builder().signer(Arc::clone(&account)).build()?;
-    println!("  by the key of an account with code: {}", refusal(&by_key, report).await?);
+    assert_eq!(refusal(&by_key, report).await?.reason, Some(Reason::InvalidExactEvmSignature));
+    println!("  by the key of an account with code: {}", Reason::InvalidExactEvmSignature);
 
     let by_code = farthing::Client::builder().smart_wallet(Arc::new(Delegated(account))).build()?;
     by_code.get(report).send().await?;
@@ -91,18 +92,11 @@ async fn not_there_yet(market: &Market, report: &str) -> Result<(), Source> {
     };
 
     let by_stranger = wallet_by(Address::repeat_byte(0x66))?;
-    println!("  created by a contract that nobody knows: {}", refusal(&by_stranger, report).await?);
+    assert_eq!(refusal(&by_stranger, report).await?.reason, Some(Reason::Eip6492FactoryNotAllowed));
+    println!("  created by a contract that nobody knows: {}", Reason::Eip6492FactoryNotAllowed);
 
     wallet_by(SMART_WALLET_FACTORY)?.get(report).send().await?;
     assert_eq!(market.earned()?, "$0.3");
     println!("  a wallet was created by ERC-6492, and has paid");
     Ok(())
-}
-
-/// Why a payment is refused; an error if it is not.
-async fn refusal(client: &Client, url: &str) -> Result<String, Source> {
-    match client.get(url).send().await {
-        Err(Error::Rejected(refused)) => Ok(refused.reason.ok_or("the refusal has no reason")?.to_string()),
-        other => Err(format!("expected a refusal, got {other:?}").into()),
-    }
 }

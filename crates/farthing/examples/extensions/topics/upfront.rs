@@ -21,9 +21,9 @@ pub async fn run() -> Result<(), Source> {
     // The seller: the price is taken first. The camera breaks the first time.
     let toll = market.seller(facilitator)?.build().await?;
     let is_mended = Arc::new(AtomicBool::new(false));
-    let film = async move || match is_mended.swap(true, Ordering::SeqCst) {
-        true => (StatusCode::OK, "the film"),
-        false => (StatusCode::INTERNAL_SERVER_ERROR, "the camera broke"),
+    let film = async move || {
+        let is_broken = !is_mended.swap(true, Ordering::SeqCst);
+        if is_broken { Err((StatusCode::INTERNAL_SERVER_ERROR, "the camera broke")) } else { Ok("the film") }
     };
     let layer = toll.price("$1")?.upfront()?.payment_identifier(false)?;
     market.serve(Router::new().route("/film", get(film).layer(layer)))?;

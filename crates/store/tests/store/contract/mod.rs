@@ -67,7 +67,7 @@ macro_rules! contract {
                 a_transaction_without_payments_is_followed_too many_payments_at_once_are_written_together,
             outbox: a_replacement_takes_over_the_payments refused_frees_the_number_and_the_payments
                 refused_changes_nothing_once_replaced_or_landed what_landed_is_told
-                a_reorg_reopens_settled_and_dead_payments closed_is_not_followed_any_more
+                what_landed_is_what_its_payments_name a_reorg_reopens_settled_and_dead_payments closed_is_not_followed_any_more
                 a_payment_that_was_sent_again_is_left_alone_by_its_first_transaction under_way_is_in_the_order_of_the_sequence
                 under_way_is_read_page_by_page who_carries_a_payment_is_told
                 under_way_runs_out_with_the_last_of_its_payments,

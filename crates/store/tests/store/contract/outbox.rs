@@ -74,6 +74,25 @@ pub async fn what_landed_is_told<H: Harness>() {
     assert_eq!(node.outbox.landing(key(2)).await.unwrap(), None);
 }
 
+pub async fn what_landed_is_what_its_payments_name<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    send(&*node.outbox, &lease, 1, "one", &[payment(1), payment(2), payment(3)]).await;
+    replace(&*node.outbox, &lease, 1, "bumped").await;
+    let bumped = transaction("bumped");
+    let other = settlement(2, &transaction("somebody-elses"));
+    node.settlements.settled(key(2), &other, NOW.plus(6)).await.unwrap();
+    die(&*node.settlements, 3, "bumped", "its transfer failed", NOW.plus(6)).await;
+    node.outbox.landed(&lease, 1, &landing(&transaction("one"), 7)).await.unwrap();
+    let [sending, settled, dead] = [1, 2, 3].map(|number| node.settlements.find(key(number)));
+    let sending = sending.await.unwrap().unwrap();
+    assert_eq!((sending.transaction, sending.state), (transaction("one"), SettlementState::Sending(transaction("one"))));
+    assert_eq!(node.outbox.landing(key(1)).await.unwrap(), Some(landing(&transaction("one"), 7)));
+    assert_eq!(settled.await.unwrap().unwrap().state, SettlementState::Settled(other));
+    assert_eq!(dead.await.unwrap().unwrap().transaction, bumped, "what was judged stays what was judged");
+}
+
 pub async fn a_reorg_reopens_settled_and_dead_payments<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
@@ -83,7 +102,7 @@ pub async fn a_reorg_reopens_settled_and_dead_payments<H: Harness>() {
     let one = transaction("one");
     node.outbox.landed(&lease, 1, &landing(&one, 7)).await.unwrap();
     node.settlements.settled(key(1), &settlement(1, &one), NOW.plus(6)).await.unwrap();
-    die(&*node.settlements, 2, "bumped", "its transfer failed", NOW.plus(6)).await;
+    die(&*node.settlements, 2, "one", "its transfer failed", NOW.plus(6)).await;
     let other = settlement(3, &transaction("somebody-elses"));
     node.settlements.settled(key(3), &other, NOW.plus(6)).await.unwrap();
     node.outbox.reopened(&lease, 1, NOW.plus(8)).await.unwrap();
