@@ -1,8 +1,8 @@
 //! Reads what the interop tests recorded, and refuses a run in which a combination of peers is missing.
 //!
 //! Every interop test appends a line to the file that `FARTHING_INTEROP_RESULTS` names, once all that it asserts holds:
-//! `{"chain": "anvil", "combination": "client_ts_server_farthing_facilitator_ts"}`. One more test, which checks that the
-//! matrix is complete, records what to expect: `{"chains": ["anvil", …], "combinations": ["client_…", …]}`.
+//! `{"chain": "anvil", "combination": "permit2_client_ts_server_farthing_facilitator_python"}`. One more test records what to
+//! expect: `{"chains": ["anvil", …], "combinations": ["permit2_client_…", …]}`.
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 

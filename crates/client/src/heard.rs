@@ -24,6 +24,8 @@ pub(crate) struct Said {
     /// Terms, once more.
     pub(crate) terms: Option<PaymentRequired>,
     pub(crate) note: Option<String>,
+    /// Why it is no success, for people.
+    pub(crate) message: Option<String>,
 }
 
 /// What an answer to a paid request means for the caller.
@@ -146,7 +148,9 @@ impl Said {
             body.get("success").is_some_and(Value::is_boolean)
                 && ["transaction", "network", "errorReason"].iter().any(|key| body.get(key).is_some_and(Value::is_string))
         };
-        if json::read_bytes::<Value>(body).is_ok_and(|body| is_settlement(&body)) {
+        let Ok(value) = json::read_bytes::<Value>(body) else { return };
+        self.message = value.get("message").and_then(Value::as_str).map(str::to_owned);
+        if is_settlement(&value) {
             self.settlement = json::read_bytes(body).ok();
         }
     }

@@ -219,10 +219,10 @@ fn cause(error: reqwest::Error) -> Source {
 }
 
 fn rejected(status: StatusCode, said: Said, payment: PaymentFacts) -> Error {
-    let Said { settlement, terms, .. } = said;
+    let Said { settlement, terms, message, .. } = said;
     let told = settlement.as_ref().and_then(|settlement: &SettleResponse| settlement.error_reason.clone());
     let reason = told.or_else(|| terms.and_then(|terms| terms.error).map(|error| Reason::from(error.as_str())));
-    let message = settlement.as_ref().and_then(|settlement| settlement.error_message.clone());
+    let message = settlement.as_ref().and_then(|settlement| settlement.error_message.clone()).or(message);
     Rejected { status: status.as_u16(), reason, message, settlement, payment }.into()
 }
 

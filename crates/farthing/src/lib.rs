@@ -113,8 +113,20 @@ impl Server {
     /// Starts with every scheme of this release, and with sign-ins of ordinary accounts (for those of smart wallets see
     /// [`server::smart_wallets`]); name a facilitator and who is paid.
     pub fn builder() -> server::ServerBuilder {
+        Self::with(chains::server::schemes())
+    }
+
+    /// As [`Self::builder`], for a seller who takes these tokens, too: of its own, or on a network of its own. Client and
+    /// facilitator must know them as well.
+    pub fn taking(
+        assets: &[farthing_evm::config::AssetConfig],
+    ) -> Result<server::ServerBuilder, farthing_evm::config::ConfigError> {
+        chains::server::schemes_with(assets).map(Self::with)
+    }
+
+    fn with(schemes: farthing_core::erased::ServerSchemes) -> server::ServerBuilder {
         let (clock, entropy) = (std::sync::Arc::new(system::SystemClock), std::sync::Arc::new(system::SystemEntropy));
-        let builder = server::Server::builder().schemes(chains::server::schemes()).clock(clock).entropy(entropy);
+        let builder = server::Server::builder().schemes(schemes).clock(clock).entropy(entropy);
         chains::server::verifiers().into_iter().fold(builder, server::ServerBuilder::message_verifier)
     }
 }

@@ -61,6 +61,21 @@ async fn a_second_402_with_a_fresh_challenge_is_never_paid_again() {
 }
 
 #[tokio::test]
+async fn what_the_server_says_for_people_is_passed_on() {
+    let seller = Seller::start(|seen, base| {
+        let mut answer = asks(&cent(base));
+        if seen.payment().is_some() {
+            *answer.body_mut() = Body::from(json!({"error": "x", "message": "approve Permit2 first"}).to_string());
+        }
+        Some(answer)
+    })
+    .await;
+    let rejected = rejected(&Buyer::new(), &seller).await;
+    assert_eq!(rejected.message.as_deref(), Some("approve Permit2 first"));
+    assert!(rejected.to_string().contains("(approve Permit2 first)"), "{rejected}");
+}
+
+#[tokio::test]
 async fn a_failed_settlement_is_a_rejection_with_the_servers_reason() {
     for status in [402, 400, 500] {
         let seller = Seller::answering(move || with_settlement(status, &failed("insufficient_funds", ""))).await;

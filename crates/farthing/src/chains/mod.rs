@@ -1,7 +1,6 @@
 //! The one list of chain families and of their schemes, role by role. A new family is one crate, and one line in each
 //! role's file.
 
-#[cfg(any(feature = "client", feature = "facilitator"))]
 mod assets;
 #[cfg(feature = "client")]
 pub(crate) mod client;

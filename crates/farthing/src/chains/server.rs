@@ -6,14 +6,24 @@ use farthing_core::erased::ServerSchemes;
 use farthing_core::extension::sign_in_with_x::MessageVerifier;
 use farthing_core::network::Network;
 use farthing_evm::asset::AssetTable;
-use farthing_evm::config::{ConfigError, NodeConfig, RpcUrl};
+use farthing_evm::config::{AssetConfig, ConfigError, NodeConfig, RpcUrl};
 use farthing_evm::message::MessageChecker;
 use farthing_evm::rpc::HttpNode;
 use farthing_evm::{exact, upto};
 
-/// Every scheme.
+use super::assets::narrowed;
+
+/// Every scheme, in the tokens of this release.
 pub(crate) fn schemes() -> ServerSchemes {
-    let assets = Arc::new(AssetTable::known());
+    schemes_in(Arc::new(AssetTable::known()))
+}
+
+/// Every scheme, in the tokens of this release and in these.
+pub(crate) fn schemes_with(own: &[AssetConfig]) -> Result<ServerSchemes, ConfigError> {
+    narrowed(own, &[]).map(schemes_in)
+}
+
+fn schemes_in(assets: Arc<AssetTable>) -> ServerSchemes {
     vec![Arc::new(exact::Server::new(Arc::clone(&assets))), Arc::new(upto::Server::new(assets))]
 }
 
