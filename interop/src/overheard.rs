@@ -33,7 +33,8 @@ impl Overheard {
     /// Stands before a facilitator.
     pub async fn start(facilitator: Service) -> Result<Self> {
         let listener = Listener {
-            http: reqwest::Client::builder().no_proxy().build()?,
+            // A connection that was idle may be closed by the other side just when it is used again.
+            http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?,
             facilitator_url: facilitator.url().into(),
             settlements: Arc::default(),
         };

@@ -70,7 +70,8 @@ impl Peer {
         let url = ready.get("listening").and_then(Value::as_str);
         let url = url.with_context(|| format!("{script:?} does not say where it listens"))?.to_owned();
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let http = reqwest::Client::builder().no_proxy().timeout(PURCHASE_LIMIT).build()?;
+        // Node closes a connection that was idle for five seconds, which may be just when the next order goes out.
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PURCHASE_LIMIT).build()?;
         Ok(Self { url, http, _process: process })
     }
 

@@ -20,8 +20,11 @@ use crate::sign_in::{SignInHook, SignInPolicy};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer's body may stand still.
-const READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long an answer may stand still, its head included: no shorter than a paid answer may take.
+const READ_TIMEOUT: Duration = PAID_TIMEOUT;
+/// How long a connection is kept that nobody uses: shorter than common servers keep theirs (5 s), because a payment that is
+/// sent as the other end hangs up may have been read, and then nobody knows what became of it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a server may take to answer an unpaid request.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a server may take to answer a paid request: the work, and a settlement on chain.
@@ -215,7 +218,8 @@ impl ClientBuilder {
         let clock = self.clock.ok_or(BuildError::NoClock)?;
         let ledger = self.ledger.unwrap_or_else(|| Arc::new(MemoryLedger::default()));
         let http = self.http.unwrap_or_else(|| {
-            reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
+            let bounded = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+            bounded.user_agent(USER_AGENT).pool_idle_timeout(IDLE_TIMEOUT)
         });
         let http = http.redirect(reqwest::redirect::Policy::none()).referer(false).retry(reqwest::retry::never());
         let mut hooks = self.hooks;

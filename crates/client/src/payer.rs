@@ -175,7 +175,7 @@ impl Payer {
             return Ok(promised);
         }
         let promised = self.pay_anew(required, purchase, payment_id.as_ref()).await?;
-        Ok(named::remember(&mut slot, &promised, self.now()))
+        Ok(named::remember(&mut slot, &promised, purchase.payment_id.is_some(), self.now()))
     }
 
     async fn pay_anew(

@@ -111,7 +111,7 @@ impl RequestBuilder {
     /// expired, and for a day if it settled, as long as this client lives. A server that takes names (`payment-identifier`)
     /// is told, and gives the same answer to the same request; whether it is one,
     /// [`PaymentFacts::payment_id`](crate::PaymentFacts::payment_id) says. Where a server requires a name and none is given,
-    /// one is made, and can be given here to ask again.
+    /// one is made, and can be given here to ask again; this client remembers it until the payment has expired.
     pub fn payment_id(mut self, id: &str) -> Result<Self, Error> {
         let id = PaymentId::new(id).map_err(|refusal| Error::BadRequest(refusal.message))?;
         self.purchase.payment_id = Some(id);

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::heard::Said;
+use crate::origin::fit_to_show;
 use crate::settlement::PaymentFacts;
 use crate::statements::{StatementFault, Statements};
 
@@ -106,10 +107,11 @@ impl Response {
 
 impl fmt::Debug for Response {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The settlement may hold the server's receipt, and so a signature.
+        // The settlement may hold the server's receipt, and so a signature; among the headers it is there once more.
         let Self { inner, payment, note, .. } = self;
         let mut shown = formatter.debug_struct("Response");
-        shown.field("inner", inner).field("payment", payment).field("note", note).finish_non_exhaustive()
+        shown.field("status", &inner.status()).field("url", &fit_to_show(inner.url()));
+        shown.field("payment", payment).field("note", note).finish_non_exhaustive()
     }
 }
 

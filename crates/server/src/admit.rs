@@ -34,16 +34,16 @@ impl Gate {
         self.admit_quoted(route, payment, facts, None).await
     }
 
-    /// Decides about one request that pays. What it takes may have been offered for so long that it buys nothing new; a payment
-    /// that may have been charged for it before is answered for all the same.
+    /// Decides about one request that pays. What it takes may be stale: an offer that buys nothing new any more, or perhaps never
+    /// did. A payment that may have been charged for this very request before is answered for all the same.
     pub(crate) async fn admit_quoted(
         &self,
         route: &Route,
         payment: PaymentPayload,
         facts: &RequestFacts,
-        expired: Option<Refusal>,
+        stale: Option<Refusal>,
     ) -> Admission {
-        match self.check(route, payment, facts, expired).await {
+        match self.check(route, payment, facts, stale).await {
             Ok(admitted) => Admission::Paid(admitted),
             Err(Stop::Repeated(repeated)) => {
                 Outcome::Repeated.count();
@@ -69,7 +69,7 @@ impl Gate {
         route: &Route,
         payment: PaymentPayload,
         facts: &RequestFacts,
-        expired: Option<Refusal>,
+        stale: Option<Refusal>,
     ) -> Result<Admitted, Stop> {
         let offer = accepted::find(route.offer_list(), &payment)?;
         route.check_echo(&facts.resource_url, &payment.extensions)?;
@@ -85,7 +85,7 @@ impl Gate {
             let order = Order::new(offer, payment, trace);
             let order = Order { after: route.after(facts), named, resource_url: facts.resource_url.clone(), ..order };
             let request = order.fingerprint(facts).map_err(Denied::Book)?;
-            let taken = self.take(Presented { key, request, expires_at, now }, order, expired, span.clone()).await;
+            let taken = self.take(Presented { key, request, expires_at, now }, order, stale, span.clone()).await;
             if let Err(Stop::Denied(denied)) = &taken {
                 log(denied);
             }
@@ -95,12 +95,12 @@ impl Gate {
     }
 
     /// Claims the payment, and does with it what its past in the book asks for.
-    async fn take(&self, presented: Presented, order: Order, expired: Option<Refusal>, span: Span) -> Result<Admitted, Stop> {
+    async fn take(&self, presented: Presented, order: Order, stale: Option<Refusal>, span: Span) -> Result<Admitted, Stop> {
         let order = Box::new(order);
         let (too_old, now) = (forgotten(&presented), presented.now);
         let taken = Claim::take(Arc::clone(&self.deliveries), presented).await;
         match taken.map_err(Denied::Book)? {
-            Taken::New(claim) => match expired {
+            Taken::New(claim) => match stale {
                 None => self.begin(claim, order, (too_old, now), span).await,
                 Some(refusal) => {
                     claim.give_back().await;

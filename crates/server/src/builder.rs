@@ -223,8 +223,8 @@ impl ServerBuilder {
     }
 
     /// By which quotes are known again, on routes that ask for their prices. Made of [`Self::entropy`] unless set: then this
-    /// server alone honours its quotes, and only for as long as it runs, so that a buyer whose payment was being settled when it
-    /// ended cannot come back for the answer. Servers that sell the same routes must share one key.
+    /// server alone honours its quotes, and only for as long as it runs. Servers that sell the same routes must share one key.
+    /// What was being settled when it ended is in the book of deliveries, and its buyer can come back for the answer.
     pub fn quote_key(mut self, key: QuoteKey) -> Self {
         self.quote_key = Some(key);
         self

@@ -24,6 +24,9 @@ pub const DEFAULT_TIMEOUT_SECONDS: u64 = 90;
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// How often `/supported` is asked at most, when the facilitator is busy or still starting.
 pub const MAX_SUPPORTED_ATTEMPTS: u32 = 4;
+/// How long a connection is kept that nobody uses, in seconds: shorter than common servers keep theirs (5 s), because nobody
+/// knows what became of a settlement that was sent as the other end hung up.
+const IDLE_TIMEOUT_SECONDS: u64 = 4;
 /// The pause before the second attempt, in milliseconds; it doubles with each further one.
 const FIRST_PAUSE_MILLISECONDS: u64 = 1_000;
 /// The longest pause that the facilitator can ask for.
@@ -83,7 +86,8 @@ impl RemoteFacilitator {
         base.set_path(&path);
         // A redirect would send payments, and the key, to somebody who was never named. The environment's proxy
         // settings are left alone, as all of the environment is.
-        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        let client = client.pool_idle_timeout(Duration::from_secs(IDLE_TIMEOUT_SECONDS)).build();
         Ok(Self {
             client: client.map_err(RemoteError::Client)?,
             base,

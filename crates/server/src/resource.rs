@@ -35,6 +35,12 @@ impl RequestFacts {
         Self { fingerprint: Fingerprint(format!("{} {}", self.fingerprint.0, hex(digest))), ..self }
     }
 
+    /// The same facts of a request that was priced by headers, by the SHA-256 digest of those.
+    #[must_use]
+    pub(crate) fn with_headers(self, digest: &[u8; 32]) -> Self {
+        Self { fingerprint: Fingerprint(format!("{} headers {}", self.fingerprint.0, hex(digest))), ..self }
+    }
+
     /// The same facts of a request that belongs to a trace.
     #[must_use]
     pub fn in_trace(self, trace: Option<TraceParent>) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! Whoever asks again under a name, because an answer was lost or refused, must not sign again: the first payment may still
 //! settle, and no server is obliged to notice. So what was signed under a name is remembered, and presented again as it is:
-//! until it has expired, and for a day if it settled. This holds whether or not the server takes names, and until the process
+//! until it has expired, and for a day if it settled under a name of the caller's. This holds whether or not the server takes names, and until the process
 //! ends; after that only the server knows them.
 
 use std::collections::HashMap;
@@ -38,6 +38,9 @@ pub(super) struct Signed {
     until: UnixSeconds,
     /// How many promises of it were given out and not withdrawn: each may have been sent.
     given_out: usize,
+    /// Whether the name is the caller's, who may ask again at any time. One that was made here is told with the answer, and
+    /// servers that require names know them: a day of such purchases would leave no room for others.
+    is_callers: bool,
 }
 
 impl NamedPurchases {
@@ -79,17 +82,24 @@ pub(super) fn again(slot: &mut OwnedMutexGuard<Option<Signed>>, now: UnixSeconds
 }
 
 /// Remembers what was signed just now, and gives it out.
-pub(super) fn remember(slot: &mut OwnedMutexGuard<Option<Signed>>, promised: &Promised, now: UnixSeconds) -> Promised {
+pub(super) fn remember(
+    slot: &mut OwnedMutexGuard<Option<Signed>>,
+    promised: &Promised,
+    is_callers: bool,
+    now: UnixSeconds,
+) -> Promised {
     let handle = Arc::clone(OwnedMutexGuard::mutex(slot));
     let until = now.plus(promised.facts.offer.max_timeout_seconds).plus(EXPIRY_MARGIN_SECONDS);
-    **slot = Some(Signed { promised: promised.copy(None), until, given_out: 1 });
+    **slot = Some(Signed { promised: promised.copy(None), until, given_out: 1, is_callers });
     promised.copy(Some(handle))
 }
 
 /// Keeps a purchase that settled in memory for longer.
 pub(super) async fn settled(promised: &Promised, now: UnixSeconds) {
     let Some(slot) = &promised.named else { return };
-    if let Some(signed) = slot.lock().await.as_mut().filter(|signed| signed.promised.reservation == promised.reservation) {
+    let mut slot = slot.lock().await;
+    let ours = |signed: &&mut Signed| signed.promised.reservation == promised.reservation && signed.is_callers;
+    if let Some(signed) = slot.as_mut().filter(ours) {
         signed.until = signed.until.max(now.plus(KEEP_SETTLED_SECONDS));
     }
 }

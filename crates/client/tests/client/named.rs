@@ -7,10 +7,13 @@ use axum::body::Body;
 use farthing_client::payer::{KEEP_SETTLED_SECONDS, MAX_NAMED_PURCHASES};
 use farthing_client::{Error, Payer, Purchase, Refused, Rule};
 use farthing_core::books::{MemoryLedger, Reservation, ReservationState};
-use farthing_core::extension::payment_identifier::PaymentId;
+use farthing_core::extension::payment_identifier::{self, PaymentId};
 use farthing_core::time::{Clock, UnixSeconds};
 use farthing_core::wire::{PaymentRequired, SettleResponse};
 
+use serde_json::json;
+
+use crate::extensions::Counting;
 use crate::support::*;
 
 const ID: &str = "purchase-2026_01";
@@ -46,8 +49,17 @@ struct Till {
 impl Till {
     fn new() -> Self {
         let (wallet, ledger, watch) = (Wallet::default(), Arc::new(MemoryLedger::default()), Watch::new());
-        let payer = Payer::new(vec![Arc::new(wallet.clone())], Arc::clone(&ledger) as _, Arc::new(watch.clone()));
+        let payer = Payer::new(vec![Arc::new(wallet.clone())], Arc::clone(&ledger) as _, Arc::new(watch.clone()))
+            .with_entropy(Arc::new(Counting::default()));
         Self { payer, ledger, wallet, watch }
+    }
+
+    /// Buys from a server that requires a name, and leaves it to the payer to make one.
+    async fn promise_under_any_name(&self) -> Result<farthing_client::Promised, Refused> {
+        let mut terms = terms("mcp://tool", &[offer(BASE, "0xUSDC", "10000")]);
+        terms["extensions"] = json!({payment_identifier::KEY: payment_identifier::declaration(true)});
+        let purchase = Purchase { resource: "mcp://tool/report".to_owned(), ..Purchase::default() };
+        self.payer.pay(&PaymentRequired::read(&terms.to_string()).unwrap(), &purchase).await
     }
 
     async fn promise(&self, id: &str) -> Result<farthing_client::Promised, Refused> {
@@ -184,5 +196,18 @@ async fn only_so_many_names_are_remembered_and_room_is_made_by_time_alone() {
     drop(till.promise("purchase-number-0").await.unwrap());
     assert_eq!(till.wallet.signed(), MAX_NAMED_PURCHASES);
     till.watch.forward(3_600);
+    drop(till.promise(ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_day_of_names_that_were_made_here_leaves_room_for_more() {
+    let till = Till::new();
+    let settlement: SettleResponse = serde_json::from_value(settled()).unwrap();
+    for _ in 0..MAX_NAMED_PURCHASES {
+        let promised = till.promise_under_any_name().await.unwrap();
+        till.payer.conclude(promised, Some(&settlement)).await;
+    }
+    till.watch.forward(3_600);
+    drop(till.promise_under_any_name().await.unwrap());
     drop(till.promise(ID).await.unwrap());
 }

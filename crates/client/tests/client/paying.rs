@@ -175,6 +175,8 @@ async fn neither_signature_nor_header_shows_in_debug_output() {
     let request = buyer.client.get(seller.url("/report")).bearer_auth("sesame");
     let shown = format!("{answer:?} {request:?} {:?}", buyer.client);
     assert!(!shown.contains(SIGNATURE) && !shown.contains("sesame"), "{shown}");
+    let told = answer.headers()["payment-response"].to_str().unwrap();
+    assert!(!shown.contains(told), "a receipt is in there, and so a signature: {shown}");
     assert_eq!(seller.seen()[1].headers["authorization"], "Bearer sesame");
 }
 

@@ -8,6 +8,12 @@
 //! process has lost sight of, with its lane or before its start: whoever is not covered waits for the others and looks again.
 //!
 //! A payment never stands in its own way: of its copies one can land at most, so they count as one transfer.
+//!
+//! What was verified and is to be settled later can be held ([`holds`]). A transfer that goes out now looks at what is under
+//! way and at nothing else: it is certain to be lost if it is refused, and what is held may never be asked for. Whoever is
+//! only verified looks at both, because no work was done for it yet.
+
+pub(crate) mod holds;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,12 +23,21 @@ use alloy_primitives::{Address, U256};
 use farthing_core::scheme::PaymentKey;
 use tokio::sync::watch;
 
+use self::holds::Holds;
+
 /// Whose money: the asset, the payer.
 pub(crate) type Purse = (Address, Address);
 
-/// The transfers under way, by purse.
+/// What is under way, and what is held.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cover(Arc<Mutex<HashMap<Purse, Transfers>>>);
+pub(crate) struct Cover(Arc<Mutex<Covered>>);
+
+#[derive(Debug, Default)]
+struct Covered {
+    /// The transfers under way.
+    purses: HashMap<Purse, Transfers>,
+    holds: Holds,
+}
 
 /// The transfers of one purse, while anybody looks at it or has one under way.
 #[derive(Debug)]
@@ -72,10 +87,10 @@ impl Cover {
         Look { cover: self.clone(), purse, ended }
     }
 
-    /// Changes what is known of a purse, and forgets it when nobody needs it any more.
+    /// Changes what is under way of a purse, and forgets it when nobody needs it any more.
     fn change<T>(&self, purse: Purse, change: impl FnOnce(&mut Transfers) -> T) -> T {
-        let mut purses = self.purses();
-        let transfers = purses.entry(purse).or_insert_with(|| Transfers {
+        let mut covered = self.lock();
+        let transfers = covered.purses.entry(purse).or_insert_with(|| Transfers {
             each: HashMap::new(),
             under_way: U256::ZERO,
             ended: U256::ZERO,
@@ -84,12 +99,12 @@ impl Cover {
         });
         let changed = change(transfers);
         if transfers.looks == 0 && transfers.each.is_empty() {
-            purses.remove(&purse);
+            covered.purses.remove(&purse);
         }
         changed
     }
 
-    fn purses(&self) -> MutexGuard<'_, HashMap<Purse, Transfers>> {
+    fn lock(&self) -> MutexGuard<'_, Covered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -197,7 +212,7 @@ mod tests {
         drop(given_up);
         assert!(take(&cover.look(PURSE), 2, 6, 6).is_ok());
         drop(look);
-        assert!(cover.purses().is_empty());
+        assert!(cover.lock().purses.is_empty());
     }
 
     #[tokio::test]
@@ -234,6 +249,6 @@ mod tests {
         assert!(look.take(key(2), U256::MAX, Some(U256::MAX)).is_err(), "the sum does not wrap");
         assert!(take(&look, 2, 1, 7).is_ok());
         drop((share, look));
-        assert!(cover.purses().is_empty(), "what nobody needs is forgotten");
+        assert!(cover.lock().purses.is_empty(), "what nobody needs is forgotten");
     }
 }

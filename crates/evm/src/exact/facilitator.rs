@@ -70,12 +70,16 @@ impl FacilitatorScheme for Facilitator {
         Ok(payment.payload.authorized().record(NAME, requirements, place))
     }
 
-    async fn verify(&self, payment: &Payment<Payload, Extra>, _phase: Phase) -> Result<Verified, VerifyError> {
+    async fn verify(&self, payment: &Payment<Payload, Extra>, phase: Phase) -> Result<Verified, VerifyError> {
         check_kind(payment)?;
         let chain = self.desk.chain_of(&payment.requirements)?;
         let mut transfer = check_transfer(payment, chain, &self.desk.assets, self.desk.clock.now())?;
         transfer.attribution = self.desk.attribution(payment);
-        self.desk.verify(chain, self.record(payment)?, transfer).await
+        let verified = self.desk.verify(chain, self.record(payment)?, transfer).await?;
+        if phase == Phase::Verify {
+            self.desk.check_held(&verified)?;
+        }
+        Ok(verified)
     }
 
     async fn settle(&self, verified: Verified, right: Arc<dyn SendRight>) -> Result<Settlement, SettleError> {

@@ -3,11 +3,13 @@
 //! 1. A scheme reads its own payload and checks everything that needs no node; what is left is a [`Transfer`] ([`transfer`]).
 //! 2. `simulation`: one question to the chain, shared with others.
 //! 3. `worth`: the operator's limits. `sponsor`, `funding`: what goes along with a payment.
-//! 4. `settle`: what the payer has under way ([`crate::chain::cover`]), the order, what a mined transaction did.
-//! 5. `outcome`: what became of a payment, from the chain alone, by `expected` and `search`.
+//! 4. `held`: what verified payments may still take of what the payer has.
+//! 5. `settle`: what the payer has under way ([`crate::chain::cover`]), the order, what a mined transaction did.
+//! 6. `outcome`: what became of a payment, from the chain alone, by `expected` and `search`.
 
 pub(crate) mod expected;
 mod funding;
+pub(crate) mod held;
 mod outcome;
 pub(crate) mod permit2;
 mod search;

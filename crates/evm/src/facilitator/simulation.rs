@@ -108,11 +108,13 @@ impl Simulation {
     }
 
     /// What the payer can still be charged, if the asset says so: its balance, and what it allows Permit2 of that. A permit
-    /// that goes along allows what it is for.
+    /// or an approval that goes along allows what it is for.
     pub(super) fn available(&self, transfer: &Transfer) -> Option<U256> {
         let balance = self.number(self.places.balance)?;
         match self.places.permit2 {
-            Some((allowance, _)) if transfer.permit.is_none() => Some(balance.min(self.number(allowance)?)),
+            Some((allowance, _)) if transfer.permit.is_none() && transfer.approval.is_none() => {
+                Some(balance.min(self.number(allowance)?))
+            }
             _ => Some(balance),
         }
     }

@@ -1,4 +1,4 @@
-//! `upto` for the facilitator: verify the ceiling, settle what was used.
+//! `upto` for the facilitator: verify the ceiling and hold it, settle what was used.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::{Extra, FACILITATOR_FIELD, NAME, Payload};
 use crate::asset::AssetTable;
 use crate::chain::Chain;
 use crate::exact::terms;
+use crate::facilitator::held::Holder;
 use crate::facilitator::permit2::{self, Wanted};
 use crate::facilitator::transfer::{Authorized, Transfer, read_claim};
 use crate::facilitator::{Desk, Verified, sponsor};
@@ -113,15 +114,29 @@ impl FacilitatorScheme for Facilitator {
         if transfer.value.is_zero() {
             return Ok(Desk::nothing(chain, record, transfer));
         }
-        self.desk.verify(chain, record, transfer).await
+        let holder = Holder::new(chain, record.key, &transfer);
+        let verified = self.desk.verify(chain, record, transfer).await;
+        match (phase, &verified) {
+            (Phase::Verify, Ok(verified)) => self.desk.hold(verified, payment.requirements.max_timeout_seconds)?,
+            (Phase::Settle, Err(VerifyError::Invalid(_))) => holder.refused(),
+            _ => {}
+        }
+        verified
     }
 
     async fn settle(&self, verified: Verified, right: Arc<dyn SendRight>) -> Result<Settlement, SettleError> {
-        self.desk.settle(verified, right).await
+        let holder = Holder::of(&verified);
+        let settled = self.desk.settle(verified, right).await;
+        holder.settled(&settled);
+        settled
     }
 
     async fn outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
-        self.desk.outcome(entry).await
+        let outcome = self.desk.outcome(entry).await?;
+        if matches!(outcome, Outcome::Settled(_)) {
+            self.desk.release_moved(&entry.record);
+        }
+        Ok(outcome)
     }
 
     async fn final_outcome(&self, entry: &SettlementEntry) -> Result<Outcome, VerifyError> {
@@ -129,7 +144,11 @@ impl FacilitatorScheme for Facilitator {
     }
 
     async fn moved_already(&self, record: &PaymentRecord, refusal: &Refusal) -> Result<Option<Found>, VerifyError> {
-        self.desk.moved_already(record, refusal).await
+        let found = self.desk.moved_already(record, refusal).await?;
+        if found.is_some() {
+            self.desk.release_moved(record);
+        }
+        Ok(found)
     }
 
     fn start(&self) {

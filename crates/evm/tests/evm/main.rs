@@ -17,6 +17,7 @@ mod fake_node;
 mod front_running;
 mod handing_over;
 mod histories;
+mod holds;
 mod hostile_wallets;
 mod lanes;
 mod live;

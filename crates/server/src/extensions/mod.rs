@@ -71,6 +71,11 @@ pub enum ExtensionError {
         "a route whose price depends on the body cannot be opened by a sign-in: who has paid for one body could have any other"
     )]
     PricedBody,
+    /// A grant names a method and a URL, and no headers.
+    #[error(
+        "a route whose price depends on headers cannot be opened by a sign-in: who has paid with some could come with any others"
+    )]
+    PricedHeaders,
     /// Nothing is sold.
     #[error("{0} is for routes that have a price; this one is opened by signing in alone")]
     Unpriced(&'static str),

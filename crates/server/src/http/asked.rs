@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use farthing_core::Source;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use sha2::{Digest, Sha256};
@@ -22,7 +23,7 @@ use super::request::trace_of;
 use super::sale::{Asking, Sale};
 use super::service::{PaymentService, granted, preflight, serve, visit, whole};
 use super::toll::{Charge, Toll, bad_request};
-use crate::quotes::{Binding, PriceRequest, Quoter};
+use crate::quotes::{Binding, PRICED_BODY_TIMEOUT_SECONDS, PriceRequest, Quoter};
 use crate::resource::RequestFacts;
 
 impl<S, Q, B> Service<Request<Q>> for PaymentService<S, AskedPrice>
@@ -99,17 +100,34 @@ where
     let request = Request::from_parts(parts, body);
     let digest: Option<[u8; 32]> = read.as_ref().map(|read| Sha256::digest(read).into());
     let method = request.method().clone();
-    let binding = Binding::new(method.as_str(), &arrival.url, digest);
     let facts = RequestFacts::http(method.as_str(), arrival.url.clone()).in_trace(trace_of(request.headers()));
     let facts = digest.as_ref().map_or(facts.clone(), |digest| facts.with_body(digest));
     let mut headers = request.headers().clone();
     headers::strip(&mut headers);
+    let names = quoter.headers();
+    let by_headers = (!names.is_empty()).then(|| digest_of(&headers, names));
+    let facts = by_headers.as_ref().map_or(facts.clone(), |digest| facts.with_headers(digest));
+    let binding = Binding::new(method.as_str(), &arrival.url, digest).with_headers(by_headers);
     let priced = PriceRequest { method, resource_url: arrival.url.clone(), headers, body: read };
     let sale = Sale { toll, asking: Some(Asking { quoter, request: priced, binding }) };
     match sale.payment(arrival).await {
         Ok(payment) => serve(&sale, inner, request, payment, facts).await,
         Err(answer) => Ok(whole(answer)),
     }
+}
+
+/// The digest of the headers of these names: how many values each has, and then every value after its length.
+fn digest_of(headers: &HeaderMap, names: &[HeaderName]) -> [u8; 32] {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX).to_be_bytes();
+    let mut digest = Sha256::new();
+    for name in names {
+        digest.update(number(headers.get_all(name).iter().count()));
+        for value in headers.get_all(name) {
+            digest.update(number(value.len()));
+            digest.update(value.as_bytes());
+        }
+    }
+    digest.finalize().into()
 }
 
 /// The whole body of a request, of at most so many bytes.
@@ -127,7 +145,12 @@ where
     if usize::try_from(body.size_hint().lower()).map_or(true, |least| least > max_bytes) {
         return Err(too_large());
     }
-    match Limited::new(body, max_bytes).collect().await {
+    let patience = Duration::from_secs(PRICED_BODY_TIMEOUT_SECONDS);
+    let Ok(read) = tokio::time::timeout(patience, Limited::new(body, max_bytes).collect()).await else {
+        let message = format!("body: expected all of it within {PRICED_BODY_TIMEOUT_SECONDS} seconds; nothing was charged");
+        return Err(bad_request(StatusCode::REQUEST_TIMEOUT, "body_too_slow", &message));
+    };
+    match read {
         Ok(read) if read.trailers().is_some() => {
             // A body that is made of bytes has none, and what was paid for is to come to the handler whole.
             let message = "body: expected one without trailers, which cannot be priced, got some; nothing was charged";

@@ -79,7 +79,7 @@ impl Sale<'_> {
             None => gate.admit(&self.toll.route, Some(payment), facts).await,
             Some(asking) => match &payment.accepted {
                 Accepted::Offer(echo) => match asking.quoter.honour(&self.toll.premises(), echo, &asking.binding) {
-                    Ok(Honoured { route, expired }) => gate.admit_quoted(&route, payment, facts, expired).await,
+                    Ok(Honoured { route, stale }) => gate.admit_quoted(&route, payment, facts, stale).await,
                     Err(refusal) => {
                         Outcome::Refused.count();
                         Admission::Required(Some(refusal))

@@ -61,6 +61,9 @@ impl Charge {
             Self::Asked(quoter) if wishes.sign_in.is_some() && quoter.max_body_bytes().is_some() => {
                 Err(ExtensionError::PricedBody.into())
             }
+            Self::Asked(quoter) if wishes.sign_in.is_some() && !quoter.headers().is_empty() => {
+                Err(ExtensionError::PricedHeaders.into())
+            }
             Self::Asked(quoter) => quoter.sample(server, wishes),
         }
     }

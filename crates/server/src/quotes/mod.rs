@@ -8,15 +8,17 @@
 //!
 //! | a quote is bound to | |
 //! |---|---|
-//! | the request | method, host, path and query; and the body, where the pricer reads it |
+//! | the request | method, host, path and query; the body, where the pricer reads it; the headers that it [names](Pricer::headers) |
 //! | the offer | scheme, network, amount, asset, payTo, time-out, and all that we put into `extra` |
 //! | time | a last moment |
 //!
 //! A quote is a promise and no ticket: until it expires, the same request can be bought at its price as often as it is paid for,
 //! by whoever has it. Sellers whose prices move fast choose a short life for it.
 //!
-//! A quote that has expired buys nothing new. But a payment that may have been charged for it before is still answered for: the
-//! book of deliveries remembers it for longer than any quote lives.
+//! A quote that has expired, or that is not ours by the key that we have now, buys nothing new. But a payment that may have been
+//! charged for it before is still answered for: the book of deliveries knows the request and the very payment, and remembers
+//! both for longer than any quote or key lives. To be told that nothing was charged, and to sign anew, would cost its buyer
+//! twice.
 //!
 //! Buyers of version 1 echo nothing. They are held to the price of now.
 
@@ -25,7 +27,7 @@ mod pricer;
 mod quoter;
 
 pub use key::{QUOTE_KEY_BYTES, QuoteKey};
-pub use pricer::{DEFAULT_MAX_PRICED_BODY_BYTES, NoQuote, PriceRequest, Pricer, Quote, reading_body};
+pub use pricer::{DEFAULT_MAX_PRICED_BODY_BYTES, NoQuote, PriceRequest, Pricer, Quote, reading_body, reading_headers};
 pub(crate) use quoter::{Honoured, Premises, Quoter};
 
 use std::sync::Arc;
@@ -40,6 +42,8 @@ use crate::resource::{hex, locate};
 pub(crate) const EXTRA: &str = "quote";
 /// How long a quote is good unless set otherwise, in seconds.
 pub const DEFAULT_QUOTE_SECONDS: u64 = 300;
+/// How long the body of a request may take to come where its price depends on it, in seconds.
+pub const PRICED_BODY_TIMEOUT_SECONDS: u64 = 60;
 /// How long a pricer has for one price, in seconds.
 pub const PRICER_TIMEOUT_SECONDS: u64 = 10;
 
@@ -63,12 +67,25 @@ pub(crate) struct Binding {
     target: String,
     /// The SHA-256 digest of the body, where it is priced.
     body: Option<[u8; 32]>,
+    /// The SHA-256 digest of the headers that the price depends on, where it does.
+    headers: Option<[u8; 32]>,
 }
 
 impl Binding {
     pub(crate) fn new(method: &str, resource_url: &str, body: Option<[u8; 32]>) -> Self {
         let (authority, target) = locate(resource_url);
-        Self { method: method.to_owned(), authority: authority.to_ascii_lowercase(), target: target.to_owned(), body }
+        Self {
+            method: method.to_owned(),
+            authority: authority.to_ascii_lowercase(),
+            target: target.to_owned(),
+            body,
+            headers: None,
+        }
+    }
+
+    /// The same request, with the digest of the headers that it is priced by.
+    pub(crate) fn with_headers(self, headers: Option<[u8; 32]>) -> Self {
+        Self { headers, ..self }
     }
 }
 
@@ -119,7 +136,9 @@ impl Quotes {
             &offer.max_timeout_seconds.to_be_bytes(),
             extra.as_bytes(),
         ];
-        parts.into_iter().fold(self.key.parts(), key::Parts::with)
+        // One part more is another text, because each comes after its length.
+        let headers = binding.headers.as_ref().map(|digest| &digest[..]);
+        parts.into_iter().chain(headers).fold(self.key.parts(), key::Parts::with)
     }
 }
 
@@ -136,10 +155,11 @@ fn read(quote: &str) -> Option<(UnixSeconds, [u8; 32])> {
 }
 
 fn foreign(binding: &Binding) -> Refusal {
-    let Binding { method, authority, target, body } = binding;
+    let Binding { method, authority, target, body, headers } = binding;
     let body = if body.is_some() { ", with the body that was priced" } else { "" };
+    let headers = if headers.is_some() { ", with the headers that were priced" } else { "" };
     let message = format!(
-        "accepted.extra.quote: expected a quote of this server for {method} {authority}{target}{body}, on the terms beside it, got one \
+        "accepted.extra.quote: expected a quote of this server for {method} {authority}{target}{body}{headers}, on the terms beside it, got one \
          that is not; nothing was charged; repeat the request as it was quoted and echo its offer as it is, or take the fresh quote \
          of this answer"
     );

@@ -5,13 +5,13 @@ use farthing_core::asset::AccountId;
 use farthing_core::network::Network;
 use farthing_core::price::{Price, PriceError};
 use farthing_core::{BoxFuture, Source};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 /// A sensible limit for bodies that are priced, in bytes.
 pub const DEFAULT_MAX_PRICED_BODY_BYTES: usize = 1024 * 1024;
 
 /// Tells what a request costs. Every async function from a [`PriceRequest`] to a [`Quote`] is one; [`reading_body`] makes it
-/// one that is shown the body, too.
+/// one that is shown the body, too, and [`reading_headers`] one whose quotes are bound to headers.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -42,6 +42,13 @@ pub trait Pricer: Send + Sync {
         None
     }
 
+    /// The headers on which the price depends. A quote is good only for a request whose headers of these names are those that
+    /// it was made for. Nothing binds it to any other header: a price that is lower for who leaves one out, or makes it up, is
+    /// everybody's.
+    fn headers(&self) -> &[HeaderName] {
+        &[]
+    }
+
     /// What this request costs. Asked for each request that is not paid with a good quote; not twice for the same sale.
     fn price(&self, request: PriceRequest) -> BoxFuture<'_, Result<Quote, NoQuote>>;
 }
@@ -54,7 +61,7 @@ pub struct PriceRequest {
     pub method: Method,
     /// The URL of what is asked for, with its query, as the terms name it.
     pub resource_url: String,
-    /// The headers. Those of the protocol are left out.
+    /// The headers. Those of the protocol are left out. Those that the price depends on are to be [named](Pricer::headers).
     pub headers: HeaderMap,
     /// The whole body, if the pricer [reads it](Pricer::max_body_bytes).
     pub body: Option<Bytes>,
@@ -140,14 +147,42 @@ pub fn reading_body(max_body_bytes: usize, pricer: impl Pricer) -> impl Pricer {
     ReadingBody { max_body_bytes, pricer }
 }
 
+/// The same pricer, whose quotes are good only for the very values that a request has of these headers.
+pub fn reading_headers(names: impl IntoIterator<Item = HeaderName>, pricer: impl Pricer) -> impl Pricer {
+    ReadingHeaders { names: names.into_iter().collect(), pricer }
+}
+
 struct ReadingBody<P> {
     max_body_bytes: usize,
+    pricer: P,
+}
+
+struct ReadingHeaders<P> {
+    names: Vec<HeaderName>,
     pricer: P,
 }
 
 impl<P: Pricer> Pricer for ReadingBody<P> {
     fn max_body_bytes(&self) -> Option<usize> {
         Some(self.max_body_bytes)
+    }
+
+    fn headers(&self) -> &[HeaderName] {
+        self.pricer.headers()
+    }
+
+    fn price(&self, request: PriceRequest) -> BoxFuture<'_, Result<Quote, NoQuote>> {
+        self.pricer.price(request)
+    }
+}
+
+impl<P: Pricer> Pricer for ReadingHeaders<P> {
+    fn max_body_bytes(&self) -> Option<usize> {
+        self.pricer.max_body_bytes()
+    }
+
+    fn headers(&self) -> &[HeaderName] {
+        &self.names
     }
 
     fn price(&self, request: PriceRequest) -> BoxFuture<'_, Result<Quote, NoQuote>> {

@@ -10,6 +10,7 @@ use farthing_core::amount::Amount;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::PaymentRequirements;
 use futures_util::FutureExt;
+use http::HeaderName;
 use serde_json::Value;
 
 use super::{Binding, EXTRA, NoQuote, PRICER_TIMEOUT_SECONDS, PriceRequest, Pricer, Quote, Quotes, foreign};
@@ -34,7 +35,7 @@ pub(crate) struct Quoter {
 pub(crate) struct Honoured {
     pub(crate) route: Route,
     /// Why it buys nothing new, if it does not.
-    pub(crate) expired: Option<Refusal>,
+    pub(crate) stale: Option<Refusal>,
 }
 
 /// What a route that asks for its prices has besides.
@@ -62,6 +63,11 @@ impl Quoter {
     /// How much of a body is read before a price is asked; `None` if none of it is.
     pub(crate) fn max_body_bytes(&self) -> Option<usize> {
         self.pricer.max_body_bytes()
+    }
+
+    /// The headers on which prices depend.
+    pub(crate) fn headers(&self) -> &[HeaderName] {
+        self.pricer.headers()
     }
 
     /// A route with the smallest amount of every asset, by which all that can be wrong whatever the price is found at start-up.
@@ -102,8 +108,11 @@ impl Quoter {
         route.offers().map(|offer| self.quotes.make(binding, offer, until)).collect()
     }
 
-    /// The route of the offer that a payment echoes, if the quote in it is ours for this request. Nothing of the echo is believed
-    /// before: the offer is made anew of what it says that it costs, and that is what the quote must be for.
+    /// The route of the offer that a payment echoes, and whether the quote in it is ours for this request. Nothing of the echo is
+    /// believed before: the offer is made anew of what it says that it costs, and that is what the quote must be for.
+    ///
+    /// One that is not ours buys nothing. But it may have been ours before the key was changed, or another server's, and the
+    /// payment may have been charged by then: only the book can tell, which knows this request with this very payment or not.
     pub(crate) fn honour(
         &self,
         premises: &Premises<'_>,
@@ -118,11 +127,11 @@ impl Quoter {
         let asset = asset.ok_or_else(|| foreign(binding))?;
         let place = Accept { pay_to: echo.pay_to.clone(), ..place.clone() };
         let offer = place.offer(echo.amount, asset, self.manner).map_err(|_| foreign(binding))?;
-        let expired = self.quotes.check(quote, binding, &offer.requirements)?;
+        let stale = self.quotes.check(quote, binding, &offer.requirements).unwrap_or_else(Some);
         let route = offer.with_extra(EXTRA, quote.into());
         let route = route.and_then(|offer| Route::of(vec![offer], premises.server.seller(), premises.wishes));
         let route = route.map_err(|error| Refusal::new(Reason::NoMatchingRequirements, error.to_string()))?;
-        Ok(Honoured { route, expired })
+        Ok(Honoured { route, stale })
     }
 
     fn route(&self, premises: &Premises<'_>, quote: &Quote) -> Result<Route, NoQuote> {

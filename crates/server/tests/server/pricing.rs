@@ -7,9 +7,9 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use farthing_core::header;
-use farthing_server::quotes::{NoQuote, PriceRequest, Quote, reading_body};
+use farthing_server::quotes::{NoQuote, PRICED_BODY_TIMEOUT_SECONDS, PriceRequest, Quote, reading_body, reading_headers};
 use farthing_server::{BuildError, PaymentLayer, RouteError, Server, SignInOptions};
-use http::{Request, StatusCode};
+use http::{HeaderName, Request, StatusCode};
 use serde_json::json;
 
 use crate::quote_support::{Ask, CENT, MAX_BODY_BYTES, Prices, amounts, app, app_reading_bodies, ask, over, settled, shop};
@@ -98,6 +98,18 @@ async fn a_pricer_that_hangs_is_not_waited_for_for_ever() {
     let began = tokio::time::Instant::now();
     assert_eq!(ask().unpaid(&app).await.json()["error"], "price_unavailable");
     assert!(began.elapsed() < Duration::from_secs(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_is_not_waited_for_for_ever() {
+    let (shop, prices) = (shop().await, Prices::of(1));
+    let app = app_reading_bodies(&shop, &shop.server, &prices);
+    let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+    let began = tokio::time::Instant::now();
+    let answer = send(&app, ask().request().body(endless).unwrap()).await;
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (StatusCode::REQUEST_TIMEOUT, Some("body_too_slow")));
+    assert!(began.elapsed() <= Duration::from_secs(PRICED_BODY_TIMEOUT_SECONDS + 1));
+    assert_eq!((prices.times_asked(), shop.runs()), (0, 0));
 }
 
 #[tokio::test]
@@ -215,6 +227,8 @@ async fn what_cannot_be_asked_so_is_found_at_start_up() {
     let shop = crate::sign_in_support::shop().await;
     let layer = shop.server.price_by(reading_body(9, prices.pricer())).unwrap();
     assert!(failure(layer.sign_in(SignInOptions::new())).contains("the body"));
+    let layer = shop.server.price_by(reading_headers([HeaderName::from_static("x-size")], prices.pricer())).unwrap();
+    assert!(failure(layer.sign_in(SignInOptions::new())).contains("headers"));
     assert!(shop.server.price_by(prices.pricer()).unwrap().sign_in(SignInOptions::new()).is_ok());
     let builder = Server::builder().facilitator(Arc::clone(&shop.facilitator)).unwrap().pay_to(NETWORK, "0x1").unwrap();
     let builder = builder.clock(crate::support::clock()).public_url(URL).unwrap().quote_seconds(0);

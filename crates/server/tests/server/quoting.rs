@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::body::Body;
+use farthing_core::header;
 use farthing_core::reason::Reason;
 use farthing_core::time::Clock;
 use farthing_server::Server;
-use http::{Method, StatusCode};
+use farthing_server::quotes::{reading_body, reading_headers};
+use http::{HeaderName, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::quote_support::{Ask, CENT, Prices, amounts, app, app_reading_bodies, ask, key, over, settled, shop, shop_with};
-use crate::support::{Answer, MeteredScheme, NETWORK, PAY_TO, Shop, payment, refused, schemes};
+use crate::quote_support::{
+    Ask, CENT, MAX_BODY_BYTES, Prices, amounts, app, app_reading_bodies, ask, key, over, settled, shop, shop_with,
+};
+use crate::support::{Answer, MeteredScheme, NETWORK, PAY_TO, Shop, payment, refused, schemes, send};
 
 fn assert_refused(answer: &Answer, reason: &str, shop: &mut Shop) {
     assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED, "{}", answer.text());
@@ -110,7 +115,8 @@ async fn a_quote_is_for_the_offer_beside_it() {
         assert_refused(&answer, "quote_mismatch", &mut shop);
     }
     assert_eq!(shop.facilitator.calls(), (0, 0), "nobody is asked about what was not quoted");
-    assert_eq!(shop.deliveries.presented().len(), 0, "and nothing is claimed for it");
+    let claimed = shop.deliveries.presented();
+    assert!(claimed.iter().all(|one| shop.deliveries.inner.delivery(one.key).is_none()), "and nothing stays claimed for it");
     let mut longer = terms.clone();
     longer["accepts"][0]["maxTimeoutSeconds"] = json!(9_999);
     assert_eq!(ask().paid(&app, &longer, "1").await.json()["error"], "No matching payment requirements");
@@ -158,6 +164,63 @@ async fn a_payment_that_may_have_been_charged_is_answered_for_after_its_quote_ha
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the question"));
     assert!(shop.written().ends_with(&["served"]));
     assert_eq!(ask().paid(&app, &terms, "2").await.json()["error"], "quote_expired");
+}
+
+/// Otherwise it would be told that nothing was charged, and to sign another.
+#[tokio::test]
+async fn a_payment_that_may_have_been_charged_is_answered_for_by_a_server_that_has_another_key() {
+    let (shop, prices) = (shop().await, Prices::of(1));
+    let app = app_reading_bodies(&shop, &shop.server, &prices);
+    let terms = ask().terms(&app).await;
+    for _ in 0..2 {
+        shop.facilitator.will_settle(Ok(refused(Reason::SettlementPending, "0xabc")));
+    }
+    assert_eq!(ask().paid(&app, &terms, "1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    prices.move_to(5);
+    let stranger = app_reading_bodies(&shop, &replica_with(&shop, 2).await, &prices);
+    let mut cheaper = terms.clone();
+    cheaper["accepts"][0]["amount"] = json!("1");
+    let others = [(Ask { body: "another question", ..ask() }, &terms), (ask(), &cheaper)];
+    for (other, terms) in others {
+        assert_eq!(other.paid(&stranger, terms, "1").await.json()["error"], "payment_already_used");
+    }
+    assert_eq!((shop.facilitator.calls().1, shop.runs()), (2, 1), "only the very same request with the very same payment");
+    let answer = ask().paid(&stranger, &terms, "1").await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the question"));
+    assert_eq!(settled(&shop), amounts(&[CENT; 3]));
+    assert_eq!(ask().paid(&stranger, &terms, "2").await.json()["error"], "quote_mismatch");
+}
+
+#[tokio::test]
+async fn a_quote_is_bound_to_the_headers_that_its_price_depends_on() {
+    let (shop, prices) = (shop().await, Prices::of(1));
+    let pricer = reading_headers([HeaderName::from_static("x-size"), HeaderName::from_static("x-user")], prices.pricer());
+    let app = over(&shop, shop.server.price_by(reading_body(MAX_BODY_BYTES, pricer)).unwrap());
+    let with = |headers: &[(&'static str, &str)], paid: Option<&Value>| {
+        let mut request = ask().request();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(paid) = paid {
+            request = request.header("payment-signature", header::encode(paid).unwrap());
+        }
+        request.body(Body::from(ask().body)).unwrap()
+    };
+    let small: &[(&str, &str)] = &[("x-size", "small"), ("x-user", "alice")];
+    let paid = payment(&send(&app, with(small, None)).await.terms(), "1");
+    let others: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("x-size", "large"), ("x-user", "alice")],
+        &[("x-size", "small")],
+        &[("x-size", "small"), ("x-user", "alice"), ("x-user", "bob")],
+        &[("x-size", "smallalice"), ("x-user", "")],
+    ];
+    for other in others {
+        assert_eq!(send(&app, with(other, Some(&paid))).await.json()["error"], "quote_mismatch", "{other:?}");
+    }
+    let same = [("x-user", "alice"), ("accept", "text/plain"), ("x-size", "small")];
+    assert_eq!(send(&app, with(&same, Some(&paid))).await.text(), "the question");
+    assert_eq!((settled(&shop), shop.runs()), (amounts(&[CENT]), 1));
 }
 
 /// Another server of the shop, on the same book, with this key.

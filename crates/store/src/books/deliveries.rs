@@ -250,10 +250,11 @@ impl Operation for Name {
             return Ok(Verdict::Undo(Naming::Lost));
         }
         let insert = "INSERT INTO purchases (name, payment, request) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        // Of the payment alone: whoever forgets one has locked it when its name goes with it, and would wait for us crosswise.
+        let lock = if S::LOCK.is_empty() { String::new() } else { format!("{} OF deliveries", S::LOCK) };
         let query = format!(
             "SELECT key, node, purchases.request, state, transaction_id FROM purchases \
-             JOIN deliveries ON deliveries.key = purchases.payment WHERE name = $1{}",
-            S::LOCK
+             JOIN deliveries ON deliveries.key = purchases.payment WHERE name = $1{lock}"
         );
         for _ in 0..CLAIM_TRIES_MAX {
             let values = vec![name.clone(), key_value(self.claim.key), self.purchase.request.0.as_str().into()];

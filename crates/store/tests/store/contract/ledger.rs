@@ -87,6 +87,22 @@ pub async fn released_is_free_and_committed_is_not<H: Harness>() {
     }
 }
 
+pub async fn a_resource_is_known_by_its_whole_name_however_long<H: Harness>() {
+    let harness = H::new().await;
+    let ledger = harness.node().await.ledger;
+    // Hardly to be compressed, so that no database makes it short.
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + u8::try_from(state >> 58).unwrap())
+    };
+    let long: String = (0..20_000).map(|_| letter()).collect();
+    let spend = Spend { resource: long.clone(), ..spend("$0.10") };
+    drop(ledger.reserve(&spend, &[], NOW).await.unwrap());
+    assert!(ledger.has_paid(&long).await.unwrap());
+    assert!(!ledger.has_paid(&long[..19_999]).await.unwrap() && !ledger.has_paid(&long[..256]).await.unwrap());
+}
+
 pub async fn a_late_commit_counts_again<H: Harness>() {
     let harness = H::new().await;
     let ledger = harness.node().await.ledger;

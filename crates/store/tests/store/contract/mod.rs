@@ -85,7 +85,8 @@ macro_rules! contract {
             purchases: one_payment_of_a_thousand_has_a_name a_name_follows_its_payment a_name_is_free_again_with_its_payment
                 a_dead_node_keeps_a_name_only_for_what_may_have_been_charged,
             ledger: limits_hold_among_concurrent_reserves limits_hold_across_handles a_window_forgets
-                released_is_free_and_committed_is_not a_late_commit_counts_again amounts_are_exact_to_the_last_unit
+                released_is_free_and_committed_is_not a_resource_is_known_by_its_whole_name_however_long
+                a_late_commit_counts_again amounts_are_exact_to_the_last_unit
                 what_is_unknown_is_an_error,
             sign_ins: one_use_of_a_nonce_of_a_thousand_wins a_nonce_is_remembered_as_long_as_it_could_be_good
                 a_grant_opens_one_resource_to_one_payer a_grant_reaches_as_far_as_the_signature
