@@ -36,7 +36,7 @@ use crate::offers::{Considered, Verdict};
 use crate::origin;
 use crate::settlement::PaymentFacts;
 
-pub use named::{KEEP_SETTLED_SECONDS, MAX_NAMED_PURCHASES};
+pub use named::{KEEP_SECONDS, MAX_NAMED_PURCHASES};
 use named::{NamedPurchases, Slot};
 pub use refusal::Refused;
 use refusal::{Obstacle, none_left};

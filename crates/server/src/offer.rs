@@ -59,6 +59,16 @@ impl Manner {
     pub(crate) const METERED: Self = Self { is_metered: true, ..Self::FIXED };
 }
 
+/// The offer that a payment echoes, made anew of what it says that it costs and to whom: nothing else of the echo is used.
+/// `None` where nothing like it could be offered here. Whether it ever was is for the caller to find out.
+pub(crate) fn echoed(accepts: &[Accept], manner: Manner, echo: &PaymentRequirements) -> Option<Offer> {
+    let accepts = fitting(accepts, manner).ok()?;
+    let place = accepts.into_iter().find(|accept| accept.scheme.name() == echo.scheme && accept.network == echo.network)?;
+    let asset = place.scheme.assets(&place.network).into_iter().find(|asset| asset.id == echo.asset)?;
+    let place = Accept { pay_to: echo.pay_to.clone(), ..place.clone() };
+    place.offer(echo.amount, asset, manner).ok()
+}
+
 impl Accept {
     /// The offers for a price here: a dollar price is asked in the network's default dollar asset only, so that nobody
     /// is paid in a coin that they did not choose.

@@ -26,6 +26,9 @@ impl Payer {
                 tracing::error!(reservation = reservation.0, "a settled payment could not be written down: {error}");
             }
         }
+        if facts.outcome == PaymentOutcome::Failed {
+            named::failed(&promised).await;
+        }
         count(facts.outcome);
         facts
     }

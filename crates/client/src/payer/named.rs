@@ -1,9 +1,10 @@
 //! Purchases with a name: the same name is the same purchase, and the same purchase is the same payment.
 //!
 //! Whoever asks again under a name, because an answer was lost or refused, must not sign again: the first payment may still
-//! settle, and no server is obliged to notice. So what was signed under a name is remembered, and presented again as it is:
-//! until it has expired, and for a day if it settled under a name of the caller's. This holds whether or not the server takes names, and until the process
-//! ends; after that only the server knows them.
+//! settle, and no server is obliged to notice. So what was signed under a name is remembered, and presented again as it is: for
+//! a day under a name of the caller's, unless the server said that it failed; and until it has expired under one that was made
+//! here, or after a failure. That it has expired shows only that it can't settle any more, not that it has not. This holds
+//! whether or not the server takes names, and until the process ends; after that only the server knows them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +17,8 @@ use super::Promised;
 
 /// The most purchases that are remembered by their names. Beyond that none is begun under a new name.
 pub const MAX_NAMED_PURCHASES: usize = 4096;
-/// How long a purchase that settled is remembered, in seconds.
-pub const KEEP_SETTLED_SECONDS: u64 = 24 * 60 * 60;
+/// How long a purchase is remembered under a name of the caller's, in seconds, after it was asked for last.
+pub const KEEP_SECONDS: u64 = 24 * 60 * 60;
 /// How far a chain's clock may lag behind this one when a payment is taken for expired, in seconds.
 const EXPIRY_MARGIN_SECONDS: u64 = 120;
 
@@ -34,6 +35,8 @@ pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Signed>>>;
 /// What was signed for it.
 pub(super) struct Signed {
     promised: Promised,
+    /// From when on it can't be taken any more.
+    expired_from: UnixSeconds,
     /// Until when it must be remembered.
     until: UnixSeconds,
     /// How many promises of it were given out and not withdrawn: each may have been sent.
@@ -78,6 +81,9 @@ pub(super) fn again(slot: &mut OwnedMutexGuard<Option<Signed>>, now: UnixSeconds
     let handle = Arc::clone(OwnedMutexGuard::mutex(slot));
     let signed = slot.as_mut().filter(|signed| now < signed.until)?;
     signed.given_out = signed.given_out.saturating_add(1);
+    // Only who knows the name can ask again under it.
+    signed.is_callers = true;
+    signed.until = signed.until.max(now.plus(KEEP_SECONDS));
     Some(signed.promised.copy(Some(handle)))
 }
 
@@ -89,8 +95,9 @@ pub(super) fn remember(
     now: UnixSeconds,
 ) -> Promised {
     let handle = Arc::clone(OwnedMutexGuard::mutex(slot));
-    let until = now.plus(promised.facts.offer.max_timeout_seconds).plus(EXPIRY_MARGIN_SECONDS);
-    **slot = Some(Signed { promised: promised.copy(None), until, given_out: 1, is_callers });
+    let expired_from = now.plus(promised.facts.offer.max_timeout_seconds).plus(EXPIRY_MARGIN_SECONDS);
+    let until = if is_callers { expired_from.max(now.plus(KEEP_SECONDS)) } else { expired_from };
+    **slot = Some(Signed { promised: promised.copy(None), expired_from, until, given_out: 1, is_callers });
     promised.copy(Some(handle))
 }
 
@@ -100,7 +107,16 @@ pub(super) async fn settled(promised: &Promised, now: UnixSeconds) {
     let mut slot = slot.lock().await;
     let ours = |signed: &&mut Signed| signed.promised.reservation == promised.reservation && signed.is_callers;
     if let Some(signed) = slot.as_mut().filter(ours) {
-        signed.until = signed.until.max(now.plus(KEEP_SETTLED_SECONDS));
+        signed.until = signed.until.max(now.plus(KEEP_SECONDS));
+    }
+}
+
+/// Makes room for another payment as soon as this one can't be taken any more: the server says that it moved nothing.
+pub(super) async fn failed(promised: &Promised) {
+    let Some(slot) = &promised.named else { return };
+    let mut slot = slot.lock().await;
+    if let Some(signed) = slot.as_mut().filter(|signed| signed.promised.reservation == promised.reservation) {
+        signed.until = signed.expired_from;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
-use farthing_client::payer::{KEEP_SETTLED_SECONDS, MAX_NAMED_PURCHASES};
+use farthing_client::payer::{KEEP_SECONDS, MAX_NAMED_PURCHASES};
 use farthing_client::{Error, Payer, Purchase, Refused, Rule};
 use farthing_core::books::{MemoryLedger, Reservation, ReservationState};
 use farthing_core::extension::payment_identifier::{self, PaymentId};
@@ -119,30 +119,44 @@ async fn many_who_ask_at_once_under_one_name_sign_once() {
 }
 
 #[tokio::test]
-async fn a_payment_that_has_expired_unsettled_makes_room_for_another() {
+async fn a_payment_of_which_nobody_knows_is_never_signed_for_again_by_its_expiry_alone() {
     let till = Till::new();
     let first = till.promise(ID).await.unwrap();
     drop(till.payer.conclude(first, None).await);
-    till.watch.forward(300 + 119);
+    till.watch.forward(KEEP_SECONDS - 1);
     drop(till.promise(ID).await.unwrap());
+    assert_eq!((till.wallet.signed(), till.reservations()[1].clone()), (1, None), "it may have settled in time");
+}
+
+#[tokio::test]
+async fn a_payment_that_failed_and_has_expired_makes_room_for_another() {
+    let till = Till::new();
+    let first = till.promise(ID).await.unwrap();
+    let failure = json!({"success": false, "errorReason": "insufficient_funds", "transaction": "", "network": BASE});
+    let failure: SettleResponse = serde_json::from_value(failure).unwrap();
+    drop(till.payer.conclude(first, Some(&failure)).await);
+    till.watch.forward(300 + 119);
+    let second = till.promise(ID).await.unwrap();
     assert_eq!(till.wallet.signed(), 1, "a chain's clock may lag");
+    till.payer.conclude(second, Some(&failure)).await;
     till.watch.forward(1);
     drop(till.promise(ID).await.unwrap());
     assert_eq!(till.wallet.signed(), 2);
 }
 
 #[tokio::test]
-async fn a_purchase_that_settled_is_remembered_for_a_day() {
-    let till = Till::new();
-    let first = till.promise(ID).await.unwrap();
-    let settlement: SettleResponse = serde_json::from_value(settled()).unwrap();
-    till.payer.conclude(first, Some(&settlement)).await;
-    till.watch.forward(KEEP_SETTLED_SECONDS - 1);
-    drop(till.promise(ID).await.unwrap());
-    assert_eq!((till.wallet.signed(), till.reservations()[1].clone()), (1, None));
-    till.watch.forward(1);
-    drop(till.promise(ID).await.unwrap());
-    assert_eq!(till.wallet.signed(), 2);
+async fn a_purchase_that_settled_is_remembered_for_a_day_after_it_was_asked_for_last() {
+    for (waits, signed) in [(&[KEEP_SECONDS - 1, KEEP_SECONDS - 1][..], 1), (&[KEEP_SECONDS][..], 2)] {
+        let till = Till::new();
+        let first = till.promise(ID).await.unwrap();
+        let settlement: SettleResponse = serde_json::from_value(settled()).unwrap();
+        till.payer.conclude(first, Some(&settlement)).await;
+        for wait in waits {
+            till.watch.forward(*wait);
+            drop(till.promise(ID).await.unwrap());
+        }
+        assert_eq!((till.wallet.signed(), till.reservations()[1].is_some()), (signed, signed == 2));
+    }
 }
 
 #[tokio::test]
@@ -165,7 +179,7 @@ async fn a_payment_is_taken_back_only_if_no_copy_of_it_was_sent() {
 async fn a_payment_that_expired_does_not_disturb_the_one_that_followed_it() {
     let till = Till::new();
     let old = till.promise(ID).await.unwrap();
-    till.watch.forward(3_600);
+    till.watch.forward(KEEP_SECONDS);
     let new = till.promise(ID).await.unwrap();
     till.payer.withdraw(old).await;
     assert_eq!(till.reservations(), [Some(ReservationState::Open), Some(ReservationState::Open)]);
@@ -195,7 +209,7 @@ async fn only_so_many_names_are_remembered_and_room_is_made_by_time_alone() {
     }
     drop(till.promise("purchase-number-0").await.unwrap());
     assert_eq!(till.wallet.signed(), MAX_NAMED_PURCHASES);
-    till.watch.forward(3_600);
+    till.watch.forward(KEEP_SECONDS);
     drop(till.promise(ID).await.unwrap());
 }
 
@@ -210,4 +224,18 @@ async fn a_day_of_names_that_were_made_here_leaves_room_for_more() {
     till.watch.forward(3_600);
     drop(till.promise_under_any_name().await.unwrap());
     drop(till.promise(ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_here_is_the_callers_once_it_is_given_back() {
+    let till = Till::new();
+    let made = till.promise_under_any_name().await.unwrap();
+    let id = made.facts.payment_id.clone().unwrap();
+    drop(till.payer.conclude(made, None).await);
+    let again = till.promise(id.as_str()).await.unwrap();
+    let settlement: SettleResponse = serde_json::from_value(settled()).unwrap();
+    till.payer.conclude(again, Some(&settlement)).await;
+    till.watch.forward(KEEP_SECONDS - 1);
+    drop(till.promise(id.as_str()).await.unwrap());
+    assert_eq!(till.wallet.signed(), 1);
 }

@@ -208,7 +208,9 @@ impl Outbox for MemorySettlements {
         let carried = under_way.clone();
         under_way.transactions.push((outgoing.transaction.clone(), outgoing.signed.to_vec()));
         for key in &carried.payments {
-            let ours = |entry: &&mut SettlementEntry| is_sending(entry) && names(&carried, &entry.transaction);
+            let ours = |entry: &&mut SettlementEntry| {
+                carried.landing.is_none() && is_sending(entry) && names(&carried, &entry.transaction)
+            };
             if let Some(entry) = book.entries.get_mut(key).filter(ours) {
                 entry.transaction = outgoing.transaction.clone();
                 entry.state = SettlementState::Sending(outgoing.transaction.clone());

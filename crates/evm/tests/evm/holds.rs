@@ -157,10 +157,12 @@ async fn nothing_is_held_for_longer_than_an_hour() {
     let market = market(|_| {}).await;
     let mut offer = offer_of(MOST);
     offer["maxTimeoutSeconds"] = json!(1_000_000);
+    let late = json!((market.devnet.now() + 1_000_000).to_string());
     let one = pay_by(&market.upto_wallet(), &offer, &Extensions::default()).await;
-    let two = pay_by(&market.upto_wallet(), &offer, &Extensions::default()).await;
+    let one = changed(&one, golden::PAYER_KEY, |it| it["deadline"] = late).await;
     market.verify(&one).await.unwrap();
     market.devnet.increase_time(3_500);
+    let two = at_most(&market, MOST).await;
     is_short(&market, &two).await;
     market.devnet.increase_time(100);
     market.verify(&two).await.unwrap();

@@ -89,6 +89,10 @@ impl<P> PaymentLayer<P> {
 
     /// Lets buyers give a purchase a name, so that it is made once however often it is asked for (`payment-identifier`); if
     /// names are required, nothing is sold without one, and nothing to buyers of version 1, who have none.
+    ///
+    /// The request that a name is bound to is method, host, path and query, and whatever else is priced
+    /// ([`Server::price_by`]). Where the answer depends on a body that is not, another body under a name that was used gets the
+    /// first answer, and no conflict: price it with [`reading_body`](crate::quotes::reading_body), if always at the same price.
     pub fn payment_identifier(self, is_required: bool) -> Result<Self, RouteError> {
         self.declared_anew(|wishes| wishes.payment_identifier = Some(is_required))
     }

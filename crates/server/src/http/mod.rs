@@ -48,11 +48,12 @@
 //! the money has moved, and never withholds the answer for long: what fails is logged and left out.
 //!
 //! A route whose [price is asked](crate::Server::price_by) for each request is sold on the terms of its quotes
-//! ([`quotes`](crate::quotes)): a payment that comes with a good quote is taken although the price has moved; with one that is for
-//! another request or other terms (`quote_mismatch`), or that has expired (`quote_expired`), it is refused with a fresh one,
-//! unless the book says that this very payment may have been charged for this very request: then it goes on as in 6. If
-//! the pricer needs the body: 413 where it is larger than the pricer reads, 408 where it takes too long to come, and the handler gets it as it came. A request that
-//! the pricer refuses: the status that it names. Where it has no price, the answer is 503 (`price_unavailable`), and never free.
+//! ([`quotes`](crate::quotes)): a payment that comes with a good quote is taken although the price has moved; with one that
+//! is for another request or other terms (`quote_mismatch`), or that has expired (`quote_expired`), it is refused with a
+//! fresh one, unless the book says that this very payment may have been charged for this very request: then it goes on as 6
+//! says. If the pricer needs the body: 413 where it is larger than the pricer reads, 408 where it takes too long to come,
+//! and the handler gets it as it came. A request that the pricer refuses: the status that it names. Where it has no price,
+//! the answer is 503 (`price_unavailable`), and never free.
 //!
 //! A seller's [hooks](crate::hooks) are asked before all of this whether a request is let in unpaid, or turned away (403,
 //! `access_denied`). Where one of them fails before the money has moved: 503 (`hook_failed`).

@@ -76,7 +76,10 @@ impl Sale<'_> {
         let version = payment.version;
         let gate = self.toll.server.gate();
         let admission = match &self.asking {
-            None => gate.admit(&self.toll.route, Some(payment), facts).await,
+            None => match self.toll.earlier(&payment) {
+                None => gate.admit(&self.toll.route, Some(payment), facts).await,
+                Some((route, refusal)) => gate.admit_quoted(&route, payment, facts, Some(refusal)).await,
+            },
             Some(asking) => match &payment.accepted {
                 Accepted::Offer(echo) => match asking.quoter.honour(&self.toll.premises(), echo, &asking.binding) {
                     Ok(Honoured { route, stale }) => gate.admit_quoted(&route, payment, facts, stale).await,

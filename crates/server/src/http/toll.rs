@@ -5,17 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use farthing_core::extension::sign_in_with_x::SignIn;
 use farthing_core::reason::{Reason, Refusal};
-use farthing_core::wire::PaymentPayload;
+use farthing_core::wire::{Accepted, PaymentPayload};
 use http::{Method, Request, Response, StatusCode};
 
 use super::answer::{challenge, first_challenge, problem};
 use super::headers;
 use super::last::LastAnswer;
 use super::request::{payment_of, sign_in_of, url_of};
+use crate::accepted;
 use crate::count::Outcome;
 use crate::extensions::{ExtensionError, Fresh, Opened, SignInError, SignInRule, Visitor, Wishes};
 use crate::hooks::{Access, ProtectedRequest};
-use crate::offer::{Manner, Pricing};
+use crate::offer::{Manner, Pricing, echoed};
 use crate::quotes::{Premises, Quoter};
 use crate::resource::RequestFacts;
 use crate::route::{Route, RouteError};
@@ -120,6 +121,18 @@ impl Toll {
             Err(refusal) if refusal.reason == Reason::InvalidPayload && sign_in.is_none() => Err(unreadable(&refusal)),
             payment => Ok(Arrival { url, sign_in, payment, refused: None }),
         }
+    }
+
+    /// Where a payment takes an offer that is not made here any more: a route with that offer, and why nothing new is bought
+    /// with it. The price may have changed after it was taken, and the payment may have been charged by then: only the book can
+    /// tell, which knows this request with this very payment or not.
+    pub(super) fn earlier(&self, payment: &PaymentPayload) -> Option<(Route, Refusal)> {
+        let Accepted::Offer(echo) = &payment.accepted else { return None };
+        let refusal = accepted::find(self.route.offer_list(), payment).err()?;
+        let manner = Manner { max_timeout_seconds: echo.max_timeout_seconds, ..self.charge.manner()? };
+        let offer = echoed(self.server.accepts(), manner, echo)?;
+        let route = Route::of(vec![offer], self.server.seller(), &self.wishes).ok()?;
+        accepted::find(route.offer_list(), payment).is_ok().then_some((route, refusal))
     }
 
     /// What a price that was asked is made into terms with.

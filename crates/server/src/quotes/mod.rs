@@ -8,7 +8,7 @@
 //!
 //! | a quote is bound to | |
 //! |---|---|
-//! | the request | method, host, path and query; the body, where the pricer reads it; the headers that it [names](Pricer::headers) |
+//! | the request | method, host, path, query; the body, where the pricer reads it; headers that it [names](Pricer::headers) |
 //! | the offer | scheme, network, amount, asset, payTo, time-out, and all that we put into `extra` |
 //! | time | a last moment |
 //!
@@ -159,9 +159,9 @@ fn foreign(binding: &Binding) -> Refusal {
     let body = if body.is_some() { ", with the body that was priced" } else { "" };
     let headers = if headers.is_some() { ", with the headers that were priced" } else { "" };
     let message = format!(
-        "accepted.extra.quote: expected a quote of this server for {method} {authority}{target}{body}{headers}, on the terms beside it, got one \
-         that is not; nothing was charged; repeat the request as it was quoted and echo its offer as it is, or take the fresh quote \
-         of this answer"
+        "accepted.extra.quote: expected a quote of this server for {method} {authority}{target}{body}{headers}, on the terms \
+         beside it, got one that is not; nothing was charged; repeat the request as it was quoted and echo its offer as it \
+         is, or take the fresh quote of this answer"
     );
     Refusal::new(Reason::from("quote_mismatch"), message)
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{Binding, EXTRA, NoQuote, PRICER_TIMEOUT_SECONDS, PriceRequest, Pricer, Quote, Quotes, foreign};
 use crate::extensions::Wishes;
-use crate::offer::{Accept, Manner, fitting, offers_of};
+use crate::offer::{Accept, Manner, echoed, fitting, offers_of};
 use crate::route::{MAX_OFFERS, Route, RouteError};
 use crate::server::Server;
 
@@ -120,13 +120,7 @@ impl Quoter {
         binding: &Binding,
     ) -> Result<Honoured, Refusal> {
         let quote = echo.extra.get(EXTRA).and_then(Value::as_str).ok_or_else(|| foreign(binding))?;
-        let accepts = fitting(premises.server.accepts(), self.manner).map_err(|_| foreign(binding))?;
-        let place = accepts.into_iter().find(|accept| accept.scheme.name() == echo.scheme && accept.network == echo.network);
-        let place = place.ok_or_else(|| foreign(binding))?;
-        let asset = place.scheme.assets(&place.network).into_iter().find(|asset| asset.id == echo.asset);
-        let asset = asset.ok_or_else(|| foreign(binding))?;
-        let place = Accept { pay_to: echo.pay_to.clone(), ..place.clone() };
-        let offer = place.offer(echo.amount, asset, self.manner).map_err(|_| foreign(binding))?;
+        let offer = echoed(premises.server.accepts(), self.manner, echo).ok_or_else(|| foreign(binding))?;
         let stale = self.quotes.check(quote, binding, &offer.requirements).unwrap_or_else(Some);
         let route = offer.with_extra(EXTRA, quote.into());
         let route = route.and_then(|offer| Route::of(vec![offer], premises.server.seller(), premises.wishes));

@@ -12,8 +12,10 @@ use http::StatusCode;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::support::{Fault, Shop, buy, fetch, payment, send, with_payment};
+use crate::support::{Fault, Shop, buy, fetch, payment, refused, send, with_payment};
+use farthing_core::amount::Amount;
 use farthing_core::facilitator::FacilitatorError;
+use farthing_core::reason::Reason;
 
 fn priced(shop: &Shop, handler: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Router {
     let handler = move || async move { handler() };
@@ -198,4 +200,25 @@ async fn of_many_concurrent_copies_of_one_payment_one_is_served() {
     shop.facilitator.may_settle.add_permits(1);
     assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
     assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)));
+}
+
+#[tokio::test]
+async fn a_payment_that_may_have_been_charged_is_answered_for_although_the_price_has_changed_since() {
+    let mut shop = Shop::open().await;
+    let paid = payment(&fetch(&shop.app(), "/report").await.terms(), "1");
+    for _ in 0..2 {
+        shop.facilitator.will_settle(Ok(refused(Reason::SettlementPending, "0xabc")));
+    }
+    let pending = send(&shop.app(), with_payment("/report", &paid)).await;
+    assert_eq!(pending.status, StatusCode::SERVICE_UNAVAILABLE);
+    let dearer = shop.server.price("$0.02").unwrap();
+    let dearer = Router::new().route("/report", get(|| async { "the report" }).layer(dearer));
+    let new = send(&dearer, with_payment("/report", &payment(&fetch(&shop.app(), "/report").await.terms(), "2"))).await;
+    assert_eq!(new.json()["error"], "No matching payment requirements", "the old price buys nothing new");
+    let answer = send(&dearer, with_payment("/report", &paid)).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the report"));
+    let settled = shop.facilitator.settled.lock().unwrap();
+    assert!(settled.iter().all(|request| request.requirements.amount == Amount::from(10_000)), "what was signed for");
+    drop(settled);
+    assert_eq!(shop.written(), ["settling", "unsettled", "cancelled", "charged", "served"]);
 }

@@ -194,8 +194,8 @@ async fn a_payment_that_may_have_been_charged_is_answered_for_by_a_server_that_h
 #[tokio::test]
 async fn a_quote_is_bound_to_the_headers_that_its_price_depends_on() {
     let (shop, prices) = (shop().await, Prices::of(1));
-    let pricer = reading_headers([HeaderName::from_static("x-size"), HeaderName::from_static("x-user")], prices.pricer());
-    let app = over(&shop, shop.server.price_by(reading_body(MAX_BODY_BYTES, pricer)).unwrap());
+    let by_size = reading_headers([HeaderName::from_static("x-size"), HeaderName::from_static("x-user")], prices.pricer());
+    let app = over(&shop, shop.server.price_by(reading_body(MAX_BODY_BYTES, by_size)).unwrap());
     let with = |headers: &[(&'static str, &str)], paid: Option<&Value>| {
         let mut request = ask().request();
         for (name, value) in headers {

@@ -126,7 +126,11 @@ impl Operation for Replacing {
         if before.contains(&self.transaction) {
             return Ok(Verdict::Undo(Written::Yes));
         }
-        let update = format!("UPDATE payments SET transaction_id = $2, changed_at = $3 WHERE state = 'sending' AND {CARRIED}");
+        // What has landed meanwhile keeps its name.
+        let update = format!(
+            "UPDATE payments SET transaction_id = $2, changed_at = $3 WHERE state = 'sending' AND {CARRIED} \
+             AND NOT EXISTS (SELECT 1 FROM outgoing WHERE id = $1 AND landed_transaction IS NOT NULL)"
+        );
         let transaction = || Value::from(self.transaction.0.as_str());
         sql.execute(&update, vec![outgoing.into(), transaction(), moment_value(self.now)?]).await?;
         let insert = "INSERT INTO transactions (outgoing, position, id, signed) VALUES ($1, $2, $3, $4)";

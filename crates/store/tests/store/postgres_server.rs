@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use farthing_core::books::{Delivery, DeliveryClaim, LaneClaim, Presented, Receipt, SettlementQuery, Spend, Standing, Written};
+use farthing_core::books::{
+    Delivery, DeliveryClaim, LaneClaim, Naming, Presented, Receipt, SettlementQuery, Spend, Standing, Written,
+};
 use farthing_store::{Access, Options, Store, StoreError, StoreUrl};
 use farthing_testkit::postgres::{Database, Server};
 use tokio_postgres::Client;
 
 use crate::contract::Harness;
 use crate::contract::deliveries::{first_deliveries, first_deliveries_are_known, presented, won};
+use crate::contract::purchases::purchase;
 use crate::contract::sample::*;
 use crate::harness::postgres::{Postgres, connect};
 use crate::proxy::{Break, Proxy};
@@ -458,4 +461,30 @@ async fn tables_of_the_first_version_keep_their_deliveries_and_their_numbers() {
     }
     let store = open(&database, Access::Own).await;
     first_deliveries_are_known(&*store.deliveries()).await;
+}
+
+/// Whoever forgets a payment locks it first and its name after that; whoever asks for the name must not do it the other way.
+#[tokio::test]
+async fn a_name_that_is_asked_for_does_not_stand_in_the_way_of_who_forgets_its_payment() {
+    let database = Postgres::new().await;
+    let store = open(&database, Access::Own).await;
+    let deliveries = store.deliveries();
+    let mut claims = Vec::new();
+    for number in [1, 2] {
+        claims.push(won(&deliveries.claim(&presented(number, "one")).await.unwrap(), true));
+    }
+    let named = purchase(1, "one");
+    assert_eq!(deliveries.name(claims[0], &named).await.unwrap(), Naming::Ours);
+    let client = database.client().await;
+    // It is the first to notice if they wait for each other.
+    client.batch_execute("SET search_path TO farthing; SET deadlock_timeout = '1ms'; BEGIN").await.unwrap();
+    let (key, other) = (claims[0].key.0.as_slice(), claims[1]);
+    client.execute("SELECT 1 FROM deliveries WHERE key = $1 FOR UPDATE", &[&key]).await.unwrap();
+    let asking = tokio::spawn(async move { deliveries.name(other, &named).await.unwrap() });
+    let observer = database.client().await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("the name is asked for", async || observer.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
+    client.execute("DELETE FROM deliveries WHERE key = $1", &[&key]).await.unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(asking.await.unwrap(), Naming::Ours, "it is free by now");
 }

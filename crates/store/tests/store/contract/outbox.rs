@@ -85,6 +85,8 @@ pub async fn what_landed_is_what_its_payments_name<H: Harness>() {
     node.settlements.settled(key(2), &other, NOW.plus(6)).await.unwrap();
     die(&*node.settlements, 3, "bumped", "its transfer failed", NOW.plus(6)).await;
     node.outbox.landed(&lease, 1, &landing(&transaction("one"), 7)).await.unwrap();
+    // Begun before that was known.
+    replace(&*node.outbox, &lease, 1, "bumped again").await;
     let [sending, settled, dead] = [1, 2, 3].map(|number| node.settlements.find(key(number)));
     let sending = sending.await.unwrap().unwrap();
     assert_eq!((sending.transaction, sending.state), (transaction("one"), SettlementState::Sending(transaction("one"))));
