@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
+use farthing::core::network::Network;
 use farthing::evm::U256;
 use farthing::evm::asset::TransferMethod;
 use farthing::evm::config::{AssetConfig, ChainConfig, ConfigError, RpcUrl};
@@ -13,9 +14,9 @@ use farthing_testkit::{Stack, golden};
 
 const TOKEN: DevToken = DevToken::BLACKLIST;
 
-fn own_token() -> AssetConfig {
+fn own_token(network: Network) -> AssetConfig {
     AssetConfig {
-        network: golden::NETWORK.parse().unwrap(),
+        network,
         address: TOKEN.address.to_string(),
         symbol: TOKEN.symbol.to_owned(),
         decimals: TOKEN.decimals,
@@ -36,9 +37,9 @@ async fn a_token_of_ones_own_is_priced_paid_and_settled_by_configuration() {
     devnet.give_tokens(TOKEN.address, buyer, one).unwrap();
     let config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(devnet.rpc_url()));
     let operator = LocalSigner::from_bytes(devnet.accounts()[2].secret.into()).unwrap();
-    let token = AssetConfig { usd: true, ..own_token() };
+    let token = AssetConfig { usd: true, ..own_token(golden::NETWORK.parse().unwrap()) };
     let local = farthing::Facilitator::builder().chain(config, vec![Arc::new(operator)]).asset(token.clone()).start().unwrap();
-    let toll = farthing::Server::taking(&[token.clone()]).unwrap().facilitator(local).unwrap();
+    let toll = farthing::Server::taking(std::slice::from_ref(&token)).unwrap().facilitator(local).unwrap();
     let toll = toll.pay_to(golden::NETWORK, golden::PAY_TO).unwrap().build().await.unwrap();
     let layer = toll.price(&format!("0.25 {}", TOKEN.symbol)).unwrap();
     let url = stack.serve(Router::new().route("/report", get(|| async { "14 ships in" }).layer(layer))).await.unwrap();
@@ -54,6 +55,7 @@ async fn a_token_of_ones_own_is_priced_paid_and_settled_by_configuration() {
 
 #[test]
 fn a_token_that_cannot_be_is_refused_at_start_up() {
-    let refused = farthing::Server::taking(&[AssetConfig { address: "0x12".to_owned(), ..own_token() }]);
+    let refused =
+        farthing::Server::taking(&[AssetConfig { address: "0x12".to_owned(), ..own_token(golden::NETWORK.parse().unwrap()) }]);
     assert!(matches!(refused.err(), Some(ConfigError::Address { .. })), "an address that is none");
 }
