@@ -16,8 +16,9 @@ pub const DEFAULT_MAX_KEPT_ANSWER_BYTES: usize = 1024 * 1024;
 /// How long an answer to a payment with a name is kept unless set otherwise, in seconds.
 pub const DEFAULT_KEEP_ANSWER_SECONDS: u64 = 24 * 60 * 60;
 /// How long an answer to a payment without a name is kept unless set otherwise, in seconds: long enough for a server to
-/// come back, and for its clients.
-pub const DEFAULT_KEEP_UNNAMED_ANSWER_SECONDS: u64 = 15 * 60;
+/// come back, and for its clients to ask once more. No longer, because after each restart whoever finds the payment on chain
+/// could ask, too, and because all of them take room in the book.
+pub const DEFAULT_KEEP_UNNAMED_ANSWER_SECONDS: u64 = 2 * 60;
 
 /// Which answers are kept, for how long, and who gets them again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
