@@ -138,9 +138,14 @@ impl Desk {
     ) -> Result<Verified, VerifyError> {
         let caps = chain.relayer().caps();
         check_minimum(&transfer, caps)?;
-        let (look, simulation) = look(chain, &mut transfer).await?;
-        if transfer.approval.is_some() {
-            sponsor::check_payer(chain, &transfer).await?;
+        let (mut looked, mut simulation) = look(chain, &mut transfer).await?;
+        if let Err(error) = sponsor::check_payer(chain, &transfer).await {
+            // The approval may have been mined between the two questions, for another copy of this very payment: then its
+            // number is used, and it is not needed any more.
+            (looked, simulation) = look(chain, &mut transfer).await?;
+            if transfer.approval.is_some() {
+                return Err(error);
+            }
         }
         let gas_units = gas_units(chain, &transfer, &simulation).await?;
         if caps.max_share_percent.is_some() {
@@ -148,7 +153,7 @@ impl Desk {
             check_worth(&transfer, caps, cost.map_err(|error| VerifyError::Unavailable(Box::new(error)))?)?;
         }
         let available = simulation.available(&transfer);
-        let ready = Some(Ready { gas_units, look, available });
+        let ready = Some(Ready { gas_units, look: looked, available });
         Ok(Verified { chain: chain.clone(), record, transfer, ready })
     }
 
