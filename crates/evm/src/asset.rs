@@ -62,6 +62,9 @@ pub struct KnownAsset {
     pub permits: bool,
     /// Whether one stands for one US dollar.
     pub usd: bool,
+    /// Whether it is told of here, by this table, and not by a user: its domain was read from its contract, and of what it
+    /// moves, all arrives.
+    pub is_built_in: bool,
     /// The hash of its EIP-712 domain, made once.
     pub domain_separator: B256,
 }
@@ -160,6 +163,7 @@ impl AssetConfig {
             method: self.method,
             permits: self.permits,
             usd: self.usd,
+            is_built_in: false,
         })
     }
 }
@@ -188,6 +192,7 @@ impl Row {
             method: self.method,
             permits: self.permits,
             usd: true,
+            is_built_in: true,
             domain_separator: domain_separator(self.name, self.version, self.chain_id, self.address),
         }
     }

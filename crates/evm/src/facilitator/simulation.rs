@@ -33,12 +33,12 @@ pub(super) struct Simulation {
 struct Places {
     used: usize,
     balance: usize,
-    /// Name and version of the token's domain.
+    /// Name and version of the token's domain, of tokens that a user told of.
     domain: Option<(usize, usize)>,
     /// Allowance and proxy.
     permit2: Option<(usize, usize)>,
-    /// What the payee holds before and after.
-    received: (usize, usize),
+    /// What the payee holds before and after, of tokens that may keep a part.
+    received: Option<(usize, usize)>,
     created: Option<usize>,
     agreed: Option<usize>,
     paid: usize,
@@ -75,7 +75,10 @@ fn probes(transfer: &Transfer) -> (Vec<Probe>, Places) {
     let (state, question) = transfer.expected().state_question();
     let balance = |account| Token::balanceOfCall { account }.abi_encode();
     let mut places = Places { used: add(state, question), balance: add(asset, balance(payer)), ..Places::default() };
+    // Half of the work would be to ask what is known.
+    let is_known = transfer.asset.is_built_in;
     match &transfer.authorized {
+        Authorized::Eip3009(_) if is_known => {}
         Authorized::Eip3009(_) => {
             let name = add(asset, Token::nameCall {}.abi_encode());
             places.domain = Some((name, add(asset, Token::versionCall {}.abi_encode())));
@@ -86,7 +89,7 @@ fn probes(transfer: &Transfer) -> (Vec<Probe>, Places) {
             places.permit2 = Some((allowance, proxy));
         }
     }
-    let before = add(asset, balance(pay_to));
+    let before = (!is_known).then(|| add(asset, balance(pay_to)));
     if let Claim::Undeployed(creation) = &transfer.claim {
         places.created = Some(add(creation.factory, creation.call.to_vec()));
     }
@@ -96,7 +99,7 @@ fn probes(transfer: &Transfer) -> (Vec<Probe>, Places) {
     }
     let Probe { to, data } = transfer.whole_call();
     places.paid = add(to, data.to_vec());
-    places.received = (before, add(asset, balance(pay_to)));
+    places.received = before.map(|before| (before, add(asset, balance(pay_to))));
     (probes, places)
 }
 
@@ -128,13 +131,13 @@ impl Simulation {
     /// Whether the transfer would move the money; if not, why. The first reason that applies wins, in the order of the
     /// official facilitator.
     pub(super) fn judge(&self, transfer: &Transfer) -> Result<(), Refusal> {
-        match self.places.domain {
-            Some(domain) => self.judge_eip3009(transfer, domain),
-            None => self.judge_permit2(transfer),
+        match transfer.authorized {
+            Authorized::Eip3009(_) => self.judge_eip3009(transfer),
+            Authorized::Permit2(_) => self.judge_permit2(transfer),
         }
     }
 
-    fn judge_eip3009(&self, transfer: &Transfer, domain: (usize, usize)) -> Result<(), Refusal> {
+    fn judge_eip3009(&self, transfer: &Transfer) -> Result<(), Refusal> {
         self.check_signature(transfer)?;
         self.check_asset(transfer)?;
         // Some tokens do not revert on a used nonce, so this is looked at even where the transfer went through.
@@ -148,7 +151,7 @@ impl Simulation {
         }
         let failure = self.revert(self.places.paid);
         if failure.is_some() {
-            self.check_domain(transfer, domain)?;
+            self.check_domain(transfer)?;
         }
         self.check_balance(transfer)?;
         failure.map_or_else(|| self.check_received(transfer), |revert| Err(would_fail(transfer, revert)))
@@ -222,7 +225,8 @@ impl Simulation {
         }
     }
 
-    fn check_domain(&self, transfer: &Transfer, (name, version): (usize, usize)) -> Result<(), Refusal> {
+    fn check_domain(&self, transfer: &Transfer) -> Result<(), Refusal> {
+        let Some((name, version)) = self.places.domain else { return Ok(()) };
         let asset = &transfer.asset;
         let name = self.answer(name).and_then(|data| Token::nameCall::abi_decode_returns(data).ok());
         let version = self.answer(version).and_then(|data| Token::versionCall::abi_decode_returns(data).ok());
@@ -256,7 +260,7 @@ impl Simulation {
 
     /// Whether the payee would get all of it: tokens that keep a fee for themselves settle nothing exactly.
     fn check_received(&self, transfer: &Transfer) -> Result<(), Refusal> {
-        let (before, after) = self.places.received;
+        let Some((before, after)) = self.places.received else { return Ok(()) };
         let received = self.number(after).zip(self.number(before)).and_then(|(after, before)| after.checked_sub(before));
         if !self.in_sequence || transfer.payer() == transfer.authorized.pay_to() || received == Some(transfer.value) {
             return Ok(());

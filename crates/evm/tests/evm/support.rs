@@ -15,7 +15,7 @@ use farthing_core::wire::{Extensions, PaymentRequest};
 use farthing_core::{BoxFuture, Source};
 use farthing_evm::asset::AssetTable;
 use farthing_evm::chain::Chain;
-use farthing_evm::config::{ChainConfig, RpcUrl};
+use farthing_evm::config::{AssetConfig, ChainConfig, RpcUrl};
 use farthing_evm::exact;
 use farthing_evm::rpc::Node;
 use farthing_evm::signer::{LocalSigner, Signer};
@@ -335,6 +335,26 @@ pub fn rig_of(node: Arc<FakeNode>, book: Book, keys: &[&str], change: impl FnOnc
     let chain = Chain::new(&config, node.clone(), signers, outbox, clock.clone()).unwrap();
     let facilitator = exact::Facilitator::new(vec![chain.clone()], Arc::new(AssetTable::known()), clock.clone());
     Rig { node, book, clock, chain, facilitator }
+}
+
+/// One whose operator told it of the token, in the words of the table.
+pub fn rig_of_own_token() -> Rig {
+    let rig = rig();
+    let table = AssetTable::known();
+    let known = table.get(golden::CHAIN_ID, usdc()).unwrap();
+    let config = AssetConfig {
+        network: known.network.clone(),
+        address: golden::ASSET.to_owned(),
+        symbol: known.symbol.clone(),
+        decimals: known.decimals,
+        name: known.name.clone(),
+        version: known.version.clone(),
+        method: known.method,
+        permits: known.permits,
+        usd: known.usd,
+    };
+    let table = table.with(&config).unwrap();
+    Rig { facilitator: exact::Facilitator::new(vec![rig.chain.clone()], Arc::new(table), rig.clock.clone()), ..rig }
 }
 
 impl Rig {

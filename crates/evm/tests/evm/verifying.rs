@@ -50,7 +50,15 @@ async fn what_the_chain_needs_for_itself_is_asked_once_in_a_while() {
     assert_eq!(count("eth_feeHistory"), 1);
     assert_eq!(count("eth_estimateGas"), 1);
     assert_eq!(count("eth_getCode"), 2, "of Multicall3 and of the first payer, while it is not known what the node can do");
-    assert_eq!(count("eth_call"), 5 + 7, "one for each payment, and the first one's probes");
+    assert_eq!(count("eth_call"), 5 + 3, "one for each payment, and the first one's probes");
+}
+
+#[tokio::test]
+async fn of_a_token_that_an_operator_told_of_more_is_asked() {
+    let rig = rig_of_own_token();
+    rig.verify(&golden_request()).await.unwrap();
+    let calls = rig.node.world().calls.iter().filter(|call| call.method == "eth_call").count();
+    assert_eq!(calls, 1 + 7, "its domain, and what its payee holds before and after, too");
 }
 
 #[tokio::test]
@@ -296,8 +304,8 @@ async fn a_used_nonce_is_refused_even_by_tokens_that_do_not_revert() {
 }
 
 #[tokio::test]
-async fn a_token_whose_domain_is_not_that_of_the_table_is_named() {
-    let rig = rig();
+async fn a_token_whose_domain_is_not_the_one_that_its_operator_told_is_named() {
+    let rig = rig_of_own_token();
     rig.node.world().token_reverts = Some("FiatTokenV2: invalid signature");
     rig.node.world().token_name = "Other";
     rig.refused_by_chain(&golden_request(), Reason::InvalidExactEvmTokenNameMismatch).await;
@@ -324,7 +332,7 @@ async fn any_other_revert_is_told_in_the_tokens_words() {
 
 #[tokio::test]
 async fn the_first_reason_that_applies_wins() {
-    let rig = rig();
+    let rig = rig_of_own_token();
     {
         let mut world = rig.node.world();
         world.used.insert((payer(), golden::eip3009::NONCE.parse().unwrap()));
