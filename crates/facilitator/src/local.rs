@@ -291,13 +291,26 @@ impl Local {
         Ok(answer)
     }
 
-    /// Whether the payment is good. What the book knows to be used is not, and takes no look at the chain.
+    /// Whether the payment is good. What the book knows to be used is not, and takes no look at the chain. What the chain
+    /// refuses is looked up again: another process may have sent it meanwhile, and that is why it looks bad now.
     async fn check(&self, scheme: &dyn AnyFacilitatorScheme, payment: &TypedPayment) -> Result<AccountId, VerifyError> {
-        let entry = self.book.find(payment.record.key).await.map_err(|cause| VerifyError::Unavailable(Box::new(cause)))?;
+        let key = payment.record.key;
+        self.check_unused(key).await?;
+        match scheme.verify(payment).await {
+            Err(VerifyError::Invalid(refusal)) => {
+                self.check_unused(key).await?;
+                Err(VerifyError::Invalid(refusal))
+            }
+            checked => checked,
+        }
+    }
+
+    async fn check_unused(&self, key: PaymentKey) -> Result<(), VerifyError> {
+        let entry = self.book.find(key).await.map_err(|cause| VerifyError::Unavailable(Box::new(cause)))?;
         match entry.map(|entry| entry.state) {
             Some(SettlementState::Settled(_)) => Err(already_used().into()),
             Some(SettlementState::Sending(transaction)) => Err(pending(&transaction).into()),
-            Some(SettlementState::Dead(_)) | None => scheme.verify(payment).await,
+            Some(SettlementState::Dead(_)) | None => Ok(()),
         }
     }
 

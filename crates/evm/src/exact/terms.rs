@@ -42,8 +42,7 @@ pub(crate) fn asset_of<'a>(
     assets: &'a AssetTable,
 ) -> Result<(&'a Arc<KnownAsset>, TransferMethod), Refusal> {
     let asset = known_asset(requirements, assets)?;
-    let default = asset.method.to_string();
-    let method = extra.asset_transfer_method.as_deref().unwrap_or(&default);
+    let Some(method) = extra.asset_transfer_method.as_deref() else { return Ok((asset, asset.method)) };
     match method {
         "eip3009" if asset.method == TransferMethod::Eip3009 => Ok((asset, TransferMethod::Eip3009)),
         "permit2" => Ok((asset, TransferMethod::Permit2)),

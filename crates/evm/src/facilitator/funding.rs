@@ -59,9 +59,14 @@ pub(super) async fn give(
 ) -> Result<(), SettleError> {
     let payer = transfer.payer();
     let not_sent = |error| SettleError::NotSent(Box::new(error));
-    let answers = chain.node().ask(&[Call::balance(payer)]).await.map_err(not_sent)?;
-    let answer = answers.first().ok_or_else(|| SettleError::NotSent("the node gave no answer".into()))?;
-    let balance_wei = rpc::wei(answer, "eth_getBalance").map_err(not_sent)?;
+    // The balance first: a number that is still free after it was read has taken nothing of it.
+    let answers = chain.node().ask(&[Call::balance(payer), Call::mined_count(payer)]).await.map_err(not_sent)?;
+    let [balance, count] = answers.as_slice() else { return Err(SettleError::NotSent("the node gave no answer".into())) };
+    let balance_wei = rpc::wei(balance, "eth_getBalance").map_err(not_sent)?;
+    if rpc::quantity(count, "eth_getTransactionCount").map_err(not_sent)? > approval.nonce {
+        // It was mined, for another copy of this payment perhaps, or never will be: it costs nothing more.
+        return Ok(());
+    }
     let lacking_wei = approval.max_cost_wei().saturating_sub(balance_wei);
     if lacking_wei.is_zero() {
         return Ok(());

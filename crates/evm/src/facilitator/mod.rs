@@ -139,13 +139,11 @@ impl Desk {
         let caps = chain.relayer().caps();
         check_minimum(&transfer, caps)?;
         let (mut looked, mut simulation) = look(chain, &mut transfer).await?;
-        if let Err(error) = sponsor::check_payer(chain, &transfer).await {
+        if let Err(suspicion) = sponsor::check_payer(chain, &transfer).await {
             // The approval may have been mined between the two questions, for another copy of this very payment: then its
             // number is used, and it is not needed any more.
             (looked, simulation) = look(chain, &mut transfer).await?;
-            if transfer.approval.is_some() {
-                return Err(error);
-            }
+            sponsor::check_suspicion(chain, &transfer, suspicion).await?;
         }
         let gas_units = gas_units(chain, &transfer, &simulation).await?;
         if caps.max_share_percent.is_some() {

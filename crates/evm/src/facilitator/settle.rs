@@ -39,9 +39,13 @@ impl Desk {
         };
         if transfer.approval.is_some() {
             sponsor::approve(&chain, &transfer, &record, &right).await?;
-            transfer.approval = None;
             // Only now it can be seen whether the transfer itself is good.
             let (again, simulation) = super::look(&chain, &mut transfer).await?;
+            if transfer.approval.is_some() {
+                // A node that is behind, or another payment took what was approved: who asks again is told which.
+                let message = "the payer's approval of Permit2 was mined, and the node does not show it; ask again in a moment";
+                return Err(SettleError::NotSent(message.into()));
+            }
             (look, available) = (again, simulation.available(&transfer));
         }
         let share = covered(&chain, record.key, &mut transfer, look, available).await?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, U256};
+use alloy_sol_types::SolCall;
 use farthing_core::books::PaymentRecord;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{SendRight, SettleError, VerifyError};
@@ -14,9 +15,10 @@ use serde::de::DeserializeOwned;
 
 use super::transfer::{SETTLE_MARGIN_SECONDS, Transfer};
 use super::{funding, unavailable};
+use crate::abi::Token;
 use crate::chain::Chain;
 use crate::relayer::ForeignError;
-use crate::rpc::{self, Call, NodeError};
+use crate::rpc::{self, Answer, BlockTag, Call, NodeError};
 use crate::transfer::approval::{self, Approval, Wanted};
 use crate::transfer::eip2612::{self, ProxyPermit};
 use crate::transfer::permit2::{Authorization, PERMIT2};
@@ -125,40 +127,124 @@ pub(super) fn max_funding_wei(chain: &Chain) -> U256 {
     U256::from(chain.sponsor().max_funding_gwei).saturating_mul(U256::from(WEI_PER_GWEI))
 }
 
+/// What one block says of a payer's approval.
+enum Standing {
+    /// The payment needs it no more: Permit2 is allowed enough, or the payment was even carried out.
+    Done,
+    /// Somebody has broadcast it.
+    Pending,
+    /// It can be mined.
+    Open,
+    /// The payment lacks it, and it can't be mined.
+    Lost(Refusal),
+}
+
 /// Whether the payer's approval can be mined: its number is next, its gas can be paid, and it offers what the next block asks.
 /// That is asked anew: what is remembered of fees is seconds old, and on fast networks they fall to a fraction in that time.
+///
+/// A refusal is no more than a suspicion. A copy of the payment may be carried out elsewhere at this moment, and its approval
+/// uses the payer's number and coin before anything of the payment is in the book: see [`check_suspicion`].
 pub(super) async fn check_payer(chain: &Chain, transfer: &Transfer) -> Result<(), VerifyError> {
     let Some(approval) = &transfer.approval else { return Ok(()) };
     let payer = transfer.payer();
-    let calls = [Call::mined_count(payer), Call::balance(payer), Call::fee_history()];
+    let calls = [Call::balance(payer), Call::mined_count(payer), Call::fee_history()];
     let answers = chain.node().ask(&calls).await.map_err(|error| unavailable(chain, error))?;
-    let read = || {
-        let [count, balance, fees] = answers.as_slice() else {
-            return Err(NodeError::Malformed("eth_getTransactionCount"));
+    let account = Account::read(&answers).map_err(|error| unavailable(chain, error))?;
+    Ok(account.check(chain, approval)?)
+}
+
+/// What becomes of a payment whose approval is suspected not to be minable, once it was looked at again. Nothing, if it does
+/// not need the approval any more. Otherwise one block, named by its hash, has to show all of it at once: that the payment
+/// lacks the approval, is not carried out, and the approval can't be mined. Then no copy of it can be about to settle, and
+/// it is refused. Where answers of different moments do not belong together it is not: it is asked again.
+pub(super) async fn check_suspicion(chain: &Chain, transfer: &Transfer, suspicion: VerifyError) -> Result<(), VerifyError> {
+    let Some(approval) = &transfer.approval else { return Ok(()) };
+    if matches!(suspicion, VerifyError::Unavailable(_)) {
+        return Err(suspicion);
+    }
+    match standing(chain, transfer, approval).await.map_err(|error| unavailable(chain, error))? {
+        Standing::Lost(refusal) => Err(refusal.into()),
+        Standing::Done | Standing::Pending | Standing::Open => {
+            let message = "the payer's approval of Permit2 is being carried out, or was a moment ago; ask again in a moment";
+            Err(VerifyError::Unavailable(message.into()))
+        }
+    }
+}
+
+/// What the newest block says of the approval.
+async fn standing(chain: &Chain, transfer: &Transfer, approval: &Approval) -> Result<Standing, NodeError> {
+    let answers = chain.node().ask(&[Call::block(BlockTag::Latest)]).await?;
+    let block = answers.first().map(rpc::block).transpose()?.flatten();
+    let hash = block.ok_or(NodeError::Malformed("eth_getBlockByNumber"))?.hash;
+    let (payer, expected) = (transfer.payer(), transfer.expected());
+    let (place, question) = expected.state_question();
+    let allowance = Token::allowanceCall { owner: payer, spender: PERMIT2 }.abi_encode();
+    let calls = [
+        Call::balance_at(hash, payer),
+        Call::mined_count_at(hash, payer),
+        Call::fee_history(),
+        Call::execute_at(hash, place, &question),
+        Call::execute_at(hash, transfer.asset.address, &allowance),
+        Call::transaction(approval.hash),
+    ];
+    let answers = chain.node().ask(&calls).await?;
+    let [.., used, allowed, known] = answers.as_slice() else { return Err(NodeError::Malformed("eth_call")) };
+    let account = Account::read(&answers)?;
+    let used = rpc::executed(used)?.ok().and_then(|data| expected.is_used_by_state(&data));
+    let allowed = rpc::executed(allowed)?.ok().and_then(|data| Token::allowanceCall::abi_decode_returns_validate(&data).ok());
+    let (Some(used), Some(allowed)) = (used, allowed) else { return Err(NodeError::Malformed("eth_call")) };
+    if used || allowed >= transfer.value {
+        return Ok(Standing::Done);
+    }
+    // What is too dear or too poor for this block may fit into the next one.
+    if account.next <= approval.nonce && rpc::is_known(known)? {
+        return Ok(Standing::Pending);
+    }
+    Ok(account.check(chain, approval).map_or_else(Standing::Lost, |()| Standing::Open))
+}
+
+/// A payer's account, and what the next block asks of it.
+struct Account {
+    balance_wei: U256,
+    /// The number of its next transaction.
+    next: u64,
+    unit_wei: u128,
+}
+
+impl Account {
+    /// Reads balance, number and fees. In this order: a number that is still free after the balance was read has taken
+    /// nothing of it.
+    fn read(answers: &[Answer]) -> Result<Self, NodeError> {
+        let [balance, count, fees, ..] = answers else { return Err(NodeError::Malformed("eth_getTransactionCount")) };
+        Ok(Self {
+            balance_wei: rpc::wei(balance, "eth_getBalance")?,
+            next: rpc::quantity(count, "eth_getTransactionCount")?,
+            unit_wei: rpc::fee_history(fees)?.base_fee_wei,
+        })
+    }
+
+    /// Whether it can have this approval mined, with what this facilitator gives.
+    fn check(&self, chain: &Chain, approval: &Approval) -> Result<(), Refusal> {
+        let Self { balance_wei, next, unit_wei } = *self;
+        let refused = |field: &str, expected: String, got: String| {
+            Err(Refusal::mismatch(Reason::Erc20ApprovalBroadcastFailed, field, expected, got))
         };
-        let next = rpc::quantity(count, "eth_getTransactionCount")?;
-        Ok((next, rpc::wei(balance, "eth_getBalance")?, rpc::fee_history(fees)?.base_fee_wei))
-    };
-    let (next, balance_wei, unit_wei) = read().map_err(|error| unavailable(chain, error))?;
-    let refused = |field: &str, expected: String, got: String| {
-        let refusal = Refusal::mismatch(Reason::Erc20ApprovalBroadcastFailed, field, expected, got);
-        Err(VerifyError::Invalid(refusal))
-    };
-    if approval.nonce != next {
-        let expected = format!("{next}, the payer's next number");
-        return refused("signedTransaction.nonce", expected, approval.nonce.to_string());
+        if approval.nonce != next {
+            let expected = format!("{next}, the payer's next number");
+            return refused("signedTransaction.nonce", expected, approval.nonce.to_string());
+        }
+        let needed_wei = approval.max_cost_wei();
+        if needed_wei.saturating_sub(balance_wei) > max_funding_wei(chain) {
+            let expected =
+                format!("{needed_wei} wei with the payer, which the approval may cost and this facilitator does not give");
+            return refused("signedTransaction", expected, balance_wei.to_string());
+        }
+        if approval.max_fee_wei < unit_wei {
+            let expected = format!("at least {unit_wei} wei, the base fee of the next block");
+            return refused("signedTransaction.maxFeePerGas", expected, approval.max_fee_wei.to_string());
+        }
+        Ok(())
     }
-    let needed_wei = approval.max_cost_wei();
-    if needed_wei.saturating_sub(balance_wei) > max_funding_wei(chain) {
-        let expected =
-            format!("{needed_wei} wei with the payer, which the approval may cost and this facilitator does not give");
-        return refused("signedTransaction", expected, balance_wei.to_string());
-    }
-    if approval.max_fee_wei < unit_wei {
-        let expected = format!("at least {unit_wei} wei, the base fee of the next block");
-        return refused("signedTransaction.maxFeePerGas", expected, approval.max_fee_wei.to_string());
-    }
-    Ok(())
 }
 
 /// Broadcasts the payer's approval and waits until it is mined. It is the payer's own transaction, of which there is only
@@ -181,8 +267,16 @@ pub(super) async fn approve(
         }
         Err(ForeignError::Refused(error)) => {
             tracing::warn!(network = %chain.network(), %error, "a payer's approval was refused");
-            let message = format!("the network refused the payer's approval {}", approval.hash);
-            rejected(Reason::Erc20ApprovalBroadcastFailed, message)
+            match standing(chain, transfer, approval).await {
+                Ok(Standing::Done) => Ok(()),
+                Ok(Standing::Lost(refusal)) => Err(SettleError::Rejected(refusal)),
+                Ok(Standing::Open) => {
+                    let message = format!("the network refused the payer's approval {}", approval.hash);
+                    rejected(Reason::Erc20ApprovalBroadcastFailed, message)
+                }
+                Ok(Standing::Pending) => Err(SettleError::NotSent(Box::new(error))),
+                Err(error) => Err(SettleError::NotSent(Box::new(error))),
+            }
         }
         Err(error) => Err(SettleError::NotSent(Box::new(error))),
     }

@@ -50,17 +50,43 @@ const WORDS: &[(&str, Broadcast)] = &[
     ("txpool is full", Broadcast::Refused),
 ];
 
+/// Words for what a node lacks at the moment, in lower case: its own room, or the coin that another node sees already.
+const PASSING_WORDS: [&str; 3] = ["insufficient funds", "insufficient balance", "txpool is full"];
+
 impl Broadcast {
     /// Reads a node's refusal. Words that are not known here leave it unclear, which is the safe side.
     pub(super) fn of(error: &CallError) -> Self {
         let message = error.message.to_ascii_lowercase();
         WORDS.iter().find(|(words, _)| message.contains(words)).map_or(Self::Unclear, |(_, broadcast)| *broadcast)
     }
+
+    /// Whether a refusal is about the moment and not about the transaction: of an account's number and coin a node that is
+    /// behind knows less than others.
+    pub(super) fn is_passing(error: &CallError) -> bool {
+        let message = error.message.to_ascii_lowercase();
+        Self::of(error) == Self::NonceTaken || PASSING_WORDS.iter().any(|words| message.contains(words))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_is_wrong_with_a_transaction() {
+        let cases = [
+            ("nonce too low", true),
+            ("replacement transaction underpriced", true),
+            ("insufficient funds for gas * price + value", true),
+            ("txpool is full", true),
+            ("transaction underpriced", false),
+            ("intrinsic gas too low", false),
+        ];
+        for (message, expected) in cases {
+            let error = CallError { code: -32_000, message: message.to_owned(), data: None };
+            assert_eq!(Broadcast::is_passing(&error), expected, "{message}");
+        }
+    }
 
     #[test]
     fn nodes_words_are_understood() {

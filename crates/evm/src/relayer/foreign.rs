@@ -13,6 +13,10 @@ pub enum ForeignError {
     /// The network did not take it, and does not have it.
     #[error("the network refused it")]
     Refused(#[source] CallError),
+    /// A node did not take it, for something that other transactions or the node's own state change: it may be taken in a
+    /// moment, or another node has it.
+    #[error("a node did not take it now; try again in a moment")]
+    NotTaken(#[source] CallError),
     /// It was broadcast, and was not mined in time; it may be later.
     #[error("transaction {0} is not mined yet; try again in a moment")]
     NotMined(B256),
@@ -46,7 +50,8 @@ impl Relayer {
             } else if let Some(error) = refused.as_ref().filter(|_| first)
                 && !rpc::is_known(transaction).unwrap_or(true)
             {
-                return Err(ForeignError::Refused(error.clone()));
+                let not_taken = if Broadcast::is_passing(error) { ForeignError::NotTaken } else { ForeignError::Refused };
+                return Err(not_taken(error.clone()));
             }
             first = false;
             if Instant::now() >= deadline {

@@ -46,6 +46,12 @@ impl Call {
         Self { method: "eth_getBalance", params: format!(r#"["{address:?}","latest"]"#) }
     }
 
+    /// What an account held of it after a certain block, of which only a node on the same branch can say.
+    pub fn balance_at(block_hash: B256, address: Address) -> Self {
+        let block = canonical(block_hash);
+        Self { method: "eth_getBalance", params: format!(r#"["{address:?}",{block}]"#) }
+    }
+
     /// What a contract logged in a range of blocks, both ends included. A topic that is `None` may be anything. Nodes
     /// limit the range: see [`CallError::range_is_too_large`](super::CallError::range_is_too_large).
     pub fn logs(address: Address, topics: &[Option<B256>], from_block: u64, to_block: u64) -> Self {

@@ -11,6 +11,7 @@
 mod builder_codes;
 mod client;
 mod coalescing;
+mod copies;
 mod devnet;
 mod endpoints;
 mod fake_node;

@@ -140,11 +140,17 @@ impl Market {
 
     /// Another node with the same accounts or others, on the same book and chain.
     pub fn joined(&self, keys: &[&str]) -> Self {
+        self.joined_over(self.node(), keys, |_| {})
+    }
+
+    /// The same, which asks the chain through this.
+    pub fn joined_over(&self, node: Arc<dyn Node>, keys: &[&str], change: impl FnOnce(&mut ChainConfig)) -> Self {
         let (devnet, book) = (self.devnet.clone(), self.book.join());
-        let config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(devnet.rpc_url()));
+        let mut config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(devnet.rpc_url()));
+        change(&mut config);
         let (assets, clock, entropy) = (self.assets.clone(), self.clock.clone(), self.entropy.clone());
         let signers = keys.iter().map(|key| signer(key)).collect();
-        let chain = Chain::connect(&config, signers, Arc::new(book.clone()), clock.clone()).unwrap();
+        let chain = Chain::new(&config, node, signers, Arc::new(book.clone()), clock.clone()).unwrap();
         let exact = exact::Facilitator::new(vec![chain.clone()], assets.clone(), clock.clone());
         let upto = upto::Facilitator::new(vec![chain], assets.clone(), clock.clone());
         Self { devnet, book, exact, upto, assets, clock, entropy }
@@ -162,7 +168,7 @@ impl Market {
         rpc::receipt(&answers[0]).unwrap().unwrap().gas_used
     }
 
-    fn node(&self) -> Arc<HttpNode> {
+    pub fn node(&self) -> Arc<HttpNode> {
         let config = ChainConfig::new(golden::NETWORK.parse().unwrap(), RpcUrl::new(self.devnet.rpc_url()));
         Arc::new(HttpNode::new(&config.network, &config.nodes[0]).unwrap())
     }

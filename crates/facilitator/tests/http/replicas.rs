@@ -105,3 +105,27 @@ async fn a_copy_that_finds_the_nonce_used_by_its_twin_is_told_of_the_twins_succe
     assert_eq!(second.await.unwrap().json, first.json);
     assert_eq!(Chain::count(&one.chain.broadcasts), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_verified_while_its_twin_is_carried_out_is_told_what_the_book_says_and_not_that_it_is_bad() {
+    // The book has nothing of it when the second one begins, and the chain shows it used when that one is answered.
+    for (is_held, reason) in [(true, "settlement_pending"), (false, "payment_already_used")] {
+        let one = if is_held { Facilitator::held() } else { Facilitator::new() };
+        let two = one.replica();
+        one.chain.fault(Fault::NodeSlow);
+        let verifying = tokio::spawn({
+            let two = two.clone();
+            async move { two.verify(&request(1)).await }
+        });
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        one.chain.fault(Fault::None);
+        let settling = spawn(&one);
+        one.chain.sent.acquire().await.unwrap().forget();
+        one.chain.mine();
+        if !is_held {
+            assert_eq!(settling.await.unwrap().json["success"], json!(true));
+        }
+        let answer = verifying.await.unwrap();
+        assert_eq!((&answer.json["isValid"], answer.reason()), (&json!(false), reason), "{}", answer.message());
+    }
+}
