@@ -74,7 +74,7 @@ fn task() -> Result<ExitCode> {
             // It builds copies of the work tree, in a folder of their own, and one after the other: incrementally.
             let output = workspace.target.join("mutants");
             let mut mutants = workspace.command("cargo");
-            mutants.args(["mutants", "--no-shuffle", "--output"]).arg(&output).args(rest);
+            mutants.args(["mutants", "--workspace", "--no-shuffle", "--output"]).arg(&output).args(rest);
             run(mutants.env("CARGO_TARGET_DIR", output.join("target")).env(peers::INDEX_VARIABLE, peers))?;
         }
         "contracts" => {
