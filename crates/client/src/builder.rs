@@ -20,8 +20,8 @@ use crate::sign_in::{SignInHook, SignInPolicy};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may stand still, its head included: no shorter than a paid answer may take.
-const READ_TIMEOUT: Duration = PAID_TIMEOUT;
+/// How long an answer may stand still, its head included, unless it may take longer than that to come at all.
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a connection is kept that nobody uses: shorter than common servers keep theirs (5 s), because a payment that is
 /// sent as the other end hangs up may have been read, and then nobody knows what became of it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -207,7 +207,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a server may take to answer a paid request (2 minutes). When it is over, the money may have moved.
+    /// How long a server may take to answer a paid request (2 minutes). When it is over, the money may have moved. An HTTP client
+    /// of your own ([`Self::http`]) must not be less patient.
     pub fn paid_timeout(mut self, timeout: Duration) -> Self {
         self.paid_timeout = timeout;
         self
@@ -218,7 +219,8 @@ impl ClientBuilder {
         let clock = self.clock.ok_or(BuildError::NoClock)?;
         let ledger = self.ledger.unwrap_or_else(|| Arc::new(MemoryLedger::default()));
         let http = self.http.unwrap_or_else(|| {
-            let bounded = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+            let bounded = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+            let bounded = bounded.read_timeout(read_timeout(self.probe_timeout, self.paid_timeout));
             bounded.user_agent(USER_AGENT).pool_idle_timeout(IDLE_TIMEOUT)
         });
         let http = http.redirect(reqwest::redirect::Policy::none()).referer(false).retry(reqwest::retry::never());
@@ -254,5 +256,23 @@ impl ClientBuilder {
 impl std::fmt::Debug for ClientBuilder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("ClientBuilder").field("controls", &self.controls).finish_non_exhaustive()
+    }
+}
+
+/// How long an answer may stand still: who waits longer for its head is not to be cut short below.
+fn read_timeout(probe_timeout: Duration, paid_timeout: Duration) -> Duration {
+    READ_TIMEOUT.max(probe_timeout).max(paid_timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_longer_for_an_answer_is_not_cut_short_by_the_connection() {
+        let (short, long) = (Duration::from_secs(1), Duration::from_mins(10));
+        assert_eq!(read_timeout(PROBE_TIMEOUT, PAID_TIMEOUT), READ_TIMEOUT);
+        assert_eq!([read_timeout(short, long), read_timeout(long, short)], [long, long]);
+        assert_eq!(read_timeout(short, short), READ_TIMEOUT);
     }
 }

@@ -100,7 +100,8 @@ pub(crate) fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde
 
 /// An object of JSON as a `T`; errors are as those of [`parse`].
 pub(crate) fn parse_object<T: DeserializeOwned>(object: &Map<String, Value>) -> Result<T, String> {
-    serde_path_to_error::deserialize(object).map_err(|located| told(&located))
+    // Only a bad one is worth the path of its field.
+    T::deserialize(object).or_else(|_| serde_path_to_error::deserialize(object).map_err(|located| told(&located)))
 }
 
 /// The error again, with the path of the field. The text is read a second time, so that good messages do not pay for it.

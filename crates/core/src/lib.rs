@@ -10,6 +10,7 @@
 //! - [`erased`]: the one place where JSON becomes a scheme's typed payload.
 //! - [`extension`]: what rides along with terms and payments.
 //! - [`facilitator`]: verify and settle, in process or remote.
+//! - [`hooks`]: how code of sellers and operators is asked, whatever it does.
 //! - [`books`]: durable state, one book per role, and in-memory versions for tests.
 //! - [`reason`]: the protocol's error strings.
 //! - [`trace`]: which trace an operation belongs to (W3C Trace Context).
@@ -21,6 +22,7 @@ pub mod erased;
 pub mod extension;
 pub mod facilitator;
 pub mod header;
+pub mod hooks;
 pub mod json;
 pub mod network;
 pub mod price;

@@ -157,8 +157,11 @@ impl fmt::Debug for SpanId {
     }
 }
 
-fn digits(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+/// Written at once: every call of another role carries ids, and a formatter for each byte costs more than the rest of a header.
+fn digits<const N: usize>(bytes: &[u8; N], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+    let pairs = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+    formatter.write_str(std::str::from_utf8(pairs.as_flattened()).map_err(|_| fmt::Error)?)
 }
 
 /// Exactly so many bytes, as hexadecimal digits in lower case.

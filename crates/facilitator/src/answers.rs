@@ -8,11 +8,15 @@ use farthing_core::wire::{PaymentRequest, SettleResponse};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+/// Room for most requests as JSON, in bytes, so that it need not grow while it is written.
+const USUAL_REQUEST_BYTES: usize = 2 * 1024;
+
 /// The digest by which a copy of a request is known: of the whole request, as it came. A digest, so that the book holds
 /// no signature.
 pub(crate) fn fingerprint(request: &PaymentRequest) -> Result<Fingerprint, serde_json::Error> {
-    let digest = Sha256::digest(serde_json::to_vec(request)?);
-    Ok(Fingerprint(format!("{digest:x}")))
+    let mut text = Vec::with_capacity(USUAL_REQUEST_BYTES);
+    serde_json::to_writer(&mut text, request)?;
+    Ok(Fingerprint(format!("{:x}", Sha256::digest(text))))
 }
 
 /// What a payment that has been used is told, by `/verify` and `/settle` alike.

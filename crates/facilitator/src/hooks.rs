@@ -12,34 +12,28 @@
 //! 1. Several hooks are asked in the order in which they were added; the first one that does not just go on is the last one
 //!    asked.
 //! 2. What cannot be read, or is not served here, is refused before any hook.
-//! 3. The book goes before hooks. A payment that is settled or under way is answered from there, and no hook hears of it: the
-//!    hooks around a settlement are asked once, by the request that is about to send, not by the copies that wait for it.
+//! 3. The book goes before the hooks around a settlement. A payment that is settled or under way is answered from there, and
+//!    no hook hears of it: they are asked once, by the request that is about to send, not by the copies that wait for it. The
+//!    hooks around a verification are asked whatever the book has: what one says before it stands, and moves nothing; what the
+//!    book refuses is a failure.
 //! 4. No hook can end what is not known. To a settlement whose outcome is unknown, and to a payment that the book has for
 //!    another request, hooks may look and not answer.
 //! 5. An answer of a hook's own is logged as such. It enters no book, proves no payment, and settles nothing: a payment whose
 //!    verification a hook has skipped is verified all the same before it is settled.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use farthing_core::books::PaymentRecord;
+pub use farthing_core::hooks::{Before, Failure, HOOKS_TIMEOUT_SECONDS, HookFuture};
+use farthing_core::hooks::{HookFailed, Round};
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::TransactionId;
 use farthing_core::wire::{PaymentRequest, SettleResponse, VerifyResponse};
-use farthing_core::{BoxFuture, Source};
-use futures_util::FutureExt as _;
-use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::error::{NoAnswer, chain};
 use crate::flight::Answer;
-
-/// How long all hooks together may take at one moment, in seconds.
-pub const HOOKS_TIMEOUT_SECONDS: u64 = 5;
-
-/// What a hook comes to; an error is one of its own, not of the payment.
-pub type HookFuture<'a, T> = BoxFuture<'a, Result<T, Source>>;
 
 /// A payment, as hooks see it.
 #[derive(Clone, Copy, Debug)]
@@ -50,34 +44,6 @@ pub struct HookContext<'a> {
     pub record: &'a PaymentRecord,
     /// Whose request it is, where callers have names.
     pub caller: Option<&'a str>,
-}
-
-/// What a hook says before something is done.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Before<T> {
-    /// Go on.
-    #[default]
-    Continue,
-    /// Don't: the payment is refused.
-    Abort(Refusal),
-    /// Don't: this is the answer.
-    Skip(T),
-}
-
-/// Why something was not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The payment was refused; nothing of it has moved by what was sent from here.
-    Refused(Refusal),
-    /// It could not be done now, and nothing was sent.
-    Unavailable(String),
-    /// A transaction may have been sent, and it is not known what became of it. What a hook answers to that is not passed on.
-    Unknown {
-        /// The transaction, if there is one.
-        transaction: Option<TransactionId>,
-        /// What is known.
-        message: String,
-    },
 }
 
 /// Code of the operator's own, around verifications and settlements. Every method has a default that changes nothing.
@@ -101,7 +67,7 @@ pub enum Failure {
 /// }
 /// ```
 pub trait Hooks: Send + Sync {
-    /// What it is called in logs.
+    /// What it is called in logs; asked once.
     fn name(&self) -> &str {
         std::any::type_name::<Self>()
     }
@@ -156,32 +122,15 @@ fn ready<'a, T: Send + 'a>(value: T) -> HookFuture<'a, T> {
     Box::pin(std::future::ready(Ok(value)))
 }
 
+type AnyHook = dyn Hooks;
+
 /// Every hook, in order.
 #[derive(Clone, Default)]
-pub(crate) struct HookList(Arc<[Arc<dyn Hooks>]>);
-
-/// A hook did not do its part.
-#[derive(Debug, thiserror::Error)]
-#[error("{moment} of the hook {hook} {why}")]
-pub(crate) struct HookFailed {
-    moment: &'static str,
-    hook: String,
-    why: Why,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Why {
-    #[error("failed: {}", chain(&**.0))]
-    Failed(Source),
-    #[error("panicked")]
-    Panicked,
-    #[error("took longer than the {HOOKS_TIMEOUT_SECONDS} s that all hooks have")]
-    TooSlow,
-}
+pub(crate) struct HookList(farthing_core::hooks::HookList<AnyHook>);
 
 impl HookList {
-    pub(crate) fn new(hooks: Vec<Arc<dyn Hooks>>) -> Self {
-        Self(hooks.into())
+    pub(crate) fn new(hooks: Vec<Arc<AnyHook>>) -> Self {
+        Self(farthing_core::hooks::HookList::new(hooks, |hook| hook.name()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -216,43 +165,44 @@ impl HookList {
                 }
                 return answer;
             }
-            failed => Failure::of(failed),
+            failed => failure_of(failed),
         };
         let instead = self.failed("on_settle_failure", &failure, |hook| hook.on_settle_failure(context, &failure)).await;
         instead.map_or(answer, Ok)
     }
 
+    fn at(&self, moment: &'static str) -> Round<'_, AnyHook> {
+        self.0.at(moment, tokio::time::sleep(Duration::from_secs(HOOKS_TIMEOUT_SECONDS)))
+    }
+
     async fn before<'a, T>(
         &'a self,
         moment: &'static str,
-        ask: impl Fn(&'a dyn Hooks) -> HookFuture<'a, Before<T>>,
+        ask: impl Fn(&'a AnyHook) -> HookFuture<'a, Before<T>>,
     ) -> Result<Before<T>, HookFailed> {
-        let deadline = deadline();
-        for hook in self.0.iter() {
-            match asked(&**hook, moment, deadline, &ask).await? {
-                Before::Continue => {}
-                Before::Abort(refusal) => {
-                    info!(hook = hook.name(), moment, reason = %refusal.reason, "a hook refuses the payment");
-                    return Ok(Before::Abort(refusal));
-                }
-                Before::Skip(answer) => {
-                    warn!(hook = hook.name(), moment, "a hook answers in place of the facilitator; it enters no book");
-                    return Ok(Before::Skip(answer));
-                }
-            }
+        if self.is_empty() {
+            return Ok(Before::Continue);
         }
-        Ok(Before::Continue)
+        let Some((hook, word)) = self.at(moment).before(ask).await? else { return Ok(Before::Continue) };
+        match &word {
+            Before::Continue => {}
+            Before::Abort(refusal) => info!(hook, moment, reason = %refusal.reason, "a hook refuses the payment"),
+            Before::Skip(_) => warn!(hook, moment, "a hook answers in place of the facilitator; it enters no book"),
+        }
+        Ok(word)
     }
 
     async fn after<'a>(
         &'a self,
         moment: &'static str,
-        ask: impl Fn(&'a dyn Hooks) -> HookFuture<'a, ()>,
+        ask: impl Fn(&'a AnyHook) -> HookFuture<'a, ()>,
     ) -> Result<(), HookFailed> {
-        let deadline = deadline();
         let mut first = Ok(());
-        for hook in self.0.iter() {
-            let looked = asked(&**hook, moment, deadline, &ask).await;
+        if self.is_empty() {
+            return first;
+        }
+        let mut round = self.at(moment);
+        while let Some((_, looked)) = round.next(&ask).await {
             first = first.and(looked);
         }
         first
@@ -262,20 +212,20 @@ impl HookList {
         &'a self,
         moment: &'static str,
         failure: &Failure,
-        ask: impl Fn(&'a dyn Hooks) -> HookFuture<'a, Option<T>>,
+        ask: impl Fn(&'a AnyHook) -> HookFuture<'a, Option<T>>,
     ) -> Option<T> {
-        let deadline = deadline();
-        for hook in self.0.iter() {
-            match asked(&**hook, moment, deadline, &ask).await {
+        if self.is_empty() {
+            return None;
+        }
+        let mut round = self.at(moment);
+        while let Some((hook, said)) = round.next(&ask).await {
+            match said {
                 Ok(None) => {}
-                Ok(Some(_)) if !failure.may_be_answered() => {
-                    warn!(
-                        hook = hook.name(),
-                        moment, "a hook's answer is not passed on: what became of the payment is not its to say"
-                    );
+                Ok(Some(_)) if !may_be_answered(failure) => {
+                    warn!(hook, moment, "a hook's answer is not passed on: what became of the payment is not its to say");
                 }
                 Ok(Some(answer)) => {
-                    warn!(hook = hook.name(), moment, "a hook answers in place of the facilitator; it enters no book");
+                    warn!(hook, moment, "a hook answers in place of the facilitator; it enters no book");
                     return Some(answer);
                 }
                 Err(failed) => warn!(error = chain(&failed), "a hook failed after a failure, which stands"),
@@ -285,54 +235,30 @@ impl HookList {
     }
 }
 
-fn deadline() -> Instant {
-    Instant::now() + Duration::from_secs(HOOKS_TIMEOUT_SECONDS)
-}
-
-/// What one hook says.
-async fn asked<'a, T>(
-    hook: &'a dyn Hooks,
-    moment: &'static str,
-    deadline: Instant,
-    ask: &impl Fn(&'a dyn Hooks) -> HookFuture<'a, T>,
-) -> Result<T, HookFailed> {
-    // It may panic before there is a future.
-    let asked = AssertUnwindSafe(async { ask(hook).await }).catch_unwind();
-    let why = match timeout_at(deadline, asked).await {
-        Ok(Ok(Ok(said))) => return Ok(said),
-        Ok(Ok(Err(error))) => Why::Failed(error),
-        Ok(Err(_panic)) => Why::Panicked,
-        Err(_elapsed) => Why::TooSlow,
-    };
-    Err(HookFailed { moment, hook: hook.name().to_owned(), why })
-}
-
-impl Failure {
-    /// Of what came of a settlement that did not succeed.
-    fn of(answer: &Answer) -> Self {
-        match answer {
-            Ok(answer) => {
-                let transaction = Some(answer.transaction.clone()).filter(|id| !id.is_empty()).map(TransactionId);
-                let message = answer.error_message.clone().unwrap_or_default();
-                match answer.error_reason.clone().unwrap_or(Reason::UnexpectedSettleError) {
-                    Reason::SettlementPending => Self::Unknown { transaction, message },
-                    reason => Self::Refused(Refusal::new(reason, message)),
-                }
+/// What hooks hear of a settlement that did not succeed.
+fn failure_of(answer: &Answer) -> Failure {
+    match answer {
+        Ok(answer) => {
+            let transaction = Some(answer.transaction.clone()).filter(|id| !id.is_empty()).map(TransactionId);
+            let message = answer.error_message.clone().unwrap_or_default();
+            match answer.error_reason.clone().unwrap_or(Reason::UnexpectedSettleError) {
+                Reason::SettlementPending => Failure::Unknown { transaction, message },
+                reason => Failure::Refused(Refusal::new(reason, message)),
             }
-            Err(cause @ NoAnswer::Unclear(_)) => Self::Unknown { transaction: None, message: chain(cause) },
-            Err(cause @ (NoAnswer::NotSent(_) | NoAnswer::OverQuota(_))) => Self::Unavailable(chain(cause)),
         }
+        Err(cause @ NoAnswer::Unclear(_)) => Failure::Unknown { transaction: None, message: chain(cause) },
+        Err(cause @ (NoAnswer::NotSent(_) | NoAnswer::OverQuota(_))) => Failure::Unavailable(chain(cause)),
     }
+}
 
-    /// Whether a hook may answer in place of the facilitator: not to what is unknown, nor to what the book says.
-    fn may_be_answered(&self) -> bool {
-        match self {
-            Self::Refused(refusal) => {
-                let in_book = [Reason::SettlementPending, Reason::PaymentInFlight, Reason::PaymentAlreadyUsed];
-                !in_book.contains(&refusal.reason)
-            }
-            Self::Unavailable(_) => true,
-            Self::Unknown { .. } => false,
+/// Whether a hook may answer in place of the facilitator: not to what is unknown, nor to what the book says.
+fn may_be_answered(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused(refusal) => {
+            let in_book = [Reason::SettlementPending, Reason::PaymentInFlight, Reason::PaymentAlreadyUsed];
+            !in_book.contains(&refusal.reason)
         }
+        Failure::Unavailable(_) => true,
+        Failure::Unknown { .. } => false,
     }
 }

@@ -16,7 +16,7 @@ use crate::charge;
 use crate::claim::{Claim, Taken};
 use crate::count::Outcome;
 use crate::gate::{Admission, Admitted, Denied, Gate, Repeat, Repeated};
-use crate::hooks::{AfterVerify, Before, CancelReason, SettlePhase, Watch};
+use crate::hooks::{AfterVerify, Before, CancelReason, SettlePhase, Watch, log_failed};
 use crate::order::Order;
 use crate::purchase::Named;
 use crate::resource::{RequestFacts, is_same_resource};
@@ -77,7 +77,7 @@ impl Gate {
             let got: String = resource.url.chars().take(200).collect();
             return Err(Refusal::mismatch(Reason::ResourceMismatch, "resource.url", &facts.resource_url, got).into());
         }
-        let named = Named::of(route.extensions(), &payment.extensions, &facts.fingerprint, &offer.requirements)?;
+        let named = Named::of(route.extensions(), &payment.extensions, &facts.bound_to(), &offer.requirements)?;
         let (key, expires_at) = offer.scheme.identify(&payment, &offer.requirements)?;
         let now = self.clock.now();
         let (trace, span) = open_span(key, facts.trace);
@@ -243,7 +243,7 @@ impl Gate {
     async fn settle_owed(&self, claim: &Claim, order: &mut Order, owed: &Owed) -> Result<SettleResponse, Settled> {
         let unknown = |order: &Order| Settled::unknown(order.paid.network.clone());
         match owed.charge {
-            Some(amount) => order.charge(amount).map_err(|error| {
+            Some(amount) => order.recall(amount).map_err(|error| {
                 tracing::error!(payment_key = %claim.key(), %error, "what was charged could not be written again");
                 unknown(order)
             })?,
@@ -308,7 +308,7 @@ fn log(denied: &Denied) {
             let cause = error as &dyn std::error::Error;
             tracing::warn!(cause, "a payment was not taken: the facilitator did not verify it");
         }
-        Denied::Hook(failed) => failed.log("a payment was not taken: a hook did not do its part"),
+        Denied::Hook(failed) => log_failed(failed, "a payment was not taken: a hook did not do its part"),
         Denied::Book(error) => {
             let cause = error as &dyn std::error::Error;
             tracing::error!(cause, "a payment was not taken: the deliveries book could not be written");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::claim::Claim;
 use crate::gate::Gate;
-use crate::hooks::{Before, Failure, SettlePhase};
+use crate::hooks::{Before, Failure, SettlePhase, log_failed};
 use crate::order::Order;
 use crate::settle::{Settled, pending};
 
@@ -29,7 +29,7 @@ pub(crate) async fn again(gate: &Gate, claim: &Claim, order: &Order) -> Result<S
             return Err(Settled::unknown(order.paid.network.clone()));
         }
         Err(failed) => {
-            failed.log("nobody was asked about a payment that may have been charged: a hook did not do its part");
+            log_failed(&failed, "nobody was asked about a payment that may have been charged: a hook did not do its part");
             return Err(Settled::unknown(order.paid.network.clone()));
         }
     };
@@ -104,7 +104,7 @@ pub(crate) async fn charge(
             return Err(NotCharged::for_sure(Settled::Refused(refused)));
         }
         Err(failed) => {
-            failed.log("nothing was sent to be settled: a hook did not do its part");
+            log_failed(&failed, "nothing was sent to be settled: a hook did not do its part");
             return Err(unsent(order));
         }
     };

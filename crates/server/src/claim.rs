@@ -10,6 +10,7 @@
 //! | is about to be settled | `settling`, with the charge |
 //! | has settled before its work | `charged`, and only then does the work begin |
 //! | has settled | `served`, with the answer, and only then does the answer go |
+//! | has sent all of an answer that is kept for nobody else | `delivered`, by [`crate::departed`], for which nobody waits |
 //! | does not know whether it has settled, or has nobody left to answer | `unsettled` |
 //! | resumes an unsettled payment, and fails or is refused, however clearly | `unsettled`: an earlier request may have settled it |
 //!
@@ -31,6 +32,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::apart::see_through;
 use crate::count::Outcome;
 
 /// The pause after a last word could not be written for the first time; it doubles with each further one.
@@ -76,10 +78,9 @@ pub(crate) enum Taken {
 }
 
 impl Claim {
-    /// Takes the payment. Runs in a task of its own, so that a caller who leaves while the book is written leaves no
-    /// claim behind.
+    /// Takes the payment. Seen through, so that a caller who leaves while the book is written leaves no claim behind.
     pub(crate) async fn take(deliveries: Arc<dyn Deliveries>, presented: Presented) -> Result<Taken, BookError> {
-        let task = tokio::spawn(async move {
+        let taking = see_through(async move {
             let claim = deliveries.claim(&presented).await?;
             let ours = |id, otherwise, is_resumed| Self { deliveries, runtime: Handle::current(), id, otherwise, is_resumed };
             Ok(match claim {
@@ -89,7 +90,12 @@ impl Claim {
                 DeliveryClaim::Taken(delivery) => Taken::Theirs(delivery),
             })
         });
-        task.await.unwrap_or_else(|error| Err(BookError(Box::new(error))))
+        taking.await.unwrap_or_else(|| Err(BookError("the claim's task did not end".into())))
+    }
+
+    /// The right itself.
+    pub(crate) const fn id(&self) -> ClaimId {
+        self.id
     }
 
     /// What makes the payment unique.

@@ -39,8 +39,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use crate::apart::see_through;
 use crate::claim::Claim;
 use crate::count::{self, Outcome};
+use crate::departed::{Departed, InTransit};
 use crate::hooks::{CancelReason, HandlerAnswer, HookFailed, HookList, Hooks, Watch};
 pub use crate::keep::{Answer, KeepAnswers, Repeat, Repeated};
 use crate::order::Order;
@@ -53,6 +55,7 @@ pub struct Gate {
     pub(crate) facilitator: Arc<dyn Facilitator>,
     pub(crate) deliveries: Arc<dyn Deliveries>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) departed: Departed,
     pub(crate) keep: KeepAnswers,
     pub(crate) hooks: HookList,
 }
@@ -152,7 +155,8 @@ impl Gate {
     /// A gate that has payments checked and settled by this facilitator, and writes what they bought into this book, which
     /// forgets by this clock what has expired.
     pub fn new(facilitator: Arc<dyn Facilitator>, deliveries: Arc<dyn Deliveries>, clock: Arc<dyn Clock>) -> Self {
-        Self { facilitator, deliveries, clock, keep: KeepAnswers::default(), hooks: HookList::default() }
+        let departed = Departed::new(Arc::clone(&deliveries));
+        Self { facilitator, deliveries, departed, clock, keep: KeepAnswers::default(), hooks: HookList::default() }
     }
 
     /// The same gate with these hooks, in this order, in the place of those that it had. The one for requests of whatever kind,
@@ -181,11 +185,16 @@ impl Gate {
     /// Moves the money for a request that was served, and says whether its answer may go. What [`Self::kept_answers`] allows
     /// is written down together with the settlement, for whoever asks again.
     ///
-    /// Runs in a task of its own: a caller who leaves neither stops the settlement nor keeps it out of the book. What was
-    /// charged for a caller who has left can be presented again by the same request, which then gets its answer.
+    /// It is seen through: a caller who leaves neither stops the settlement nor keeps it out of the book. What was charged for
+    /// a caller who has left can be presented again by the same request, which then gets its answer.
     ///
     /// Where a handler has charged something else than the offer, and the scheme has no such thing, nothing is settled.
-    pub async fn settle_and_keep(&self, mut admitted: Admitted, answer: Option<Answer>) -> Settled {
+    pub async fn settle_and_keep(&self, admitted: Admitted, answer: Option<Answer>) -> Settled {
+        self.settle_and_send(admitted, answer).await.0
+    }
+
+    /// The same for a transport that can tell when an answer has gone out: of one that is kept only until then, it is to say so.
+    pub async fn settle_and_send(&self, mut admitted: Admitted, answer: Option<Answer>) -> (Settled, Option<InTransit>) {
         let began = Instant::now();
         let network = admitted.order.paid.network.clone();
         if admitted.order.paid.usage.is_misused() {
@@ -193,7 +202,7 @@ impl Gate {
             tracing::error!(%error, was_charged, "a paid request was not served");
             self.cancel(admitted).await;
             let settled = Settled::not_sent(network);
-            return if was_charged { settled.after_another() } else { settled };
+            return (if was_charged { settled.after_another() } else { settled }, None);
         }
         if let Some(watch) = admitted.watch.take() {
             watch.ends();
@@ -205,13 +214,14 @@ impl Gate {
             // An end that nobody hears is dropped, and its claim gives the payment back.
             drop(end.send(ended));
         };
-        tokio::spawn(settling.instrument(span));
-        let Ended { settled, claim } = caller.await.unwrap_or_else(|_| Settled::unknown(network).into());
+        // Where it did not end, nothing was heard of it either.
+        see_through(settling.instrument(span)).await.unwrap_or_default();
+        let Ended { settled, claim, transit } = caller.await.unwrap_or_else(|_| Settled::unknown(network).into());
         count::settled(&settled, began.elapsed());
         if let (Settled::Charged(_), Some(claim)) = (&settled, claim) {
             claim.delivered();
         }
-        settled
+        (settled, transit)
     }
 
     /// Ends a request that was not served: nothing is charged and the payment is free again. One that was charged before it

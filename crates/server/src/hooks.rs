@@ -55,29 +55,23 @@
 mod list;
 mod watch;
 
+use std::fmt;
 use std::future::ready;
 
 use bytes::Bytes;
 use farthing_core::asset::AccountId;
 use farthing_core::reason::Refusal;
-use farthing_core::scheme::{PaymentKey, TransactionId};
+use farthing_core::scheme::PaymentKey;
 use farthing_core::wire::{PaymentRequirements, SettleResponse, VerifyResponse, Version};
-use farthing_core::{BoxFuture, Source};
 use http::{HeaderMap, Method};
 
-pub use list::HookFailed;
-pub(crate) use list::HookList;
+pub use farthing_core::hooks::{Before, Failure, HOOKS_TIMEOUT_SECONDS, HookFailed, HookFuture};
+pub(crate) use list::{HookList, log_failed};
 pub(crate) use watch::Watch;
-
-/// How long all hooks together may take at one moment, in seconds.
-pub const HOOKS_TIMEOUT_SECONDS: u64 = 5;
-
-/// What a hook comes to; an error is one of its own, not of the payment.
-pub type HookFuture<'a, T> = BoxFuture<'a, Result<T, Source>>;
 
 /// The seller's own code at the turns of a payment's life. Each method does nothing unless it is written.
 pub trait Hooks: Send + Sync {
-    /// What it is called in logs.
+    /// What it is called in logs; asked once.
     fn name(&self) -> &str {
         std::any::type_name::<Self>()
     }
@@ -195,18 +189,6 @@ pub enum Access {
     Abort(String),
 }
 
-/// What a hook says before something is done.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Before<T> {
-    /// Go on.
-    #[default]
-    Continue,
-    /// Don't: the payment is refused.
-    Abort(Refusal),
-    /// Don't: this is what came of it.
-    Skip(T),
-}
-
 /// What a hook says to a payment that was found good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AfterVerify {
@@ -220,7 +202,7 @@ pub enum AfterVerify {
 }
 
 /// An answer in the place of a handler's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HandlerAnswer {
     /// Its media type, such as `application/json`.
     pub content_type: String,
@@ -235,22 +217,6 @@ pub enum SettlePhase {
     BeforeHandler,
     /// After it.
     AfterHandler,
-}
-
-/// Why something was not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The payment was refused; nothing of it has moved by what was sent from here.
-    Refused(Refusal),
-    /// It could not be done now, and nothing was sent.
-    Unavailable(String),
-    /// The money may have moved. What a hook answers to that is not passed on.
-    Unknown {
-        /// The transaction, if there is one.
-        transaction: Option<TransactionId>,
-        /// What is known.
-        message: String,
-    },
 }
 
 /// How a payment ended that was found good and bought nothing.
@@ -305,12 +271,20 @@ impl HandlerAnswer {
     }
 }
 
-impl Failure {
-    /// Whether a hook may say otherwise.
-    pub(crate) const fn may_be_answered(&self) -> bool {
-        match self {
-            Self::Refused(_) | Self::Unavailable(_) => true,
-            Self::Unknown { .. } => false,
-        }
+impl fmt::Debug for HandlerAnswer {
+    /// Answers are their buyers' alone.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "HandlerAnswer({:?}, {} bytes)", self.content_type, self.body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_not_printed() {
+        let answer = HandlerAnswer { content_type: "text/plain".to_owned(), body: "the report".into() };
+        assert_eq!(format!("{answer:?}"), r#"HandlerAnswer("text/plain", 10 bytes)"#);
     }
 }

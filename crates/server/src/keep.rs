@@ -3,11 +3,13 @@
 //! Once a payment has settled, all of it can be read on chain, its signature too, and the terms that it echoes are everybody's.
 //! So whoever presents it again need not be whoever signed it. What is on no chain is the name that a client gave the
 //! purchase (`payment-identifier`), so a payment with a name gets its answer again for as long as that is kept. A payment
-//! without one gets it again where it may have got lost here: the server that made it died, or says itself that nobody took
-//! it.
+//! without one gets it again where it may have got lost here: the server that made it died before it had gone out, or says
+//! itself that nobody took it. So an answer without a name is kept only until it has gone out, as [`InTransit`] says.
 
 use std::sync::Arc;
 
+#[cfg(doc)]
+use crate::departed::InTransit;
 use bytes::Bytes;
 use farthing_core::wire::SettleResponse;
 
@@ -16,8 +18,8 @@ pub const DEFAULT_MAX_KEPT_ANSWER_BYTES: usize = 1024 * 1024;
 /// How long an answer to a payment with a name is kept unless set otherwise, in seconds.
 pub const DEFAULT_KEEP_ANSWER_SECONDS: u64 = 24 * 60 * 60;
 /// How long an answer to a payment without a name is kept unless set otherwise, in seconds: long enough for a server to
-/// come back, and for its clients to ask once more. No longer, because after each restart whoever finds the payment on chain
-/// could ask, too, and because all of them take room in the book.
+/// come back, and for its clients to ask once more. No longer, because whoever finds the payment on chain could ask, too. What
+/// has gone out is not kept at all, but for [`Repeat::Always`].
 pub const DEFAULT_KEEP_UNNAMED_ANSWER_SECONDS: u64 = 2 * 60;
 
 /// Which answers are kept, for how long, and who gets them again.
@@ -36,7 +38,7 @@ pub struct KeepAnswers {
 /// Who gets an answer again that was delivered, as far as the server knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Repeat {
-    /// Payments with a name, and those whose server has died since.
+    /// Payments with a name, and those whose server has died before it had sent the answer.
     #[default]
     Guarded,
     /// Every payment that is presented again for its request. Whoever reads a settled payment on chain can do that: only for

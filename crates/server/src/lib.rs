@@ -31,10 +31,12 @@
 
 mod accepted;
 mod admit;
+mod apart;
 mod builder;
 mod charge;
 mod claim;
 mod count;
+mod departed;
 mod extensions;
 pub mod gate;
 pub mod hooks;
@@ -54,6 +56,7 @@ mod template;
 pub mod usage;
 
 pub use builder::{BuildError, IntoFacilitator, ServerBuilder};
+pub use departed::InTransit;
 pub use extensions::{DEFAULT_GRANT_SECONDS, ExtensionError, SignInOptions, Visitor};
 pub use gate::{Admission, Admitted, Answer, Denied, Gate, KeepAnswers, Paid, Repeat, Repeated};
 pub use hooks::Hooks;

@@ -6,7 +6,7 @@ use farthing_core::amount::Amount;
 use farthing_core::books::{BookError, Fingerprint};
 use farthing_core::scheme::{PaymentFlow, PaymentKey};
 use farthing_core::trace::TraceParent;
-use farthing_core::wire::{PaymentPayload, PaymentRequest, PaymentRequirements, SettleResponse, Verbatim, Version};
+use farthing_core::wire::{Accepted, PaymentPayload, PaymentRequest, PaymentRequirements, SettleResponse, Verbatim, Version};
 use sha2::{Digest, Sha256};
 
 use crate::extensions::After;
@@ -73,18 +73,43 @@ impl Order {
         Ok(())
     }
 
+    /// What the payment may have been charged before, and is asked for again to the unit. A buyer of version 1 echoes no offer:
+    /// what its payment took was of that amount, whatever is asked for by now.
+    pub(crate) fn recall(&mut self, amount: Amount) -> Result<(), serde_json::Error> {
+        self.charge(amount)?;
+        if self.is_known_by_payload() {
+            self.request.payment.accepted = Accepted::Offer(self.request.requirements.clone());
+            self.paid.amount = amount;
+            self.paid.usage = self.paid.usage.up_to(amount);
+        }
+        Ok(())
+    }
+
+    /// Whether the payment says no more of its offer than scheme and network, and is charged for all of it: then all else that
+    /// it took is in the book.
+    fn is_known_by_payload(&self) -> bool {
+        self.version == Version::V1 && !self.paid.usage.is_metered()
+    }
+
     /// The money has moved before the work: there is nothing left to say about how much.
     pub(crate) fn charged_before(&mut self, response: &SettleResponse) {
         self.paid.payer.clone_from(&response.payer);
         self.paid.usage.fix(self.request.requirements.amount);
     }
 
-    /// What the claim is bound to: the request, and the very payment that came with it, its extensions included. A digest, so
-    /// that the book holds neither signatures nor what buyers ask for.
+    /// What the claim is bound to: the request, and the very payment that came with it, its extensions included; of a payment
+    /// that echoes no offer nothing that it did not say, because the price may have moved since. A digest, so that the book holds
+    /// neither signatures nor what buyers ask for.
     pub(crate) fn fingerprint(&self, facts: &RequestFacts) -> Result<Fingerprint, BookError> {
-        let payment = serde_json::to_vec(&self.request).map_err(|error| BookError(Box::new(error)))?;
+        let PaymentRequest { payment, requirements, .. } = &self.request;
+        let payment = if self.is_known_by_payload() {
+            serde_json::to_vec(&(1, &requirements.scheme, &requirements.network, &payment.payload))
+        } else {
+            serde_json::to_vec(&self.request)
+        };
+        let payment = payment.map_err(|error| BookError(Box::new(error)))?;
         // The first part is as long as every digest, so that nothing can be moved from one part into the other.
-        let digest = Sha256::new().chain_update(Sha256::digest(&facts.fingerprint.0)).chain_update(payment).finalize();
+        let digest = Sha256::new().chain_update(Sha256::digest(&facts.bound_to().0)).chain_update(payment).finalize();
         Ok(Fingerprint(format!("{digest:x}")))
     }
 }

@@ -36,6 +36,8 @@ const MAX_SHOWN_CHARACTERS: usize = 200;
 /// The longest answer about a payment that is passed on as it is, in bytes: it goes to the buyer in a header, and there
 /// are proxies that drop an answer with a long one. Of a longer answer only what decides is passed on.
 const MAX_TOLD_BYTES: usize = 4 * 1024;
+/// Room for most payments with their terms, in bytes, so that what is sent need not grow while it is written.
+const USUAL_REQUEST_BYTES: usize = 2 * 1024;
 /// The longest name of a transaction, in bytes.
 const MAX_TRANSACTION_BYTES: usize = 256;
 
@@ -44,6 +46,9 @@ const MAX_TRANSACTION_BYTES: usize = 256;
 pub struct RemoteFacilitator {
     client: Client,
     base: Url,
+    supported: Url,
+    verify: Url,
+    settle: Url,
     timeout: Duration,
     first_pause: Duration,
     authorization: Option<HeaderValue>,
@@ -88,8 +93,16 @@ impl RemoteFacilitator {
         // settings are left alone, as all of the environment is.
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
         let client = client.pool_idle_timeout(Duration::from_secs(IDLE_TIMEOUT_SECONDS)).build();
+        let endpoint = |name| {
+            let mut url = base.clone();
+            url.set_path(&format!("{}/{name}", path.trim_end_matches('/')));
+            url
+        };
         Ok(Self {
             client: client.map_err(RemoteError::Client)?,
+            supported: endpoint("supported"),
+            verify: endpoint("verify"),
+            settle: endpoint("settle"),
             base,
             timeout: Duration::from_secs(DEFAULT_TIMEOUT_SECONDS),
             first_pause: Duration::from_millis(FIRST_PAUSE_MILLISECONDS),
@@ -133,10 +146,8 @@ impl RemoteFacilitator {
         self
     }
 
-    fn to(&self, method: Method, endpoint: &str) -> RequestBuilder {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}/{endpoint}", self.base.path().trim_end_matches('/')));
-        let request = self.client.request(method, url).timeout(self.timeout);
+    fn to(&self, method: Method, endpoint: &Url) -> RequestBuilder {
+        let request = self.client.request(method, endpoint.clone()).timeout(self.timeout);
         match &self.authorization {
             Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
             None => request,
@@ -144,7 +155,7 @@ impl RemoteFacilitator {
     }
 
     /// Sends a payment. The same request is the same bytes each time, as a settlement that is asked for again must be.
-    async fn post(&self, endpoint: &str, body: String, trace: Option<TraceParent>) -> Result<Answer, reqwest::Error> {
+    async fn post(&self, endpoint: &Url, body: Vec<u8>, trace: Option<TraceParent>) -> Result<Answer, reqwest::Error> {
         let mut request = self.to(Method::POST, endpoint).header(CONTENT_TYPE, "application/json").body(body);
         if let Some(trace) = trace {
             request = request.header(TRACEPARENT, trace.to_string());
@@ -153,7 +164,7 @@ impl RemoteFacilitator {
     }
 
     async fn ask_supported(&self) -> Result<Answer, reqwest::Error> {
-        Answer::read(self.to(Method::GET, "supported").send().await?).await
+        Answer::read(self.to(Method::GET, &self.supported).send().await?).await
     }
 
     async fn supported_once(&self) -> Result<SupportedResponse, Failure> {
@@ -199,7 +210,7 @@ impl Facilitator for RemoteFacilitator {
     fn verify<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>> {
         Box::pin(async move {
             let body = written(request)?;
-            let answer = self.post("verify", body, request.trace).await;
+            let answer = self.post(&self.verify, body, request.trace).await;
             let answer = answer.map_err(|error| FacilitatorError::Unavailable(Box::new(error)))?;
             let verdict = answer.protocol::<VerifyResponse>();
             answer.expect_a_welcome(verdict.as_ref().ok().and_then(|verdict| verdict.invalid_reason.as_ref()))?;
@@ -218,7 +229,7 @@ impl Facilitator for RemoteFacilitator {
     fn settle<'a>(&'a self, request: &'a PaymentRequest) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
         Box::pin(async move {
             let body = written(request)?;
-            let answer = match self.post("settle", body, request.trace).await {
+            let answer = match self.post(&self.settle, body, request.trace).await {
                 Ok(answer) => answer,
                 Err(error) if error.is_connect() => return Err(FacilitatorError::Unavailable(Box::new(error))),
                 Err(error) => return Err(FacilitatorError::Indeterminate(Box::new(error))),
@@ -403,7 +414,9 @@ fn cut(text: &str) -> String {
     text.chars().take(MAX_SHOWN_CHARACTERS).collect()
 }
 
-fn written(request: &PaymentRequest) -> Result<String, FacilitatorError> {
+fn written(request: &PaymentRequest) -> Result<Vec<u8>, FacilitatorError> {
+    let mut body = Vec::with_capacity(USUAL_REQUEST_BYTES);
     // Nothing was sent, so this is the error that says so.
-    serde_json::to_string(request).map_err(|error| FacilitatorError::Unavailable(Source::from(error)))
+    serde_json::to_writer(&mut body, request).map_err(|error| FacilitatorError::Unavailable(Source::from(error)))?;
+    Ok(body)
 }

@@ -1,5 +1,6 @@
 //! Which resource a request is for: the URL that goes into the terms, and the fingerprint that binds a payment to it.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use farthing_core::books::Fingerprint;
@@ -10,8 +11,10 @@ use farthing_core::trace::TraceParent;
 pub struct RequestFacts {
     /// The URL of what is for sale, as the terms name it.
     pub resource_url: String,
-    /// What the payment is bound to, so that it buys this request and no other.
+    /// What the payment is bound to, so that it buys this request and no other; what the body adds to that is beside it.
     pub fingerprint: Fingerprint,
+    /// The SHA-256 digest of the body, where the payment is bound to that, too.
+    pub body: Option<[u8; 32]>,
     /// The caller's span, if it has a trace.
     pub trace: Option<TraceParent>,
 }
@@ -19,20 +22,27 @@ pub struct RequestFacts {
 impl RequestFacts {
     /// The facts of an HTTP request: method, host, path and query.
     ///
-    /// The body is not part of the fingerprint, unless it was priced ([`Self::with_body`]): a payment that may be presented
-    /// again after an unknown settlement may come with another body, for the same price at the same URL.
+    /// The payment is not bound to the body, unless that is said ([`Self::with_body`]): one that may be presented again after
+    /// an unknown settlement may come with another body, for the same price at the same URL.
     pub fn http(method: &str, resource_url: String) -> Self {
         let (authority, target) = locate(&resource_url);
         let fingerprint = Fingerprint(format!("{method} {}{target}", authority.to_ascii_lowercase()));
-        Self { resource_url, fingerprint, trace: None }
+        Self { resource_url, fingerprint, body: None, trace: None }
     }
 
-    /// The same facts of a request whose body was priced, by the SHA-256 digest of it: a payment for it buys nothing for another
-    /// body.
+    /// The same facts of a request whose body counts, by the SHA-256 digest of it: a payment for it buys nothing for another
+    /// body, and a purchase with a name is another purchase with another body.
     #[must_use]
-    pub fn with_body(self, digest: &[u8; 32]) -> Self {
+    pub fn with_body(self, digest: [u8; 32]) -> Self {
+        Self { body: Some(digest), ..self }
+    }
+
+    /// All that the payment is bound to.
+    pub(crate) fn bound_to(&self) -> Cow<'_, Fingerprint> {
         // No URL has a space in it.
-        Self { fingerprint: Fingerprint(format!("{} {}", self.fingerprint.0, hex(digest))), ..self }
+        self.body.as_ref().map_or(Cow::Borrowed(&self.fingerprint), |digest| {
+            Cow::Owned(Fingerprint(format!("{} {}", self.fingerprint.0, hex(digest))))
+        })
     }
 
     /// The same facts of a request that was priced by headers, by the SHA-256 digest of those.
@@ -129,6 +139,9 @@ mod tests {
     fn the_fingerprint_is_method_host_path_and_query() {
         let facts = RequestFacts::http("GET", "https://API.example.com/a/B?c=D".to_owned());
         assert_eq!(facts.fingerprint.0, "GET api.example.com/a/B?c=D");
+        assert_eq!(*facts.bound_to(), facts.fingerprint);
+        let bound = format!("GET api.example.com/a/B?c=D {}", "07".repeat(32));
+        assert_eq!(facts.with_body([7; 32]).bound_to().0, bound);
     }
 
     #[test]

@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::charge::charge;
 use crate::claim::Claim;
-use crate::gate::{Admitted, Answer, Gate};
+use crate::departed::InTransit;
+use crate::gate::{Admitted, Answer, Gate, Repeat};
 use crate::hooks::SettlePhase;
 use crate::order::Order;
 
@@ -84,11 +85,13 @@ pub(crate) struct Ended {
     pub(crate) settled: Settled,
     /// Of a payment whose answer may go. If nobody takes it any more, its end says so.
     pub(crate) claim: Option<Claim>,
+    /// The answer, where it is kept only until it has gone out.
+    pub(crate) transit: Option<InTransit>,
 }
 
 impl From<Settled> for Ended {
     fn from(settled: Settled) -> Self {
-        Self { settled, claim: None }
+        Self { settled, claim: None, transit: None }
     }
 }
 
@@ -113,14 +116,18 @@ pub(crate) async fn run(gate: &Gate, admitted: Admitted, answer: Option<Answer>,
         if stored.is_none() {
             // The work is to be done again, and nobody is to be charged again. If this cannot be written, it is asked for again.
             claim.charged(&response).await;
-            return Ended { settled: Settled::charged_unwritten(&order, response), claim: Some(claim) };
+            let settled = Settled::charged_unwritten(&order, response);
+            return Ended { settled, claim: Some(claim), transit: None };
         }
     }
     if !claim.served(&response, stored.as_ref()).await {
         claim.give_back().await;
         return Settled::charged_unwritten(&order, response).into();
     }
-    Ended { settled: Settled::Charged(response), claim: Some(claim) }
+    // Others are given theirs again, and that is why it is kept.
+    let is_for_now = stored.is_some() && order.named.is_none() && gate.keep.repeat == Repeat::Guarded;
+    let transit = is_for_now.then(|| gate.departed.in_transit(claim.id()));
+    Ended { settled: Settled::Charged(response), claim: Some(claim), transit }
 }
 
 /// The answer as the book keeps it, if it is kept.

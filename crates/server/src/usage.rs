@@ -95,6 +95,11 @@ impl Usage {
         Self(Arc::new(Meter { ceiling, asset, is_metered, state: Mutex::default() }))
     }
 
+    /// The same where the offer was another, and nobody has said anything yet.
+    pub(crate) fn up_to(&self, ceiling: Amount) -> Self {
+        Self::new(ceiling, Arc::clone(&self.0.asset), self.0.is_metered)
+    }
+
     /// The most that can be charged, in atomic units: the offer.
     pub fn ceiling(&self) -> Amount {
         self.0.ceiling

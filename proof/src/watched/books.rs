@@ -138,6 +138,10 @@ impl<T: Deliveries + ?Sized> Deliveries for Watched<T> {
         self.call("deliveries.unsettled", move || self.inner.unsettled(claim), broken)
     }
 
+    fn delivered<'a>(&'a self, claims: &'a [ClaimId]) -> Answer<'a, ()> {
+        self.call("deliveries.delivered", move || self.inner.delivered(claims), broken)
+    }
+
     fn cancel(&self, claim: ClaimId) -> Answer<'_, Standing> {
         self.call("deliveries.cancel", move || self.inner.cancel(claim), broken)
     }

@@ -11,6 +11,7 @@
 //! | `Settling` | `Settling`, and charged | `charged` | its claim |
 //! | `Settling` | `Served`, with its answer | `served` | its claim |
 //! | `Settling`, `Served` | `Unsettled`; what was charged and answered stays known | `unsettled` | its claim, while nothing of the answer has left |
+//! | `Served`, with an answer | `Served`, without it | `delivered` | its claim, once the whole answer has left |
 //! | `Claimed`, `Settling` | not in the book | `cancel` | its claim |
 //! | `Claimed` by a dead node, with a name | not in the book | `name` of another payment | whose purchase has that name |
 //! | `Served` or `Unsettled`, its answer past its time | without the answer | a later `claim` of whatever payment | the book itself |
@@ -86,7 +87,7 @@ pub enum Delivery {
 }
 
 /// The money that moved for a payment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The transaction; empty where nothing was to be charged.
     pub transaction: TransactionId,
@@ -106,7 +107,7 @@ pub struct StoredAnswer {
 }
 
 /// What is known of a payment that may have been charged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Owed {
     /// For how much the facilitator was asked. It must be asked for the same again, to the unit. `None` if nobody wrote it
     /// down, as before there was a place for it.
@@ -214,6 +215,10 @@ pub trait Deliveries: Send + Sync {
     /// The settlement's outcome is not known, or the answer did not get out: nothing was delivered.
     fn unsettled(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>>;
 
+    /// The answers under these claims have gone out whole, and are to be given to nobody again: they are forgotten. A claim that
+    /// is lost, or whose payment was not served, changes nothing.
+    fn delivered<'a>(&'a self, claims: &'a [ClaimId]) -> BoxFuture<'a, Result<(), BookError>>;
+
     /// Nothing was charged, by the facilitator's own word where it was asked, and nothing was given: the payment is free
     /// again, and so is its purchase's name.
     fn cancel(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>>;
@@ -225,10 +230,43 @@ impl StoredAnswer {
     }
 }
 
+impl fmt::Debug for Receipt {
+    /// What a buyer is told may hold a signed receipt.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Receipt({:?}, {} bytes)", self.transaction.0, self.settlement.len())
+    }
+}
+
+impl fmt::Debug for Owed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { charge, settlement, answer } = self;
+        let settlement_bytes = settlement.as_ref().map(String::len);
+        let mut shown = formatter.debug_struct("Owed");
+        shown.field("charge", charge).field("settlement_bytes", &settlement_bytes).field("answer", answer).finish()
+    }
+}
+
 impl fmt::Debug for StoredAnswer {
     /// Answers are their buyers' alone.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { head, body, until } = self;
         write!(formatter, "StoredAnswer({} + {} bytes, until {until})", head.len(), body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_buyer_was_told_is_printed() {
+        let settlement = r#"{"receipt":"0xsecret"}"#.to_owned();
+        let answer = StoredAnswer { head: b"secret".as_slice().into(), body: [].into(), until: UnixSeconds(7) };
+        let receipt = Receipt { transaction: TransactionId("0xfeed".to_owned()), settlement: settlement.clone() };
+        let owed = Owed { charge: None, settlement: Some(settlement), answer: Some(answer.clone()) };
+        assert_eq!(format!("{receipt:?}"), r#"Receipt("0xfeed", 22 bytes)"#);
+        let answered = DeliveryClaim::Answered(Box::new(Answered { receipt, answer, is_left_behind: false }));
+        let printed = format!("{owed:?} {answered:?}");
+        assert!(!printed.contains("secret") && printed.contains("settlement_bytes: Some(22)"), "{printed}");
     }
 }

@@ -114,3 +114,17 @@ fn kinds_that_cannot_be_read_are_left_out() {
         assert!(json::read::<SupportedResponse>(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn what_a_peer_put_into_an_answer_is_not_printed() {
+    let secret = json!({"receipt": "0xverysecretsignature"});
+    let settled =
+        json!({"success": true, "transaction": "0xfeed", "network": "eip155:8453", "extra": secret, "extensions": secret});
+    let settled: SettleResponse = serde_json::from_value(settled).unwrap();
+    let verified: VerifyResponse =
+        serde_json::from_value(json!({"isValid": true, "extra": secret, "extensions": secret})).unwrap();
+    for printed in [format!("{settled:?}"), format!("{verified:?}")] {
+        assert!(!printed.contains("secret") && printed.contains("extensions: Some(35 bytes)"), "{printed}");
+    }
+    assert!(format!("{settled:?}").contains("0xfeed"));
+}

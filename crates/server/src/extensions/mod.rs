@@ -76,6 +76,14 @@ pub enum ExtensionError {
         "a route whose price depends on headers cannot be opened by a sign-in: who has paid with some could come with any others"
     )]
     PricedHeaders,
+    /// The same of a body that payments are bound to.
+    #[error(
+        "a route that binds payments to the body cannot be opened by a sign-in: who has paid for one body could have any other"
+    )]
+    BoundBody,
+    /// There would be two limits.
+    #[error("binding_body: the price is asked with the body, which payments are bound to already; leave it out")]
+    BoundTwice,
     /// Nothing is sold.
     #[error("{0} is for routes that have a price; this one is opened by signing in alone")]
     Unpriced(&'static str),
@@ -95,12 +103,14 @@ pub(crate) struct Seller {
     pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
-/// What one route is to declare.
+/// What one route is to declare, and what its payments are bound to.
 #[derive(Clone, Default)]
 pub(crate) struct Wishes {
     /// Whether a purchase needs a name; `None` if names are not asked for.
     pub(crate) payment_identifier: Option<bool>,
     pub(crate) sign_in: Option<SignInOptions>,
+    /// How many bytes of a body every payment is bound to; `None` where only purchases with a name are, up to the usual limit.
+    pub(crate) bound_body_bytes: Option<usize>,
 }
 
 /// What one route declares.
@@ -150,6 +160,14 @@ impl Declared {
                 return Err(ExtensionError::Unpriced("payment_identifier").into());
             }
             set(payment_identifier::KEY, &payment_identifier::declaration(required))?;
+        }
+        if wishes.bound_body_bytes.is_some() {
+            if offers.is_empty() {
+                return Err(ExtensionError::Unpriced("binding_body").into());
+            }
+            if wishes.sign_in.is_some() {
+                return Err(ExtensionError::BoundBody.into());
+            }
         }
         let issuer = seller.issuer.clone().filter(|_| !offers.is_empty());
         if issuer.is_some() {

@@ -15,8 +15,11 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long nobody asks the signer for the same offers again after it failed, in seconds.
 const PAUSE_SECONDS: u64 = 5;
-/// The most URLs whose offers are kept.
+/// The most URLs whose offers are kept, for one route.
 const MAX_KEPT_URLS: usize = 256;
+/// How much of URLs and signed offers is kept in memory at most, for one route, in bytes: whoever asks chooses the URLs, and
+/// each offer names them again.
+const MAX_KEPT_BYTES: usize = 1024 * 1024;
 /// What is declared where nothing is signed.
 pub(crate) const UNSIGNED: &str = r#"{"info":{"offers":[]}}"#;
 
@@ -24,7 +27,14 @@ pub(crate) const UNSIGNED: &str = r#"{"info":{"offers":[]}}"#;
 pub(super) struct SignedOffers {
     issuer: Issuer,
     accepts: Vec<PaymentRequirements>,
-    kept: Mutex<HashMap<String, Kept>>,
+    kept: Mutex<Shelf>,
+}
+
+/// What is kept, by URL.
+#[derive(Default)]
+struct Shelf {
+    kept: HashMap<String, Kept>,
+    bytes: usize,
 }
 
 struct Kept {
@@ -41,7 +51,7 @@ impl SignedOffers {
 
     /// The extension for this URL, if it was signed not long ago.
     pub(super) fn at_hand(&self, url: &str, now: UnixSeconds) -> Option<Arc<str>> {
-        self.kept().get(url).filter(|kept| now <= kept.until).map(|kept| Arc::clone(&kept.text))
+        self.shelf().kept.get(url).filter(|kept| now <= kept.until).map(|kept| Arc::clone(&kept.text))
     }
 
     /// The extension for this URL. The offers in it are good for at least half of the time that they were signed for; if they
@@ -73,17 +83,81 @@ impl SignedOffers {
     }
 
     fn keep(&self, url: &str, new: Kept, now: UnixSeconds) {
-        let mut kept = self.kept();
-        if kept.len() >= MAX_KEPT_URLS {
-            kept.retain(|_, kept| now <= kept.until);
-        }
-        if kept.len() >= MAX_KEPT_URLS {
-            kept.clear();
-        }
-        kept.insert(url.to_owned(), new);
+        self.shelf().keep(url, new, now);
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn keep(&mut self, url: &str, new: Kept, now: UnixSeconds) {
+        let bytes = new.bytes(url);
+        if bytes > MAX_KEPT_BYTES {
+            return;
+        }
+        self.forget(url);
+        if !self.has_room(bytes) {
+            self.kept.retain(|_, kept| now <= kept.until);
+            self.bytes = self.kept.iter().map(|(url, kept)| kept.bytes(url)).sum();
+        }
+        if !self.has_room(bytes) {
+            *self = Self::default();
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.kept.insert(url.to_owned(), new);
+    }
+
+    fn forget(&mut self, url: &str) {
+        if let Some(old) = self.kept.remove(url) {
+            self.bytes = self.bytes.saturating_sub(old.bytes(url));
+        }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.kept.len() < MAX_KEPT_URLS && self.bytes.saturating_add(bytes) <= MAX_KEPT_BYTES
+    }
+}
+
+impl Kept {
+    fn bytes(&self, url: &str) -> usize {
+        url.len().saturating_add(self.text.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds(1_000);
+
+    fn kept(bytes: usize, until: UnixSeconds) -> Kept {
+        Kept { text: "o".repeat(bytes).into(), until }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for_in_urls_and_in_bytes() {
+        for bytes in [0, 100, MAX_KEPT_BYTES / 10, MAX_KEPT_BYTES - 4, MAX_KEPT_BYTES + 1] {
+            let mut shelf = Shelf::default();
+            for number in 0..1_000 {
+                // Some are replaced, some have had their time.
+                let url = format!("/{}", number % 600);
+                shelf.keep(&url, kept(bytes, NOW.plus(number % 3)), NOW.plus(number % 4));
+                let actual: usize = shelf.kept.iter().map(|(url, kept)| url.len() + kept.text.len()).sum();
+                assert_eq!(shelf.bytes, actual);
+                assert!(shelf.kept.len() <= MAX_KEPT_URLS && actual <= MAX_KEPT_BYTES);
+                assert_eq!(shelf.kept.contains_key(&url), bytes + url.len() <= MAX_KEPT_BYTES);
+            }
+        }
+    }
+
+    #[test]
+    fn what_had_its_time_makes_room_first() {
+        let mut shelf = Shelf::default();
+        shelf.keep("/old", kept(MAX_KEPT_BYTES / 2, NOW), NOW);
+        shelf.keep("/good", kept(MAX_KEPT_BYTES / 4, NOW.plus(100)), NOW);
+        shelf.keep("/new", kept(MAX_KEPT_BYTES / 2, NOW.plus(100)), NOW.plus(1));
+        assert!(shelf.kept.contains_key("/good") && shelf.kept.contains_key("/new") && !shelf.kept.contains_key("/old"));
     }
 }

@@ -1,10 +1,11 @@
 //! Opens a route to who signs in: who has paid for it before, or, where it has no price, everybody.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use farthing_core::Source;
 use farthing_core::asset::AccountId;
-use farthing_core::books::{BookError, Grant, SignIns};
+use farthing_core::books::{BookError, Grant, MAX_RESOURCE_BYTES, SignIns};
 use farthing_core::extension::sign_in_with_x::{
     self, Entry, Expected, Info, MessageFormat, MessageVerifier, Origin, SignIn, SignInTerms, check, enter,
 };
@@ -13,10 +14,11 @@ use farthing_core::reason::Refusal;
 use farthing_core::time::{Clock, Entropy, UnixSeconds};
 use farthing_core::wire::SettleResponse;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{ExtensionError, Seller, list};
 use crate::offer::Offer;
-use crate::resource::{RequestFacts, target_of};
+use crate::resource::{RequestFacts, hex, target_of};
 use crate::template::HOLES;
 
 /// How long a payment opens its resource unless a route says otherwise, in seconds: a day. The official SDKs have no end to it;
@@ -191,7 +193,7 @@ impl SignInRule {
             SignInError::Refused(error.refusal().clone())
         })?;
         let paid = self.has_price.then(|| resource_of(facts));
-        match enter(book.as_ref(), &signed_in, paid, now).await {
+        match enter(book.as_ref(), &signed_in, paid.as_deref(), now).await {
             Ok(Entry::Granted) => {
                 let (account, network) = (signed_in.account().clone(), signed_in.network().clone());
                 Ok(Opened::For(Visitor { account, network }))
@@ -219,7 +221,7 @@ impl SignInRule {
         let payer = settled.payer.as_ref().and_then(|payer| verifier.account(payer.as_str()));
         let payer = payer.ok_or("the settlement names no account of its network as payer")?;
         let until = self.granted_seconds.map(|seconds| now.plus(seconds));
-        Ok(Some(Grant { resource: resource_of(facts).to_owned(), network, payer, until }))
+        Ok(Some(Grant { resource: resource_of(facts).into_owned(), network, payer, until }))
     }
 
     pub(super) fn book(&self) -> &dyn SignIns {
@@ -240,6 +242,12 @@ fn networks_of(offers: &[Offer]) -> Vec<Network> {
 
 /// What was paid for is what opens again: method, host, path and query, as a payment is bound to them. Path alone would let a
 /// payment for reading open what is sold dearly by another method, or by another server with the same book.
-fn resource_of(facts: &RequestFacts) -> &str {
-    &facts.fingerprint.0
+///
+/// What is too long for the book goes by its digest there. Nothing else is called so: every path begins with a slash.
+fn resource_of(facts: &RequestFacts) -> Cow<'_, str> {
+    let resource = facts.fingerprint.0.as_str();
+    if resource.len() <= MAX_RESOURCE_BYTES {
+        return Cow::Borrowed(resource);
+    }
+    Cow::Owned(format!("sha256 {}", hex(&Sha256::digest(resource).into())))
 }

@@ -1,38 +1,26 @@
 //! Asks hooks in their order, and keeps their failures from moving anything.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farthing_core::Source;
+use farthing_core::hooks::Round;
 use farthing_core::wire::{SettleResponse, VerifyResponse};
-use futures_util::FutureExt;
-use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::{
-    Access, AfterVerify, Before, Cancellation, Failure, HOOKS_TIMEOUT_SECONDS, HandlerAnswer, HookContext, HookFuture, Hooks,
-    ProtectedRequest, SettlePhase,
+    Access, AfterVerify, Before, Cancellation, Failure, HOOKS_TIMEOUT_SECONDS, HandlerAnswer, HookContext, HookFailed,
+    HookFuture, Hooks, ProtectedRequest, SettlePhase,
 };
+
+type AnyHook = dyn Hooks;
 
 /// Every hook, in order. Where there is none, nothing is made to be shown to one.
 #[derive(Clone, Default)]
-pub(crate) struct HookList(Arc<[Arc<dyn Hooks>]>);
-
-/// A hook did not do its part.
-#[derive(Debug, thiserror::Error)]
-#[error("{moment} of the hook {hook} {why}")]
-pub struct HookFailed {
-    moment: &'static str,
-    hook: String,
-    why: &'static str,
-    #[source]
-    cause: Option<Source>,
-}
+pub(crate) struct HookList(farthing_core::hooks::HookList<AnyHook>);
 
 impl HookList {
-    pub(crate) fn new(hooks: Vec<Arc<dyn Hooks>>) -> Self {
-        Self(hooks.into())
+    pub(crate) fn new(hooks: Vec<Arc<AnyHook>>) -> Self {
+        Self(farthing_core::hooks::HookList::new(hooks, |hook| hook.name()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -41,16 +29,17 @@ impl HookList {
 
     /// Whether a request is let in, turned away, or asked to pay.
     pub(crate) async fn access(&self, request: &ProtectedRequest) -> Result<Access, HookFailed> {
-        let (moment, deadline) = ("on_protected_request", deadline());
-        for hook in self.0.iter() {
-            match asked(&**hook, moment, deadline, &|hook| hook.on_protected_request(request)).await? {
+        let moment = "on_protected_request";
+        let mut round = self.at(moment);
+        while let Some((hook, said)) = round.next(|hook| hook.on_protected_request(request)).await {
+            match said? {
                 Access::Continue => {}
                 Access::Grant => {
-                    info!(hook = hook.name(), moment, "a hook lets a request in without payment");
+                    info!(hook, moment, "a hook lets a request in without payment");
                     return Ok(Access::Grant);
                 }
                 Access::Abort(reason) => {
-                    info!(hook = hook.name(), moment, reason, "a hook refuses a request");
+                    info!(hook, moment, reason, "a hook refuses a request");
                     return Ok(Access::Abort(reason));
                 }
             }
@@ -79,17 +68,18 @@ impl HookList {
             return Ok(AfterVerify::Continue);
         }
         let context = &context();
-        let (moment, deadline) = ("on_after_verify", deadline());
+        let moment = "on_after_verify";
+        let mut round = self.at(moment);
         let mut instead: Option<HandlerAnswer> = None;
-        for hook in self.0.iter() {
-            match asked(&**hook, moment, deadline, &|hook| hook.on_after_verify(context, verified)).await? {
+        while let Some((hook, said)) = round.next(|hook| hook.on_after_verify(context, verified)).await {
+            match said? {
                 AfterVerify::Continue => {}
                 AfterVerify::Abort(refusal) => {
-                    info!(hook = hook.name(), moment, reason = %refusal.reason, "a hook refuses the payment");
+                    info!(hook, moment, reason = %refusal.reason, "a hook refuses the payment");
                     return Ok(AfterVerify::Abort(refusal));
                 }
                 AfterVerify::SkipHandler(answer) => {
-                    info!(hook = hook.name(), moment, "a hook answers in place of the handler");
+                    info!(hook, moment, "a hook answers in place of the handler");
                     instead = Some(answer);
                 }
             }
@@ -154,34 +144,30 @@ impl HookList {
         self.look("on_verified_payment_canceled", |hook| hook.on_verified_payment_canceled(context, cancellation)).await;
     }
 
+    fn at(&self, moment: &'static str) -> Round<'_, AnyHook> {
+        self.0.at(moment, tokio::time::sleep(Duration::from_secs(HOOKS_TIMEOUT_SECONDS)))
+    }
+
     async fn before<'a, T>(
         &'a self,
         moment: &'static str,
-        ask: impl Fn(&'a dyn Hooks) -> HookFuture<'a, Before<T>>,
+        ask: impl Fn(&'a AnyHook) -> HookFuture<'a, Before<T>>,
     ) -> Result<Before<T>, HookFailed> {
-        let deadline = deadline();
-        for hook in self.0.iter() {
-            match asked(&**hook, moment, deadline, &ask).await? {
-                Before::Continue => {}
-                Before::Abort(refusal) => {
-                    info!(hook = hook.name(), moment, reason = %refusal.reason, "a hook refuses the payment");
-                    return Ok(Before::Abort(refusal));
-                }
-                Before::Skip(answer) => {
-                    warn!(hook = hook.name(), moment, "a hook answers in place of the facilitator");
-                    return Ok(Before::Skip(answer));
-                }
-            }
+        let Some((hook, word)) = self.at(moment).before(ask).await? else { return Ok(Before::Continue) };
+        match &word {
+            Before::Continue => {}
+            Before::Abort(refusal) => info!(hook, moment, reason = %refusal.reason, "a hook refuses the payment"),
+            Before::Skip(_) => warn!(hook, moment, "a hook answers in place of the facilitator"),
         }
-        Ok(Before::Continue)
+        Ok(word)
     }
 
     /// What is done is done: one that fails is logged, and the others look all the same.
-    async fn look<'a>(&'a self, moment: &'static str, ask: impl Fn(&'a dyn Hooks) -> HookFuture<'a, ()>) {
-        let deadline = deadline();
-        for hook in self.0.iter() {
-            if let Err(failed) = asked(&**hook, moment, deadline, &ask).await {
-                failed.log("a hook failed, which changes nothing");
+    async fn look<'a>(&'a self, moment: &'static str, ask: impl Fn(&'a AnyHook) -> HookFuture<'a, ()>) {
+        let mut round = self.at(moment);
+        while let Some((_, looked)) = round.next(&ask).await {
+            if let Err(failed) = looked {
+                log_failed(&failed, "a hook failed, which changes nothing");
             }
         }
     }
@@ -190,54 +176,28 @@ impl HookList {
         &'a self,
         moment: &'static str,
         failure: &Failure,
-        ask: impl Fn(&'a dyn Hooks) -> HookFuture<'a, Option<T>>,
+        ask: impl Fn(&'a AnyHook) -> HookFuture<'a, Option<T>>,
     ) -> Option<T> {
-        let deadline = deadline();
-        for hook in self.0.iter() {
-            match asked(&**hook, moment, deadline, &ask).await {
+        let mut round = self.at(moment);
+        while let Some((hook, said)) = round.next(&ask).await {
+            match said {
                 Ok(None) => {}
-                Ok(Some(_)) if !failure.may_be_answered() => {
-                    warn!(
-                        hook = hook.name(),
-                        moment, "a hook's answer is not passed on: what became of the payment is not its to say"
-                    );
+                Ok(Some(_)) if matches!(failure, Failure::Unknown { .. }) => {
+                    warn!(hook, moment, "a hook's answer is not passed on: what became of the payment is not its to say");
                 }
                 Ok(Some(answer)) => {
-                    warn!(hook = hook.name(), moment, "a hook answers in place of the facilitator");
+                    warn!(hook, moment, "a hook answers in place of the facilitator");
                     return Some(answer);
                 }
-                Err(failed) => failed.log("a hook failed after a failure, which stands"),
+                Err(failed) => log_failed(&failed, "a hook failed after a failure, which stands"),
             }
         }
         None
     }
 }
 
-impl HookFailed {
-    pub(crate) fn log(&self, what: &str) {
-        let cause = self as &dyn std::error::Error;
-        warn!(cause, "{what}");
-    }
-}
-
-fn deadline() -> Instant {
-    Instant::now() + Duration::from_secs(HOOKS_TIMEOUT_SECONDS)
-}
-
-/// What one hook says.
-async fn asked<'a, T>(
-    hook: &'a dyn Hooks,
-    moment: &'static str,
-    deadline: Instant,
-    ask: &impl Fn(&'a dyn Hooks) -> HookFuture<'a, T>,
-) -> Result<T, HookFailed> {
-    // It may panic before there is a future.
-    let asked = AssertUnwindSafe(async { ask(hook).await }).catch_unwind();
-    let (why, cause) = match timeout_at(deadline, asked).await {
-        Ok(Ok(Ok(said))) => return Ok(said),
-        Ok(Ok(Err(error))) => ("failed", Some(error)),
-        Ok(Err(_panic)) => ("panicked", None),
-        Err(_elapsed) => ("took longer than all hooks have at one moment", None),
-    };
-    Err(HookFailed { moment, hook: hook.name().to_owned(), why, cause })
+/// Says once that a hook did not do its part.
+pub(crate) fn log_failed(failed: &HookFailed, what: &str) {
+    let cause = failed as &dyn std::error::Error;
+    warn!(cause, "{what}");
 }

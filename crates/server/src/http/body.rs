@@ -1,6 +1,7 @@
 //! The body of an answer: one that was held until its payment had settled, or one that is passed on as it comes.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,24 +10,88 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Either;
 
+use super::headers;
+use crate::departed::InTransit;
+
 /// The body of an answer that has passed a [`PaymentService`](super::PaymentService) around a service with bodies `B`.
-pub type PaymentBody<B> = Either<Held, B>;
+pub type PaymentBody<B> = Either<Held, Passed<B>>;
 
 /// A whole body in memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Held {
     data: Bytes,
     trailers: Option<HeaderMap>,
+    /// To be told once the last of it was taken. An empty body is never asked for, so nobody can tell when it has gone out.
+    transit: Option<InTransit>,
 }
 
 impl Held {
     pub(super) const fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self { data, trailers }
+        Self { data, trailers, transit: None }
     }
 
     /// All of it, as long as nobody has begun to read it.
     pub(super) const fn parts(&self) -> (&Bytes, Option<&HeaderMap>) {
         (&self.data, self.trailers.as_ref())
+    }
+
+    /// The same body, which says when it has gone out.
+    pub(super) fn in_transit(self, transit: Option<InTransit>) -> Self {
+        Self { transit, ..self }
+    }
+
+    /// Removes the protocol's names from the trailers, too.
+    pub(super) fn strip_trailers(&mut self) {
+        if let Some(trailers) = &mut self.trailers {
+            headers::strip(trailers);
+        }
+        self.trailers = self.trailers.take().filter(|trailers| !trailers.is_empty());
+    }
+}
+
+/// A body as its handler sends it, but for the protocol's names in its trailers: neither there nor among the headers may a
+/// handler say what became of a payment.
+pub struct Passed<B>(Pin<Box<B>>);
+
+impl<B> Passed<B> {
+    pub(super) fn new(body: B) -> Self {
+        Self(Box::pin(body))
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Passed<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.0.as_mut().poll_frame(context).map_ok(|frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                headers::strip(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl fmt::Debug for Held {
+    /// Answers are their buyers' alone.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Held({} bytes)", self.data.len())
+    }
+}
+
+impl<B> fmt::Debug for Passed<B> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Passed(…)")
     }
 }
 
@@ -41,10 +106,14 @@ impl Body for Held {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if !self.data.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.data)))));
+        let data = std::mem::take(&mut self.data);
+        let frame = if data.is_empty() { self.trailers.take().map(Frame::trailers) } else { Some(Frame::data(data)) };
+        if self.trailers.is_none()
+            && let Some(transit) = self.transit.take()
+        {
+            transit.has_departed();
         }
-        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -67,6 +136,7 @@ mod tests {
     #[tokio::test]
     async fn trailers_follow_the_data_and_the_length_is_known_without_them() {
         let plain = Held::from("data");
+        assert_eq!(format!("{plain:?}"), "Held(4 bytes)", "an answer is not printed");
         assert_eq!(plain.size_hint().exact(), Some(4));
         assert!(Held::default().is_end_stream());
         let mut trailers = HeaderMap::new();

@@ -90,11 +90,33 @@ impl<P> PaymentLayer<P> {
     /// Lets buyers give a purchase a name, so that it is made once however often it is asked for (`payment-identifier`); if
     /// names are required, nothing is sold without one, and nothing to buyers of version 1, who have none.
     ///
-    /// The request that a name is bound to is method, host, path and query, and whatever else is priced
-    /// ([`Server::price_by`]). Where the answer depends on a body that is not, another body under a name that was used gets the
-    /// first answer, and no conflict: price it with [`reading_body`](crate::quotes::reading_body), if always at the same price.
+    /// The request that a name is bound to is method, host, path, query and body, and whatever else is priced
+    /// ([`Server::price_by`]). Of a body, [`DEFAULT_MAX_BOUND_BODY_BYTES`](super::DEFAULT_MAX_BOUND_BODY_BYTES) are read for a
+    /// purchase with a name, and with more it is refused (HTTP 413); [`Self::binding_body`] sets another limit.
     pub fn payment_identifier(self, is_required: bool) -> Result<Self, RouteError> {
         self.declared_anew(|wishes| wishes.payment_identifier = Some(is_required))
+    }
+
+    /// Binds every payment to the body of its request, of at most so many bytes: for another body it buys nothing, and a
+    /// purchase with a name is another purchase. The body of a request that pays is read before anything is done for it; with
+    /// more bytes it is refused (HTTP 413). The handler gets it as it came.
+    ///
+    /// Without this, bodies go to the handler unread, and a payment that is presented again after its settlement was not known
+    /// may come with another one; only a purchase with a [name](Self::payment_identifier) is bound to its body all the same.
+    /// Where the price is asked with the body ([`reading_body`](crate::quotes::reading_body)) it is bound already, and to set
+    /// this is an error; as it is on a route that is opened by signing in, which would open for every body.
+    ///
+    /// ```
+    /// use axum::{Router, routing::post};
+    /// use farthing_server::{RouteError, Server};
+    ///
+    /// fn app(toll: &Server) -> Result<Router, RouteError> {
+    ///     let layer = toll.price("$0.50")?.payment_identifier(true)?.binding_body(1024 * 1024)?;
+    ///     Ok(Router::new().route("/translate", post(|text: String| async { text }).layer(layer)))
+    /// }
+    /// ```
+    pub fn binding_body(self, max_bytes: usize) -> Result<Self, RouteError> {
+        self.declared_anew(|wishes| wishes.bound_body_bytes = Some(max_bytes))
     }
 
     /// Lets those who have paid come back without paying, for a while (`sign-in-with-x`): a payment opens exactly what it
@@ -162,9 +184,9 @@ impl<P> PaymentLayer<P> {
 }
 
 impl<S, P> Layer<S> for PaymentLayer<P> {
-    type Service = PaymentService<S, P>;
+    type Service = PaymentService<S>;
 
-    fn layer(&self, inner: S) -> PaymentService<S, P> {
+    fn layer(&self, inner: S) -> PaymentService<S> {
         PaymentService::new(inner, Arc::clone(&self.toll))
     }
 }

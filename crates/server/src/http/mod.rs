@@ -27,7 +27,9 @@
 //! to that name again, for a day, and so does every other payment of the same payer for the same request; it is verified and
 //! not charged. While the purchase is under way: 409. While it is not known whether it was paid for: 402 with
 //! `settlement_pending`, and only the first payment can go on. For another request, or on other terms: 409 with
-//! `payment_identifier_conflict`. A name is free again once its purchase has come to nothing.
+//! `payment_identifier_conflict`. A name is free again once its purchase has come to nothing. Another body is another request:
+//! the body of a purchase with a name is read before anything is done for it, up to [`DEFAULT_MAX_BOUND_BODY_BYTES`] or what
+//! [`PaymentLayer::binding_body`] says, and with more it is refused with 413. Requests without a name go through unread.
 //!
 //! A route that is priced up to a ceiling charges what its handler says: through [`Paid::usage`](crate::Paid::usage), or in
 //! an answer's header `Settlement-Overrides`, JSON such as `{"amount": "33.33%"}`, which goes no further. A handler that
@@ -64,6 +66,7 @@
 
 mod answer;
 mod asked;
+mod bind;
 mod body;
 mod future;
 mod headers;
@@ -77,7 +80,8 @@ mod service;
 mod toll;
 mod work;
 
-pub use body::{Held, PaymentBody};
+pub use bind::DEFAULT_MAX_BOUND_BODY_BYTES;
+pub use body::{Held, Passed, PaymentBody};
 pub use future::PaymentFuture;
 pub use layer::{AskedPrice, FixedPrice, PaymentLayer};
 pub use request::MAX_URL_BYTES;

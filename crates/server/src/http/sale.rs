@@ -130,6 +130,7 @@ impl Sale<'_> {
             return self.withhold(settled, version, url).await.map(Held::from);
         }
         headers::strip(answer.headers_mut());
+        answer.body_mut().strip_trailers();
         headers::mark(answer.headers_mut(), PAYER_ALONE);
         headers::tell_settlement(answer.headers_mut(), settled.response(), version);
         answer

@@ -1,6 +1,5 @@
 //! The service that stands before a priced one.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,40 +14,38 @@ use tower_service::Service;
 use tracing::Instrument;
 
 use super::answer::problem;
-use super::body::{Held, PaymentBody};
+use super::bind::{RequestBody, bind};
+use super::body::{Held, Passed, PaymentBody};
 use super::future::PaymentFuture;
 use super::headers::{self, PAYER_ALONE};
-use super::layer::FixedPrice;
 use super::request::{is_preflight, trace_of};
 use super::sale::Sale;
-use super::toll::{Arrival, Toll};
-use super::work::{self, Failure, Work};
-use super::{kept, overrides};
+use super::toll::{Arrival, Charge, Toll};
+use super::work::{self, AnswerBody, Failure, Work};
+use super::{asked, kept, overrides};
 use crate::extensions::Visitor;
 use crate::gate::Admitted;
-use crate::hooks::{CancelReason, HandlerAnswer, ProtectedRequest};
+use crate::hooks::{CancelReason, HandlerAnswer};
 use crate::resource::RequestFacts;
 
 /// What a [`PaymentLayer`](super::PaymentLayer) makes of a service.
+///
+/// Bodies of requests must be such that they can be made of bytes, as axum's are, because some have to be read before the
+/// handler gets them; wrap others, such as hyper's own, in `axum::body::Body::new`. Those that need not be read go through as
+/// they come.
 #[derive(Clone)]
-pub struct PaymentService<S, P = FixedPrice> {
-    pub(super) inner: S,
-    pub(super) toll: Arc<Toll>,
-    price: PhantomData<P>,
+pub struct PaymentService<S> {
+    inner: S,
+    toll: Arc<Toll>,
 }
 
-impl<S, P> PaymentService<S, P> {
+impl<S> PaymentService<S> {
     pub(super) const fn new(inner: S, toll: Arc<Toll>) -> Self {
-        Self { inner, toll, price: PhantomData }
-    }
-
-    /// Whether a request is let through unpaid, because all it does is to ask whether it may be sent.
-    pub(super) fn passes<Q>(&self, request: &Request<Q>) -> bool {
-        self.toll.passes_preflights && is_preflight(request)
+        Self { inner, toll }
     }
 
     /// The service that was polled ready is the one to call; the clone that stays waits for its own turn.
-    pub(super) fn take_ready(&mut self) -> S
+    fn take_ready(&mut self) -> S
     where
         S: Clone,
     {
@@ -57,14 +54,13 @@ impl<S, P> PaymentService<S, P> {
     }
 }
 
-impl<S, Q, B> Service<Request<Q>> for PaymentService<S, FixedPrice>
+impl<S, Q, B> Service<Request<Q>> for PaymentService<S>
 where
     S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
-    Q: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Source>,
+    Q: Body<Data: Send, Error: Into<Source>> + From<Bytes> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Source>> + Send + 'static,
 {
     type Response = Response<PaymentBody<B>>;
     type Error = S::Error;
@@ -75,47 +71,43 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        if self.passes(&request) {
-            return preflight(&mut self.inner, request);
+        if self.toll.passes_preflights && is_preflight(&request) {
+            // All it does is to ask whether it may be sent.
+            return PaymentFuture::working(preflight(self.take_ready(), request));
         }
         if self.toll.has_hooks() {
-            let (toll, inner) = (Arc::clone(&self.toll), self.take_ready());
-            return PaymentFuture::working(guard_and_serve(toll, inner, request));
+            let toll = Arc::clone(&self.toll);
+            return PaymentFuture::working(guard_and_serve(toll, self.take_ready(), request));
         }
         let arrival = match self.toll.read(&request) {
             Ok(arrival) => arrival,
             Err(answer) => return PaymentFuture::ready(whole(answer)),
         };
-        let (toll, inner) = (Arc::clone(&self.toll), self.take_ready());
-        PaymentFuture::working(open_and_serve(toll, inner, request, arrival))
+        let toll = Arc::clone(&self.toll);
+        PaymentFuture::working(open_and_serve(toll, self.take_ready(), request, arrival))
     }
 }
 
+type Served<B, E> = Result<Response<PaymentBody<B>>, E>;
+
 /// Serves a preflight, which nobody pays for.
-pub(super) fn preflight<S, Q, B>(inner: &mut S, mut request: Request<Q>) -> PaymentFuture<B, S::Error>
+async fn preflight<S, Q, B>(mut inner: S, mut request: Request<Q>) -> Served<B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    S::Error: 'static,
-    B: 'static,
+    B: AnswerBody,
 {
     headers::strip(request.headers_mut());
-    let answer = inner.call(request);
-    PaymentFuture::working(async move {
-        let mut answer = answer.await?;
-        headers::strip(answer.headers_mut());
-        Ok(answer.map(Either::Right))
-    })
+    Ok(passed(inner.call(request).await?))
 }
 
 /// Asks hooks before anything else.
-async fn guard_and_serve<S, Q, B>(toll: Arc<Toll>, inner: S, request: Request<Q>) -> Result<Response<PaymentBody<B>>, S::Error>
+async fn guard_and_serve<S, Q, B>(toll: Arc<Toll>, inner: S, request: Request<Q>) -> Served<B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
-    B: Body<Data = Bytes>,
-    B::Error: Into<Source>,
+    Q: RequestBody,
+    B: AnswerBody,
 {
-    match granted(&toll, toll.protected(&request)).await {
+    match toll.is_granted(&request).await {
         Ok(true) => return visit(inner, request, None).await,
         Ok(false) => {}
         Err(answer) => return Ok(whole(answer)),
@@ -126,48 +118,65 @@ where
     }
 }
 
-/// Whether hooks let a request in without payment, or the answer to one that is turned away.
-pub(super) async fn granted(toll: &Toll, request: Result<ProtectedRequest, Response<Bytes>>) -> Result<bool, Response<Bytes>> {
-    toll.is_granted(request?).await
-}
-
-async fn open_and_serve<S, Q, B>(
-    toll: Arc<Toll>,
-    inner: S,
-    request: Request<Q>,
-    mut arrival: Arrival,
-) -> Result<Response<PaymentBody<B>>, S::Error>
+async fn open_and_serve<S, Q, B>(toll: Arc<Toll>, inner: S, request: Request<Q>, mut arrival: Arrival) -> Served<B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
-    B: Body<Data = Bytes>,
-    B::Error: Into<Source>,
+    Q: RequestBody,
+    B: AnswerBody,
 {
     match toll.visitor(&mut arrival, request.method()).await {
         Ok(Some(visitor)) => return visit(inner, request, Some(visitor)).await,
         Ok(None) => {}
         Err(answer) => return Ok(whole(answer)),
     }
-    let url = arrival.url.clone();
-    let facts = RequestFacts::http(request.method().as_str(), url).in_trace(trace_of(request.headers()));
-    let sale = Sale { toll: &toll, asking: None };
-    match sale.payment(arrival).await {
-        Ok(payment) => serve(&sale, inner, request, payment, facts).await,
+    match ask_to_pay(&toll, request, arrival).await {
+        Ok(Paying { sale, request, payment, facts }) => serve(&sale, inner, request, payment, facts).await,
         Err(answer) => Ok(whole(answer)),
     }
 }
 
+/// A request that pays, before anybody has looked at its payment.
+struct Paying<'a, Q> {
+    sale: Sale<'a>,
+    request: Request<Q>,
+    payment: PaymentPayload,
+    facts: RequestFacts,
+}
+
+/// Finds out what a request has to pay for, and with what it does; or answers it.
+async fn ask_to_pay<Q: RequestBody>(
+    toll: &Toll,
+    request: Request<Q>,
+    arrival: Arrival,
+) -> Result<Paying<'_, Q>, Response<Bytes>> {
+    let facts = RequestFacts::http(request.method().as_str(), arrival.url.clone()).in_trace(trace_of(request.headers()));
+    let (asking, request, facts) = match &toll.charge {
+        Charge::Nothing | Charge::Fixed(_) => (None, request, facts),
+        Charge::Asked(quoter) => {
+            let (asking, request, facts) = asked::look(quoter, request, facts).await?;
+            (Some(asking), request, facts)
+        }
+    };
+    let sale = Sale { toll, asking };
+    let payment = sale.payment(arrival).await?;
+    let (request, facts) = match toll.body_limit(&payment) {
+        Some(limit) if facts.body.is_none() => bind(request, facts, limit).await?,
+        _ => (request, facts),
+    };
+    Ok(Paying { sale, request, payment, facts })
+}
+
 /// Serves a request that pays, and settles.
-pub(super) async fn serve<S, Q, B>(
+async fn serve<S, Q, B>(
     sale: &Sale<'_>,
     inner: S,
     mut request: Request<Q>,
     payment: PaymentPayload,
     facts: RequestFacts,
-) -> Result<Response<PaymentBody<B>>, S::Error>
+) -> Served<B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
-    B: Body<Data = Bytes>,
-    B::Error: Into<Source>,
+    B: AnswerBody,
 {
     let server = &sale.toll.server;
     let gate = server.gate();
@@ -185,15 +194,16 @@ where
         Work::Done(answer) => {
             let version = admitted.version();
             let kept = kept::of(&answer, gate.kept_answers());
-            let settled = gate.settle_and_keep(admitted, kept).await;
-            Ok(sale.release(answer, &settled, version, &facts.resource_url).await.map(Either::Left))
+            let (settled, transit) = gate.settle_and_send(admitted, kept).await;
+            let answer = sale.release(answer, &settled, version, &facts.resource_url).await;
+            Ok(answer.map(|body| Either::Left(body.in_transit(transit))))
         }
-        Work::Declined(mut answer) => {
-            headers::strip(answer.headers_mut());
+        Work::Declined(answer) => {
+            let mut answer = passed(answer);
             headers::mark(answer.headers_mut(), PAYER_ALONE);
             let answer = tell_charge(answer, &admitted);
             gate.cancel_because(admitted, CancelReason::HandlerFailed, Some(answer.status().as_u16())).await;
-            Ok(answer.map(Either::Right))
+            Ok(answer)
         }
         Work::Failed(failure) => {
             let was_charged = admitted.charged().is_some();
@@ -210,22 +220,24 @@ where
 }
 
 /// Serves somebody who need not pay, so nothing is held back.
-pub(super) async fn visit<S, Q, B>(
-    mut inner: S,
-    mut request: Request<Q>,
-    visitor: Option<Visitor>,
-) -> Result<Response<PaymentBody<B>>, S::Error>
+async fn visit<S, Q, B>(mut inner: S, mut request: Request<Q>, visitor: Option<Visitor>) -> Served<B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
+    B: AnswerBody,
 {
     headers::strip(request.headers_mut());
     if let Some(visitor) = visitor {
         request.extensions_mut().insert(visitor);
     }
-    let mut answer = inner.call(request).await?;
-    headers::strip(answer.headers_mut());
+    let mut answer = passed(inner.call(request).await?);
     headers::mark(answer.headers_mut(), PAYER_ALONE);
-    Ok(answer.map(Either::Right))
+    Ok(answer)
+}
+
+/// An answer that is not held back, but says nothing in the protocol's name.
+fn passed<B>(mut answer: Response<B>) -> Response<PaymentBody<B>> {
+    headers::strip(answer.headers_mut());
+    answer.map(|body| Either::Right(Passed::new(body)))
 }
 
 /// What a hook answers where no handler runs.
@@ -260,6 +272,6 @@ fn tell_charge<B>(mut answer: Response<B>, admitted: &Admitted) -> Response<B> {
     answer
 }
 
-pub(super) fn whole<B>(answer: Response<Bytes>) -> Response<PaymentBody<B>> {
+fn whole<B>(answer: Response<Bytes>) -> Response<PaymentBody<B>> {
     answer.map(|body| Either::Left(Held::from(body)))
 }

@@ -9,13 +9,14 @@ use farthing_core::wire::{Accepted, PaymentPayload};
 use http::{Method, Request, Response, StatusCode};
 
 use super::answer::{challenge, first_challenge, problem};
+use super::bind::BodyLimit;
 use super::headers;
 use super::last::LastAnswer;
 use super::request::{payment_of, sign_in_of, url_of};
 use crate::accepted;
 use crate::count::Outcome;
 use crate::extensions::{ExtensionError, Fresh, Opened, SignInError, SignInRule, Visitor, Wishes};
-use crate::hooks::{Access, ProtectedRequest};
+use crate::hooks::{Access, ProtectedRequest, log_failed};
 use crate::offer::{Manner, Pricing, echoed};
 use crate::quotes::{Premises, Quoter};
 use crate::resource::RequestFacts;
@@ -59,6 +60,9 @@ impl Charge {
         match self {
             Self::Nothing => Route::unpriced(server.seller(), wishes),
             Self::Fixed(pricing) => Route::build(server.accepts(), pricing, server.seller(), wishes),
+            Self::Asked(quoter) if wishes.bound_body_bytes.is_some() && quoter.max_body_bytes().is_some() => {
+                Err(ExtensionError::BoundTwice.into())
+            }
             Self::Asked(quoter) if wishes.sign_in.is_some() && quoter.max_body_bytes().is_some() => {
                 Err(ExtensionError::PricedBody.into())
             }
@@ -92,7 +96,7 @@ impl Toll {
     #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
     pub(super) fn read<Q>(&self, request: &Request<Q>) -> Result<Arrival, Response<Bytes>> {
         let arrival = self.look(request)?;
-        if arrival.sign_in.is_some() {
+        if arrival.sign_in.is_some() || matches!(self.charge, Charge::Asked(_)) {
             return Ok(arrival);
         }
         match &arrival.payment {
@@ -113,7 +117,7 @@ impl Toll {
 
     /// What a request brings, or the answer to one that cannot be understood.
     #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
-    pub(super) fn look<Q>(&self, request: &Request<Q>) -> Result<Arrival, Response<Bytes>> {
+    fn look<Q>(&self, request: &Request<Q>) -> Result<Arrival, Response<Bytes>> {
         let url = self.url(request)?;
         let payment = payment_of(request.headers());
         let sign_in = self.route.sign_in().and_then(|_| sign_in_of(request.headers()));
@@ -121,6 +125,11 @@ impl Toll {
             Err(refusal) if refusal.reason == Reason::InvalidPayload && sign_in.is_none() => Err(unreadable(&refusal)),
             payment => Ok(Arrival { url, sign_in, payment, refused: None }),
         }
+    }
+
+    /// How much of a request's body this payment is bound to, if to any.
+    pub(super) fn body_limit(&self, payment: &PaymentPayload) -> Option<BodyLimit> {
+        BodyLimit::of(payment, self.wishes.bound_body_bytes)
     }
 
     /// Where a payment takes an offer that is not made here any more: a route with that offer, and why nothing new is bought
@@ -147,7 +156,7 @@ impl Toll {
 
     /// A request as hooks see it.
     #[expect(clippy::result_large_err, reason = "the answer is made once and moved once; a box would cost more")]
-    pub(super) fn protected<Q>(&self, request: &Request<Q>) -> Result<ProtectedRequest, Response<Bytes>> {
+    fn protected<Q>(&self, request: &Request<Q>) -> Result<ProtectedRequest, Response<Bytes>> {
         let (method, mut headers) = (request.method().clone(), request.headers().clone());
         let resource_url = self.url(request)?;
         let has_payment = headers::have_payment(&headers);
@@ -156,8 +165,13 @@ impl Toll {
     }
 
     /// Whether hooks let a request in without payment, or the answer to one that they turn away.
-    pub(super) async fn is_granted(&self, request: ProtectedRequest) -> Result<bool, Response<Bytes>> {
-        match self.server.gate().hooks.access(&request).await {
+    pub(super) fn is_granted<Q>(&self, request: &Request<Q>) -> impl Future<Output = Result<bool, Response<Bytes>>> {
+        let request = self.protected(request);
+        async { self.grants(&request?).await }
+    }
+
+    async fn grants(&self, request: &ProtectedRequest) -> Result<bool, Response<Bytes>> {
+        match self.server.gate().hooks.access(request).await {
             Ok(Access::Continue) => Ok(false),
             Ok(Access::Grant) => {
                 Outcome::Granted.count();
@@ -168,7 +182,7 @@ impl Toll {
                 Err(problem(StatusCode::FORBIDDEN, "access_denied", &reason))
             }
             Err(failed) => {
-                failed.log("a request was turned away: a hook did not do its part");
+                log_failed(&failed, "a request was turned away: a hook did not do its part");
                 Outcome::Denied.count();
                 let message = "this cannot be sold right now; nothing was charged by this request; come again later";
                 Err(problem(StatusCode::SERVICE_UNAVAILABLE, "hook_failed", message))

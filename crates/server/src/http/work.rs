@@ -13,7 +13,13 @@ use tower_service::Service;
 use super::body::Held;
 use crate::hooks::CancelReason;
 
+/// The body of a handler's answer.
+pub(super) trait AnswerBody: Body<Data = Bytes, Error: Into<Source>> {}
+
+impl<B: Body<Data = Bytes, Error: Into<Source>>> AnswerBody for B {}
+
 /// How the work ended.
+#[expect(clippy::large_enum_variant, reason = "the largest is the common one, and is to cost no allocation")]
 pub(super) enum Work<B, E> {
     /// With an answer that is worth its money.
     Done(Response<Held>),
@@ -68,8 +74,7 @@ impl Failure {
 pub(super) async fn run<S, Q, B>(mut inner: S, request: Request<Q>, max_body_bytes: usize) -> Work<B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
-    B: Body<Data = Bytes>,
-    B::Error: Into<Source>,
+    B: AnswerBody,
 {
     // Whatever the panic left half done is dropped with the service and the request.
     let work = AssertUnwindSafe(async move {

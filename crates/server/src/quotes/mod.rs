@@ -20,7 +20,8 @@
 //! both for longer than any quote or key lives. To be told that nothing was charged, and to sign anew, would cost its buyer
 //! twice.
 //!
-//! Buyers of version 1 echo nothing. They are held to the price of now.
+//! Buyers of version 1 echo nothing. They are held to the price of now, unless the book knows what their payment may have been
+//! charged before.
 
 mod key;
 mod pricer;
@@ -42,7 +43,7 @@ use crate::resource::{hex, locate};
 pub(crate) const EXTRA: &str = "quote";
 /// How long a quote is good unless set otherwise, in seconds.
 pub const DEFAULT_QUOTE_SECONDS: u64 = 300;
-/// How long the body of a request may take to come where its price depends on it, in seconds.
+/// How long the body of a request may take to come where its price depends on it, or a payment is bound to it, in seconds.
 pub const PRICED_BODY_TIMEOUT_SECONDS: u64 = 60;
 /// How long a pricer has for one price, in seconds.
 pub const PRICER_TIMEOUT_SECONDS: u64 = 10;

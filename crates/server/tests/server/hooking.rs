@@ -396,3 +396,25 @@ async fn copies_and_what_does_not_fit_reach_no_hook() {
     assert_eq!(crate::support::send(&shop.app(), with_payment("/report", &wrong)).await.status, StatusCode::PAYMENT_REQUIRED);
     assert!(turns(&notes).is_empty());
 }
+
+/// Refuses every request, and cannot say who it is.
+struct Nameless;
+
+impl farthing_server::Hooks for Nameless {
+    fn name(&self) -> &str {
+        panic!("it has no name")
+    }
+
+    fn on_protected_request<'a>(
+        &'a self,
+        _: &'a farthing_server::hooks::ProtectedRequest,
+    ) -> farthing_server::hooks::HookFuture<'a, farthing_server::hooks::Access> {
+        Box::pin(std::future::ready(Ok(farthing_server::hooks::Access::Abort("closed today".to_owned()))))
+    }
+}
+
+#[tokio::test]
+async fn a_hook_whose_name_panics_still_has_its_say() {
+    let shop = Shop::with(|builder| builder.hooks(Arc::new(Nameless))).await;
+    assert_eq!(fetch(&shop.app(), "/report").await.json()["error"], "access_denied");
+}

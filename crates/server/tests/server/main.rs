@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that finds nothing there has failed")]
 
 mod bad_input;
+mod binding;
 mod declaring;
 mod engine;
 mod failing;

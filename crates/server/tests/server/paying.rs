@@ -7,13 +7,17 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use farthing_core::facilitator::FacilitatorError;
 use farthing_core::header;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{Accepted, VerifyResponse, Version};
 use farthing_server::Paid;
 use http::{Request, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::support::{NETWORK, PAY_TO, PAYER, Shop, TRANSACTION, UNNAMED_NETWORK, buy, fetch, payment, send, with_payment};
 
@@ -111,6 +115,30 @@ async fn a_handler_cannot_make_a_paid_answer_public_or_forge_its_receipt() {
     assert!(answer.header("access-control-expose-headers").starts_with("X-Own, PAYMENT-REQUIRED"));
     assert_eq!(answer.settlement().transaction, TRANSACTION);
     assert!(!answer.headers.contains_key("x-payment-response") && !answer.headers.contains_key("payment-required"));
+}
+
+#[tokio::test]
+async fn a_handler_forges_nothing_in_trailers_either() {
+    let shop = Shop::open().await;
+    let handler = |uri: http::Uri| async move {
+        let mut trailers = HeaderMap::new();
+        for (name, value) in [("payment-response", "forged"), ("x-payment-response", "forged"), ("grpc-status", "0")] {
+            trailers.insert(name, value.parse().unwrap());
+        }
+        let frames = [Frame::data(Bytes::from("data")), Frame::trailers(trailers)].map(Ok::<_, std::io::Error>);
+        let status = if uri.query().is_some() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        (status, Body::new(StreamBody::new(futures_util::stream::iter(frames))))
+    };
+    let app = Router::new().route("/", get(handler).layer(shop.server.price("$0.01").unwrap()));
+    for (uri, nonce, status) in [("/", "1", 200), ("/?missing", "2", 404)] {
+        let terms = fetch(&app, uri).await.terms();
+        let answer = app.clone().oneshot(with_payment(uri, &payment(&terms, nonce))).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let body = answer.into_body().collect().await.unwrap();
+        let names: Vec<_> = body.trailers().unwrap().keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(names, ["grpc-status"], "{uri}");
+        assert_eq!(body.to_bytes(), "data");
+    }
 }
 
 #[tokio::test]

@@ -302,6 +302,29 @@ async fn an_old_buyers_payment_is_bound_to_its_body_and_can_be_presented_again()
 }
 
 #[tokio::test]
+async fn what_an_old_buyer_may_have_been_charged_is_answered_for_although_the_price_has_moved() {
+    let (shop, prices) = (shop().await, Prices::of(1));
+    let apps = [app(&shop, &prices), over(&shop, shop.server.price_by(prices.pricer()).unwrap().upfront().unwrap())];
+    for (app, nonce) in apps.iter().zip(["1", "2"]) {
+        prices.move_to(1);
+        shop.facilitator.settled.lock().unwrap().clear();
+        for _ in 0..2 {
+            shop.facilitator.will_settle(Ok(refused(Reason::SettlementPending, "0xabc")));
+        }
+        assert_eq!(ask().paid_by_old_buyer(app, nonce).await.status, StatusCode::SERVICE_UNAVAILABLE);
+        prices.move_to(4);
+        let answer = ask().paid_by_old_buyer(app, nonce).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::OK, "the question"));
+        let asked = shop.facilitator.settled.lock().unwrap().clone();
+        let asked: Vec<String> = asked.iter().map(|request| serde_json::to_string(request).unwrap()).collect();
+        assert_eq!(asked[0], asked[2], "the facilitator knows it again");
+        // At the price of now it is a payment like any other.
+        assert_eq!(ask().paid_by_old_buyer(app, &format!("{nonce}0")).await.status, StatusCode::OK);
+        assert_eq!(*settled(&shop).last().unwrap(), (4 * CENT).into());
+    }
+}
+
+#[tokio::test]
 async fn where_the_body_is_not_priced_a_quote_is_good_for_any() {
     let (shop, prices) = (shop().await, Prices::of(1));
     let app = app(&shop, &prices);

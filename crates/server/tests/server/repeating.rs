@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::{AppendHeaders, IntoResponse};
@@ -15,8 +16,12 @@ use farthing_server::{
 };
 use http::StatusCode;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::support::{Answer, FakeFacilitator, Shop, clock, fetch, payment, replica, send, with_payment};
+
+/// On a clock that stands still: long after everything that is written in its own time.
+const LATER: Duration = Duration::from_secs(10);
 
 /// `/report` with an answer of every kind of part, on a server of the shop.
 fn app(shop: &Shop, server: &Server) -> Router {
@@ -41,19 +46,22 @@ fn assert_used_up(answer: &Answer) {
     assert_eq!((answer.status, &answer.terms()["error"]), (StatusCode::PAYMENT_REQUIRED, &json!("payment_already_used")));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_got_lost_with_its_server_is_given_to_the_byte_by_another_one() {
     let shop = Shop::open().await;
     let first = app(&shop, &shop.server);
     let paid = pay(&first, "1").await;
-    // Its server wrote it down and died; nobody knows that it got out.
-    let lost = send(&first, with_payment("/report", &paid)).await;
+    // Its server wrote it down and died before the connection had all of it.
+    let (lost, body) = first.oneshot(with_payment("/report", &paid)).await.unwrap().into_parts();
     assert_eq!(lost.status, StatusCode::CREATED);
+    tokio::time::sleep(LATER).await;
     shop.deliveries.inner.die();
     let next = app(&shop, &replica(&shop).await);
     for _ in 0..2 {
-        assert_same(&lost, &send(&next, with_payment("/report", &paid)).await);
+        let again = send(&next, with_payment("/report", &paid)).await;
+        assert_eq!((again.status, &again.headers, &*again.body), (lost.status, &lost.headers, b"\0\xff report".as_slice()));
     }
+    drop(body);
     assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)));
     let mut other = paid.clone();
     other["payload"]["comment"] = json!("more");
@@ -63,6 +71,33 @@ async fn an_answer_that_got_lost_with_its_server_is_given_to_the_byte_by_another
     assert_used_up(&send(&next, with_payment("/report?other", &other)).await);
     shop.clock.0.store(DEFAULT_KEEP_UNNAMED_ANSWER_SECONDS, Ordering::SeqCst);
     assert_used_up(&send(&next, with_payment("/report", &pay(&next, "1").await)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_went_out_is_given_to_nobody_by_the_next_server_unless_that_is_what_it_is_kept_for() {
+    for (repeat, name, is_given) in
+        [(Repeat::Guarded, None, false), (Repeat::Always, None, true), (Repeat::Guarded, Some("pay_1234567890abcdef"), true)]
+    {
+        let keep = KeepAnswers { repeat, ..KeepAnswers::default() };
+        let shop = Shop::with(|builder| builder.keep_answers(keep)).await;
+        let first = app(&shop, &shop.server);
+        let mut paid = pay(&first, "1").await;
+        if let Some(name) = name {
+            paid["extensions"] = json!({"payment-identifier": {"info": {"required": false, "id": name}}});
+        }
+        let answer = send(&first, with_payment("/report", &paid)).await;
+        assert_eq!(answer.status, StatusCode::CREATED);
+        tokio::time::sleep(LATER).await;
+        shop.deliveries.inner.die();
+        let next = app(&shop, &replica(&shop).await);
+        let again = send(&next, with_payment("/report", &paid)).await;
+        if is_given {
+            assert_same(&answer, &again);
+        } else {
+            assert_used_up(&again);
+        }
+        assert_eq!((shop.runs(), shop.facilitator.calls()), (1, (1, 1)), "{repeat:?} {name:?}");
+    }
 }
 
 #[tokio::test]

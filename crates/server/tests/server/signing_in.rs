@@ -51,6 +51,16 @@ async fn who_has_paid_comes_back_without_paying() {
 }
 
 #[tokio::test]
+async fn however_long_a_url_is_who_has_paid_comes_back_to_it_and_to_no_other() {
+    let shop = shop().await;
+    let app = app(&shop);
+    let long = |last: char| format!("/report?q={}{last}", "a".repeat(4_000));
+    assert_eq!(buy(&app, &long('1'), "one").await.text(), format!("payer {PAYER}"));
+    assert_eq!(visit(&app, &long('1')).await.text(), format!("visitor {PAYER} on {NETWORK}"));
+    assert_eq!(visit(&app, &long('2')).await.status, StatusCode::PAYMENT_REQUIRED);
+}
+
+#[tokio::test]
 async fn a_sign_in_lets_in_once() {
     let shop = shop().await;
     let app = app(&shop);

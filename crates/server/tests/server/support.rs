@@ -309,6 +309,8 @@ impl WatchedBook {
             let standing = write().await?;
             if standing == Standing::Held {
                 self.entries.send(entry).ok();
+                // A book on disk is waited for, and whoever waits may leave.
+                tokio::task::yield_now().await;
             }
             if fault == Some(Fault::Unheard) { away() } else { Ok(standing) }
         })
@@ -350,6 +352,10 @@ impl Deliveries for WatchedBook {
 
     fn unsettled(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
         self.write("unsettled", move || self.inner.unsettled(claim))
+    }
+
+    fn delivered<'a>(&'a self, claims: &'a [ClaimId]) -> BoxFuture<'a, Result<(), BookError>> {
+        self.inner.delivered(claims)
     }
 
     fn cancel(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {

@@ -59,6 +59,10 @@ impl Deliveries for Books {
         self.write(Unsettled { claim })
     }
 
+    fn delivered<'a>(&'a self, claims: &'a [ClaimId]) -> BoxFuture<'a, Result<(), BookError>> {
+        self.write(Delivered { claims: claims.to_vec() })
+    }
+
     fn cancel(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
         self.write(Cancel { claim })
     }
@@ -356,6 +360,25 @@ impl Operation for Unsettled {
         let update = "UPDATE deliveries SET state = 'unsettled', transaction_id = NULL \
                       WHERE claim = $1 AND state IN ('settling', 'served')";
         Ok(standing(sql.execute(update, vec![number(self.claim)?]).await?))
+    }
+}
+
+struct Delivered {
+    claims: Vec<ClaimId>,
+}
+
+impl Operation for Delivered {
+    type Answer = ();
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<()>, Failure> {
+        let update = "UPDATE deliveries SET answer_until = NULL, answer_head = NULL, answer_body = NULL \
+                      WHERE claim = $1 AND state = 'served' AND answer_until IS NOT NULL";
+        let mut claims = self.claims.clone();
+        // In the same order everywhere, so that no two of these wait for each other crosswise.
+        claims.sort_unstable_by_key(|claim| claim.number);
+        let sets = claims.into_iter().map(|claim| Ok(vec![number(claim)?])).collect::<Result<Vec<_>, Failure>>()?;
+        sql.execute_each(update, &sets).await?;
+        Ok(Verdict::Keep(()))
     }
 }
 

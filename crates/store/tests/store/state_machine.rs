@@ -44,6 +44,7 @@ enum Action {
     Charged(usize),
     Served { claim: usize, keep_seconds: Option<u64> },
     Unsettled(usize),
+    Delivered(usize),
     Cancel(usize),
     Reserve { cents: u64, hours: u64 },
     Commit(u64),
@@ -75,6 +76,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0..4_usize).prop_map(Action::Charged),
         3 => (0..4_usize, prop::option::of(0..20_u64)).prop_map(|(claim, keep_seconds)| Action::Served { claim, keep_seconds }),
         3 => (0..4_usize).prop_map(Action::Unsettled),
+        2 => (0..4_usize).prop_map(Action::Delivered),
         2 => (0..4_usize).prop_map(Action::Cancel),
         3 => (1..200_u64, 0..40_u64).prop_map(|(cents, hours)| Action::Reserve { cents, hours }),
         2 => (0..6_u64).prop_map(Action::Commit),
@@ -124,6 +126,7 @@ impl<H: Harness> Side<H> {
             | Action::Charged(_)
             | Action::Served { .. }
             | Action::Unsettled(_)
+            | Action::Delivered(_)
             | Action::Cancel(_) => self.deliver(now, action).await,
             Action::Settled { payment, carried } => {
                 let book = &self.node.as_ref().unwrap().settlements;
@@ -277,6 +280,10 @@ impl<H: Harness> Side<H> {
             },
             Action::Unsettled(index) => match nth(*index) {
                 Some(id) => shown(book.unsettled(id).await),
+                None => String::new(),
+            },
+            Action::Delivered(index) => match nth(*index) {
+                Some(id) => shown(book.delivered(&[id]).await),
                 None => String::new(),
             },
             Action::Cancel(index) => match nth(*index) {

@@ -279,6 +279,17 @@ impl Deliveries for MemoryDeliveries {
         self.advance(claim, may, |row| row.delivery = Delivery::Unsettled)
     }
 
+    fn delivered<'a>(&'a self, claims: &'a [ClaimId]) -> Answer<'a, ()> {
+        let mut book = self.book();
+        for claim in claims {
+            let row = book.deliveries.get(&claim.key).filter(|row| row.claim == claim.number);
+            if row.is_some_and(|row| matches!(row.delivery, Delivery::Served(_))) {
+                book.forget_answer(claim.key);
+            }
+        }
+        ready(())
+    }
+
     fn cancel(&self, claim: ClaimId) -> Answer<'_, Standing> {
         let mut book = self.book();
         let row = book.deliveries.get(&claim.key).filter(|row| row.claim == claim.number);

@@ -1,6 +1,7 @@
 //! What a facilitator answers (x402 v2 §5.3, §5.4, §7.3).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +15,7 @@ use crate::reason::{Reason, Refusal};
 use crate::wire::{Version, v1};
 
 /// The answer of `/verify` (x402 v2 §5.4).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyResponse {
     /// Whether the payment would settle.
@@ -37,7 +38,7 @@ pub struct VerifyResponse {
 }
 
 /// The answer of `/settle`, and the content of `PAYMENT-RESPONSE` (x402 v2 §5.3).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SettleResponse {
     /// Whether the money has moved.
@@ -66,6 +67,37 @@ pub struct SettleResponse {
     /// Extensions' answers, by key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extensions: Option<Value>,
+}
+
+/// JSON that may hold receipts, signatures and whatever else a peer put into it, which is for its receiver alone.
+struct Withheld<'a>(&'a Option<Value>);
+
+impl fmt::Debug for Withheld<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => formatter.write_str("None"),
+            Some(json) => write!(formatter, "Some({} bytes)", json.to_string().len()),
+        }
+    }
+}
+
+impl fmt::Debug for VerifyResponse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { is_valid, invalid_reason, invalid_message, payer, extra, extensions } = self;
+        let mut shown = formatter.debug_struct("VerifyResponse");
+        shown.field("is_valid", is_valid).field("invalid_reason", invalid_reason).field("invalid_message", invalid_message);
+        shown.field("payer", payer).field("extra", &Withheld(extra)).field("extensions", &Withheld(extensions)).finish()
+    }
+}
+
+impl fmt::Debug for SettleResponse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { success, error_reason, error_message, payer, transaction, network, amount, extra, extensions } = self;
+        let mut shown = formatter.debug_struct("SettleResponse");
+        shown.field("success", success).field("error_reason", error_reason).field("error_message", error_message);
+        shown.field("payer", payer).field("transaction", transaction).field("network", network).field("amount", amount);
+        shown.field("extra", &Withheld(extra)).field("extensions", &Withheld(extensions)).finish()
+    }
 }
 
 /// One thing a facilitator can do: a scheme on a network, in a version (x402 v2 §7.3).

@@ -362,6 +362,44 @@ pub async fn answers_are_forgotten_before_their_payments<H: Harness>() {
     assert_eq!(claim(&node, 2, "one").await, answered(&answer(b"long"), false));
 }
 
+pub async fn answers_that_went_out_are_forgotten_and_no_others<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let body = answer(b"the report");
+    let delivered = async |node: &Node, claims: &[ClaimId]| node.deliveries.delivered(claims).await.unwrap();
+    let mut gone = Vec::new();
+    for number in [1, 2, 3] {
+        gone.push(serve(&node, number, &body).await);
+    }
+    serve(&node, 4, &body).await;
+    // Given back, for nobody took it; and taken up again since.
+    for (number, id) in [(2, gone[1]), (3, gone[2])] {
+        assert_eq!(unsettled(&node, id).await, Standing::Held, "{number}");
+    }
+    let newer = resume(&node, 3, "one").await;
+    assert_eq!(node.deliveries.served(newer, &receipt(), Some(&body)).await.unwrap(), Standing::Held);
+    gone.push(ClaimId { key: key(5), number: newer.number + 1 });
+    delivered(&node, &gone).await;
+    delivered(&node, &[]).await;
+
+    let used_up = DeliveryClaim::Taken(Delivery::Served(receipt().transaction));
+    let check = async |node: &Node, is_left_behind: bool| {
+        assert_eq!(claim(node, 1, "one").await, used_up);
+        for number in [3, 4] {
+            assert_eq!(claim(node, number, "one").await, answered(&body, is_left_behind), "{number}");
+        }
+    };
+    check(&node, false).await;
+    harness.kill(node).await;
+    let node = harness.node().await;
+    check(&node, true).await;
+    let resumed = claim(&node, 2, "one").await;
+    assert_eq!(owed(&resumed).answer, Some(body));
+    delivered(&node, &[won(&resumed, false)]).await;
+    assert_eq!(claim(&node, 2, "one").await, DeliveryClaim::Taken(Delivery::Settling));
+    assert_eq!(served(&node, won(&resumed, false)).await, Standing::Held);
+}
+
 pub async fn who_resumes_hears_the_charge_the_settlement_and_the_answer<H: Harness>() {
     let harness = H::new().await;
     let mut node = harness.node().await;

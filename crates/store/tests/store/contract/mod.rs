@@ -80,7 +80,7 @@ macro_rules! contract {
                 what_was_served_and_not_delivered_is_resumed_once_its_claim_says_so an_older_claim_writes_nothing
                 what_expired_long_ago_is_forgotten_and_nothing_else a_forgotten_claim_writes_nothing
                 an_answer_is_given_again_to_its_own_request_until_its_time_is_past an_answer_outlives_the_node_that_made_it
-                answers_are_forgotten_before_their_payments who_resumes_hears_the_charge_the_settlement_and_the_answer
+                answers_are_forgotten_before_their_payments answers_that_went_out_are_forgotten_and_no_others who_resumes_hears_the_charge_the_settlement_and_the_answer
                 only_what_is_settling_is_charged,
             purchases: one_payment_of_a_thousand_has_a_name a_name_follows_its_payment a_name_is_free_again_with_its_payment
                 a_dead_node_keeps_a_name_only_for_what_may_have_been_charged,
