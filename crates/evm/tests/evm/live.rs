@@ -116,6 +116,7 @@ pub struct Live {
     pub devnet: Arc<Devnet>,
     pub node: Arc<MeddledNode>,
     pub chain: Arc<Chain>,
+    pub outbox: Arc<MemorySettlements>,
     pub wallet: exact::Client,
     pub facilitator: exact::Facilitator,
 }
@@ -151,12 +152,12 @@ pub async fn live(change: impl FnOnce(&mut ChainConfig)) -> Live {
     let clock = Arc::new(ChainClock(devnet.clone()));
     let signers = vec![signer(golden::SECOND_KEY)];
     let outbox = Arc::new(MemorySettlements::default());
-    let chain = Chain::new(&config, node.clone(), signers, outbox, clock.clone()).unwrap();
+    let chain = Chain::new(&config, node.clone(), signers, outbox.clone(), clock.clone()).unwrap();
     let assets = Arc::new(AssetTable::known());
     let entropy = Arc::new(Counting::default());
     let wallet = exact::Client::new(signer(golden::PAYER_KEY), assets.clone(), clock.clone(), entropy);
     let facilitator = exact::Facilitator::new(vec![chain.clone()], assets, clock);
-    Live { devnet, node, chain, wallet, facilitator }
+    Live { devnet, node, chain, outbox, wallet, facilitator }
 }
 
 /// Broadcasts a call as somebody; it waits to be mined.

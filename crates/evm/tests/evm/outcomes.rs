@@ -2,8 +2,11 @@
 
 use alloy_primitives::B256;
 use alloy_sol_types::SolCall;
+use farthing_core::asset::AccountId;
+use farthing_core::books::{Fingerprint, LaneClaim, LaneId, Outbox, Outgoing, OutgoingPayment, Written};
 use farthing_core::reason::Reason;
 use farthing_core::scheme::{Outcome, TransactionId, VerifyError};
+use farthing_core::time::UnixSeconds;
 use farthing_evm::abi::{MULTICALL3, Multicall3};
 use farthing_evm::rpc::CallError;
 use farthing_evm::{Bytes, U256};
@@ -35,6 +38,32 @@ impl Live {
 
     async fn is_unknown(&self, promise: &Promise, ours: B256) {
         assert_eq!(self.outcome(promise, ours).await.unwrap(), Outcome::Unknown);
+    }
+
+    /// The book says that this transaction carries the payment, under the account's first number.
+    async fn write_down(&self, promise: &Promise, ours: B256) {
+        let lane = LaneId {
+            network: promise.record.network.clone(),
+            account: self.chain.relayer().address().to_string().parse::<AccountId>().unwrap(),
+        };
+        let LaneClaim::Ours(lease) = self.outbox.take(&lane).await.unwrap() else { panic!("the lane is free") };
+        let payment = OutgoingPayment {
+            record: promise.record.clone(),
+            request: Fingerprint("a test's request".to_owned()),
+            caller: None,
+            fee_gwei: 0,
+            budgets: Vec::new(),
+        };
+        let outgoing = Outgoing {
+            lease: &lease,
+            sequence: 0,
+            transaction: &TransactionId(ours.to_string()),
+            signed: &[1],
+            height: 0,
+            payments: &[payment],
+            now: UnixSeconds(self.devnet.now()),
+        };
+        assert_eq!(self.outbox.sending(&outgoing).await.unwrap(), Written::Yes);
     }
 
     /// The authorization ends, and a block says so.
@@ -228,6 +257,20 @@ async fn a_missing_receipt_proves_nothing() {
         _ => answer,
     });
     live.is_unknown(&promise, ours).await;
+}
+
+#[tokio::test]
+async fn a_payment_fails_once_another_transaction_has_the_number_under_which_it_was_sent() {
+    let live = live(|_| {}).await;
+    let promise = live.promise().await;
+    live.write_down(&promise, NEVER_SENT).await;
+    live.devnet.mine(1).unwrap();
+    live.is_unknown(&promise, NEVER_SENT).await;
+    // Somebody else's account says nothing of ours.
+    live.carry_out(STRANGER_KEY, usdc(), Vec::new()).await;
+    live.is_unknown(&promise, NEVER_SENT).await;
+    live.carry_out(golden::SECOND_KEY, usdc(), Vec::new()).await;
+    live.failed_for(&promise, NEVER_SENT, Reason::InvalidExactEvmTransactionFailed).await;
 }
 
 #[tokio::test]
