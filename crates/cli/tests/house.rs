@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("farthing-server", &["farthing-core"]),
     ("farthing-facilitator", &["farthing-core"]),
     ("farthing-devnet", &["farthing-core"]),
+    ("farthing-gateway", &["farthing-server", "farthing-client", "farthing-core"]),
     (
         "farthing",
         &["farthing-core", "farthing-evm", "farthing-client", "farthing-server", "farthing-facilitator", "farthing-store"],

@@ -49,6 +49,13 @@ async fn what_the_chain_needs_for_itself_is_asked_once_in_a_while() {
     assert_eq!(count("eth_chainId"), 1);
     assert_eq!(count("eth_feeHistory"), 1);
     assert_eq!(count("eth_estimateGas"), 1);
+    let estimate = world.calls.iter().find(|call| call.method == "eth_estimateGas").unwrap();
+    let ours = rig.chain.relayer().addresses().next().unwrap().to_string().to_lowercase();
+    assert!(
+        estimate.params.to_lowercase().contains(&ours),
+        "what the account that will send it would pay: {}",
+        estimate.params
+    );
     assert_eq!(count("eth_getCode"), 2, "of Multicall3 and of the first payer, while it is not known what the node can do");
     assert_eq!(count("eth_call"), 5 + 3, "one for each payment, and the first one's probes");
 }
