@@ -9,7 +9,7 @@ use alloy_primitives::TxKind;
 use anyhow::{Context, ensure};
 use farthing::evm::B256;
 use farthing::evm::rpc::{self, Call, HttpNode, Node};
-use farthing::evm::signer::LocalSigner;
+use farthing::evm::signer::{LocalSigner, Signer};
 
 use crate::chain::Chain;
 use crate::measure::{count, median};
@@ -36,7 +36,9 @@ pub struct Ceiling {
 pub async fn measure(chain: &Chain, sample: &Sample, serials: &mut impl Iterator<Item = u32>) -> anyhow::Result<Ceiling> {
     let node = node::http(chain.rpc_url())?;
     let operator = sample::payer(RIVAL)?;
-    let (mut nonce, mut rates, mut last) = (0, Vec::new(), Vec::new());
+    let counted = node.ask(&[Call::pending_count(operator.address())]).await?;
+    let mut nonce = rpc::quantity(counted.first().context("the node gave no answer")?, "eth_getTransactionCount")?;
+    let (mut rates, mut last) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let transactions = serials.take(usize::try_from(SETTLEMENTS)?).map(|serial| {
             nonce += 1;
