@@ -1,6 +1,8 @@
-//! The facilitator's TOML file, as plain data. A key that is not known is an error, so that no setting is ever
+//! The TOML files of facilitator and gateway, as plain data. A key that is not known is an error, so that no setting is ever
 //! silently without effect; and no error repeats a value, since it may be a secret in the wrong place.
 
+mod book;
+pub mod gateway;
 mod place;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+pub use self::book::BookConfig;
 pub use self::place::{NodeUrl, StoreLocation};
 use crate::logging::LogFormat;
 

@@ -1,4 +1,4 @@
-//! The `farthing` command: pay, inspect, facilitator, ledger, devnet, demo.
+//! The `farthing` command: pay, inspect, gateway, facilitator, ledger, devnet, demo.
 
 mod commands;
 mod config;
@@ -7,6 +7,7 @@ mod logging;
 mod metrics;
 mod open_files;
 mod serve;
+mod settling;
 mod signals;
 mod terminal;
 mod traces;
@@ -17,7 +18,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::commands::{demo, devnet, facilitator, inspect, ledger, pay};
+use crate::commands::{demo, devnet, facilitator, gateway, inspect, ledger, pay};
 
 /// Charge and pay for anything over HTTP, in stablecoins (x402).
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Command {
     Pay(pay::Arguments),
     /// Show what a URL asks for, and whether it would be paid; pays nothing
     Inspect(inspect::Arguments),
+    /// Charge for what is behind a URL: a reverse proxy with prices
+    Gateway(gateway::Arguments),
     /// Verify and settle payments for servers
     Facilitator(facilitator::Arguments),
     /// Read a facilitator's book, explain a payment, compare all of it with the chain
@@ -48,7 +51,7 @@ impl Command {
     fn runtime(&self) -> anyhow::Result<Runtime> {
         let mut builder = match self {
             Self::Pay(_) | Self::Inspect(_) | Self::Ledger(_) => Builder::new_current_thread(),
-            Self::Demo(_) | Self::Facilitator(_) | Self::Devnet(_) => Builder::new_multi_thread(),
+            Self::Demo(_) | Self::Gateway(_) | Self::Facilitator(_) | Self::Devnet(_) => Builder::new_multi_thread(),
         };
         builder.enable_all().build().context("the runtime could not start")
     }
@@ -58,6 +61,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Pay(arguments) => pay::run(arguments).await,
             Self::Inspect(arguments) => inspect::run(arguments).await,
+            Self::Gateway(arguments) => gateway::run(arguments).await,
             Self::Facilitator(arguments) => facilitator::run(arguments).await,
             Self::Ledger(arguments) => ledger::run(arguments).await,
             Self::Devnet(arguments) => devnet::run(arguments).await,

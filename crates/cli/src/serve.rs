@@ -1,20 +1,24 @@
 //! Serves HTTP until told to stop, within limits: how many connections, how long an idle one is kept, and how long the
-//! end may take. Requests under way are finished first.
+//! end may take. Requests under way are finished first. Each request knows whom its connection comes from.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{AddExtension, Next, from_fn};
+use axum::{Extension, Router};
+use farthing_gateway::Peer;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::{self, Builder};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tower_layer::Layer;
 
 use crate::open_files;
 
@@ -34,7 +38,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-type Connection = auto::Connection<'static, TokioIo<TcpStream>, TowerToHyperService<Router>, TokioExecutor>;
+type Served = TowerToHyperService<AddExtension<Router, Peer>>;
+type Connection = UpgradeableConnection<'static, TokioIo<TcpStream>, Served, TokioExecutor>;
 
 /// Listens with room for a burst of connections.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -50,19 +55,17 @@ pub async fn until(stop: impl Future<Output = ()>, listener: TcpListener, app: R
     let (under_way, mut watched) = watch::channel(0_usize);
     let app = app.layer(from_fn(move |request: Request, next: Next| {
         let counted = Counted::new(under_way.clone());
-        async move {
-            let answer = next.run(request).await;
-            drop(counted);
-            answer
-        }
+        async move { next.run(request).await.map(|body| Body::new(UnderWay { body, _counted: counted })) }
     }));
-    let graceful = GracefulShutdown::new();
+    let (stopping, told) = watch::channel(false);
     tokio::select! {
-        () = accept(&listener, &app, &graceful) => {}
+        () = accept(&listener, &app, &told) => {}
         () = stop => {}
     }
-    drop(listener);
-    let closed = graceful.shutdown();
+    drop((listener, told));
+    stopping.send_replace(true);
+    // Each connection holds a receiver.
+    let closed = stopping.closed();
     let finished = async {
         // The count's sender lives in the app, which is alive.
         let _alive = watched.wait_for(|count| *count == 0).await;
@@ -75,21 +78,23 @@ pub async fn until(stop: impl Future<Output = ()>, listener: TcpListener, app: R
     }
 }
 
-async fn accept(listener: &TcpListener, app: &Router, graceful: &GracefulShutdown) {
+async fn accept(listener: &TcpListener, app: &Router, told: &watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(open_files::raise() / 2)));
     // The semaphore is never closed.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, app.clone()));
+        let peer = Peer::new(address.ip(), false);
+        let connection = connection(stream, Extension(peer).layer(app.clone()));
+        let told = told.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = run(connection, told).await {
                 tracing::debug!(%error, "a connection broke");
             }
             drop(slot);
@@ -97,13 +102,50 @@ async fn accept(listener: &TcpListener, app: &Router, graceful: &GracefulShutdow
     }
 }
 
-fn connection(stream: TcpStream, app: Router) -> Connection {
+/// Serves a connection until it ends; once told to stop, until its request under way has ended.
+async fn run(connection: Connection, mut told: watch::Receiver<bool>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        // The sender outlives all connections.
+        _stopped = told.wait_for(|is_stopping| *is_stopping) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+fn connection(stream: TcpStream, app: AddExtension<Router, Peer>) -> Connection {
     // Without this, small answers may wait for the peer's acknowledgement; where it cannot be set, they do.
     let _slower = stream.set_nodelay(true).is_err();
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE_TIMEOUT);
-    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)).into_owned()
+    builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app)).into_owned()
+}
+
+/// The body of an answer, with which its request is under way.
+struct UnderWay {
+    body: Body,
+    _counted: Counted,
+}
+
+impl HttpBody for UnderWay {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A request under way; counts while it is alive.

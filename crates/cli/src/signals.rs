@@ -65,3 +65,29 @@ fn signal() -> io::Result<impl Future<Output = ()> + Send> {
         interrupt.recv().await;
     })
 }
+
+/// SIGHUP, by which a command that serves is told to read its file anew. On systems without it, it never comes.
+pub struct Hangup {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Hangup {
+    /// Begins to listen.
+    pub fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+                .context("signals cannot be listened for")?,
+        })
+    }
+
+    /// Resolves with the next signal.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.signal.recv().await.is_some() {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}

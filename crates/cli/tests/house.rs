@@ -14,8 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("farthing-client", &["farthing-core"]),
     ("farthing-server", &["farthing-core"]),
     ("farthing-facilitator", &["farthing-core"]),
+    ("farthing-gateway", &["farthing-core", "farthing-server"]),
     ("farthing-devnet", &["farthing-core"]),
-    ("farthing-gateway", &["farthing-server", "farthing-client", "farthing-core"]),
     (
         "farthing",
         &["farthing-core", "farthing-evm", "farthing-client", "farthing-server", "farthing-facilitator", "farthing-store"],
@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "farthing-client",
             "farthing-server",
             "farthing-facilitator",
+            "farthing-gateway",
             "farthing-store",
             "farthing-devnet",
         ],

@@ -37,6 +37,14 @@ pub enum RouteError {
         /// The assets that there are.
         assets: String,
     },
+    /// A route is to be sold where nobody is paid.
+    #[error("nobody is paid on {network}; expected one of {}", networks.iter().map(Network::as_str).collect::<Vec<_>>().join(", "))]
+    NotPaid {
+        /// The network.
+        network: Network,
+        /// Where somebody is paid.
+        networks: Vec<Network>,
+    },
     /// More offers than buyers would read.
     #[error("the route makes {got} offers; at most {MAX_OFFERS} are allowed")]
     TooManyOffers {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use farthing_core::network::Network;
 use farthing_core::price::Price;
 
 use crate::builder::ServerBuilder;
@@ -32,6 +33,36 @@ impl Server {
     /// Starts with nothing: no scheme, no clock, no facilitator, nobody to pay.
     pub fn builder() -> ServerBuilder {
         ServerBuilder::default()
+    }
+
+    /// The same seller, who is paid on these networks alone: for routes that are not sold on all of them. Engine and books are
+    /// shared. An error for a network on which nobody is paid here.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use farthing_server::{RouteError, Server};
+    ///
+    /// fn app(toll: &Server) -> Result<Router, Box<dyn std::error::Error>> {
+    ///     let on_base = toll.only_on(&["eip155:8453".parse()?])?;
+    ///     Ok(Router::new().route("/report", get(|| async { "rain" }).layer(on_base.price("$0.01")?)))
+    /// }
+    /// ```
+    pub fn only_on(&self, networks: &[Network]) -> Result<Self, RouteError> {
+        let Shared { gate, accepts, seller, quotes, public_url, max_held_body_bytes } = &*self.0;
+        if let Some(network) = networks.iter().find(|network| !seller.networks.contains(network)) {
+            return Err(RouteError::NotPaid { network: (*network).clone(), networks: seller.networks.clone() });
+        }
+        let is_named = |network: &Network| networks.contains(network);
+        let mut seller = seller.clone();
+        seller.networks.retain(is_named);
+        Ok(Self(Arc::new(Shared {
+            gate: gate.clone(),
+            accepts: accepts.iter().filter(|accept| is_named(&accept.network)).cloned().collect(),
+            seller,
+            quotes: quotes.clone(),
+            public_url: public_url.clone(),
+            max_held_body_bytes: *max_held_body_bytes,
+        })))
     }
 
     /// A layer that charges this price, such as `"$0.01"` or `"0.10 USDC"`, for whatever it is laid over.

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod devnet;
 pub mod facilitator;
+pub mod gateway;
 pub mod inspect;
 pub mod ledger;
 pub mod pay;

@@ -11,12 +11,18 @@ fn help_of(command: &[&str]) -> String {
 #[test]
 fn every_command_explains_itself() {
     insta::assert_snapshot!("farthing", help_of(&[]));
-    for command in ["demo", "pay", "inspect", "facilitator", "ledger", "devnet"] {
+    for command in ["demo", "pay", "inspect", "gateway", "facilitator", "ledger", "devnet"] {
         insta::assert_snapshot!(command, help_of(&[command]));
     }
-    for (command, action) in
-        [("facilitator", "check"), ("facilitator", "key"), ("ledger", "list"), ("ledger", "show"), ("ledger", "reconcile")]
-    {
+    for (command, action) in [
+        ("gateway", "init"),
+        ("gateway", "check"),
+        ("facilitator", "check"),
+        ("facilitator", "key"),
+        ("ledger", "list"),
+        ("ledger", "show"),
+        ("ledger", "reconcile"),
+    ] {
         insta::assert_snapshot!(format!("{command}-{action}"), help_of(&[command, action]));
     }
 }

@@ -77,7 +77,7 @@ fn every_filter_narrows_and_accounts_are_found_in_any_letter_case() {
     let ended = farthing(["ledger", "list", "--json", "--store", &book]).run().with_code(0);
     assert_eq!(ended.stdout.lines().count(), 3, "the book can be named without a configuration");
     for (arguments, taught) in [
-        (vec!["list"], "--config: name the facilitator's TOML file, or its book with --store"),
+        (vec!["list"], "--config: name the TOML file of the facilitator or gateway, or its book with --store"),
         (vec!["list", "--store", "secret.db"], "--store: expected a book"),
         (vec!["list", "--store", &book, "--state", "lost"], "expected sending, settled or dead"),
         (vec!["list", "--store", &book, "--network", "bass"], "--network: no such network"),

@@ -8,6 +8,7 @@ mod crash;
 mod demo;
 mod devnet;
 mod facilitator;
+mod gateway;
 mod help;
 mod inspect;
 mod ledger;

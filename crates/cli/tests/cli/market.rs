@@ -52,6 +52,11 @@ impl Market {
         format!("{NETWORK}={}", self.stack.devnet().rpc_url())
     }
 
+    /// Where the facilitator listens.
+    pub fn facilitator_url(&self) -> String {
+        self.stack.facilitator_url().to_owned()
+    }
+
     /// The chain's address.
     pub fn rpc_url(&self) -> String {
         self.stack.devnet().rpc_url()

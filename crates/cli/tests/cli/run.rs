@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -40,6 +40,8 @@ pub struct Ended {
 pub struct Service {
     child: Option<Child>,
     stdout: BufReader<ChildStdout>,
+    /// What it has said so far on stderr.
+    said: Arc<Mutex<String>>,
     stderr: mpsc::Receiver<String>,
 }
 
@@ -115,14 +117,19 @@ impl Farthing {
         let mut child = self.command.spawn().unwrap();
         drop(child.stdin.take());
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut errors = child.stderr.take().unwrap();
+        let errors = BufReader::new(child.stderr.take().unwrap());
         let (done, stderr) = mpsc::channel();
+        let said = Arc::new(Mutex::new(String::new()));
+        let saying = Arc::clone(&said);
         thread::spawn(move || {
-            let mut text = String::new();
-            errors.read_to_string(&mut text).unwrap();
-            done.send(text)
+            for line in errors.lines() {
+                let line = line.unwrap();
+                saying.lock().unwrap().extend([line.as_str(), "\n"]);
+            }
+            let all = saying.lock().unwrap().clone();
+            done.send(all)
         });
-        Service { child: Some(child), stdout, stderr }
+        Service { child: Some(child), stdout, said, stderr }
     }
 }
 
@@ -169,6 +176,16 @@ impl Service {
             panic!("it ended with {code:?}: {}", self.stderr.recv().unwrap());
         }
         one_object(&line)
+    }
+
+    /// Waits until it has said this on stderr.
+    #[track_caller]
+    pub fn until_said(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.said.lock().unwrap().contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "{text:?} is not said, but {:?}", self.said.lock().unwrap());
+            thread::yield_now();
+        }
     }
 
     /// Sends a signal such as `TERM`.

@@ -90,7 +90,7 @@ pub enum ExtensionError {
 }
 
 /// What all routes of a seller have in common.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Seller {
     /// The builder code's declaration.
     pub(crate) codes: Option<Value>,

@@ -49,6 +49,21 @@ async fn every_accepted_network_needs_a_kind_of_its_own() {
     assert!(matches!(fails(unknown).await, BuildError::NoScheme { .. }));
 }
 
+#[tokio::test]
+async fn a_route_can_be_sold_on_some_of_the_networks_alone() {
+    let both = selling(vec![kind(NETWORK), kind(UNNAMED_NETWORK)]).pay_to(UNNAMED_NETWORK, PAY_TO).unwrap();
+    let both = both.build().await.unwrap();
+    let networks = |server: &Server| {
+        let layer = server.price("$0.01").unwrap();
+        layer.route().offers().map(|offer| offer.network.to_string()).collect::<Vec<_>>()
+    };
+    let one = both.only_on(&[UNNAMED_NETWORK.parse().unwrap()]).unwrap();
+    assert_eq!((networks(&both), networks(&one)), (vec![NETWORK.into(), UNNAMED_NETWORK.into()], vec![UNNAMED_NETWORK.into()]));
+    let error = one.only_on(&[NETWORK.parse().unwrap()]).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, RouteError::NotPaid { .. }), "{error}");
+    assert!(error.to_string().contains(NETWORK) && error.to_string().contains(UNNAMED_NETWORK), "{error}");
+}
+
 #[test]
 fn names_are_checked_where_they_are_given() {
     let pay_to = |network: &str, account: &str| Server::builder().pay_to(network, account).map(|_| ()).unwrap_err();

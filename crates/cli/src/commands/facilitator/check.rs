@@ -19,6 +19,7 @@ use super::wiring;
 use crate::config::{Config, Network};
 use crate::exit::Exit;
 use crate::logging;
+use crate::settling;
 use crate::terminal::{BAD, FAINT, GOOD, PLAIN, STRONG, say, say_json};
 
 const WEI_PER_GWEI: U256 = U256::from_limbs([1_000_000_000, 0, 0, 0]);
@@ -88,7 +89,7 @@ async fn look(config: &Config, path: &Path) -> anyhow::Result<Report> {
     let place = || path.display().to_string();
     // All that start-up would refuse is refused here in the same words; built without the book, and never started.
     drop(wiring::setup(config).and_then(|setup| Ok(setup.build()?)).with_context(place)?);
-    let assets = wiring::assets(config).with_context(place)?;
+    let assets = settling::assets(&config.network, &config.asset).with_context(place)?;
     let store = look_at_store(&config.store(path)?).await;
     let networks = config.network.iter().map(|(name, network)| look_at(name, network, &assets));
     let networks = join_all(networks).await.into_iter().collect::<anyhow::Result<Vec<_>>>().with_context(place)?;
@@ -120,8 +121,8 @@ async fn look_at_store(url: &StoreUrl) -> Finding {
 }
 
 async fn look_at(name: &str, network: &Network, assets: &AssetTable) -> anyhow::Result<NetworkReport> {
-    let chain = wiring::chain(name, network)?;
-    let accounts: Vec<Address> = wiring::signers(network)?.iter().map(|signer| signer.address()).collect();
+    let chain = settling::chain(name, network)?;
+    let accounts: Vec<Address> = settling::signers(network)?.iter().map(|signer| signer.address()).collect();
     let mut nodes = Vec::new();
     for config in &chain.nodes {
         nodes.push(HttpNode::new(&chain.network, config)?);

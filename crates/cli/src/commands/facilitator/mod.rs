@@ -17,7 +17,6 @@ use farthing::store::{Access, Store};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-pub use self::wiring::setup_to_look;
 use crate::config::{Config, Facilitator};
 use crate::exit::{Exit, Usage};
 use crate::logging;

@@ -1,4 +1,4 @@
-//! `farthing ledger`: what a facilitator's book says, and whether the chain agrees. Reads only; the facilitator may run.
+//! `farthing ledger`: what the book of who settles says, and whether the chain agrees. Reads only; the facilitator may run.
 
 mod list;
 mod reconcile;
@@ -14,7 +14,7 @@ use farthing::evm::Address;
 use farthing::evm::asset::AssetTable;
 use farthing::store::{Access, Store, StoreUrl};
 
-use crate::config::{Config, StoreLocation};
+use crate::config::{BookConfig, StoreLocation};
 use crate::exit::Usage;
 use crate::logging;
 
@@ -38,7 +38,7 @@ enum Action {
 /// Which book to read.
 #[derive(Args)]
 struct Book {
-    /// The facilitator's TOML file, which says where its book is
+    /// The TOML file of a facilitator or gateway, which says where its book is
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[arg(
@@ -65,8 +65,8 @@ impl Book {
     async fn open(&self) -> anyhow::Result<(Store, AssetTable)> {
         match (&self.config, &self.store) {
             (Some(path), _) => {
-                let config = Config::load(path)?;
-                Ok((open(&config.store(path)?).await?, all_assets(&config)?))
+                let config = BookConfig::load(path)?;
+                Ok((open(&config.store).await?, all_assets(&config)?))
             }
             (None, Some(store)) => {
                 // The text is not repeated: a URL in the wrong place may carry a password.
@@ -74,7 +74,9 @@ impl Book {
                 let url = location.resolve(Path::new("")).context("--store")?;
                 Ok((open(&url).await?, AssetTable::known()))
             }
-            (None, None) => Err(Usage::new("--config", "name the facilitator's TOML file, or its book with --store").into()),
+            (None, None) => {
+                Err(Usage::new("--config", "name the TOML file of the facilitator or gateway, or its book with --store").into())
+            }
         }
     }
 }
@@ -84,7 +86,7 @@ async fn open(url: &StoreUrl) -> anyhow::Result<Store> {
 }
 
 /// The known tokens and the configuration's own, also those that are not taken any more: the book remembers them.
-fn all_assets(config: &Config) -> anyhow::Result<AssetTable> {
+fn all_assets(config: &BookConfig) -> anyhow::Result<AssetTable> {
     Ok(config.asset.iter().try_fold(AssetTable::known(), AssetTable::with)?)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -12,15 +13,17 @@ use farthing::core::books::{SettlementEntry, SettlementQuery, SettlementState};
 use farthing::core::network::Network;
 use farthing::core::scheme::Outcome;
 use farthing::evm::asset::AssetTable;
+use farthing::evm::signer::Signer;
 use farthing::facilitator::Local;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::list::{ago, seconds};
 use super::row::{Row, money, payments};
-use crate::commands::facilitator;
-use crate::config::Config;
+use crate::commands::purse::throw_away_signer;
+use crate::config::{self, BookConfig};
 use crate::exit::Exit;
+use crate::settling;
 use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, STRONG, plain, say, say_json, short};
 
 const ENTRIES_PER_PAGE: usize = 500;
@@ -30,7 +33,7 @@ const CONCURRENT_QUESTIONS: usize = 16;
 /// What `farthing ledger reconcile` takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// The facilitator's TOML file: where its book is, and its nodes
+    /// The TOML file of the facilitator or gateway: where its book is, and its nodes
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Only what was first sent within this time, such as 24h or 7d
@@ -88,10 +91,12 @@ type Sums = BTreeMap<(Network, AssetId, AccountId), (Amount, Amount)>;
 
 /// Compares.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&arguments.config)?;
-    let store = super::open(&config.store(&arguments.config)?).await?;
+    let config = BookConfig::load(&arguments.config)?;
+    let store = super::open(&config.store).await?;
     let assets = super::all_assets(&config)?;
-    let chains = facilitator::setup_to_look(&config).and_then(|setup| Ok(setup.store(&store).build()?));
+    // No secret of an account is fetched, and nothing that this says can be sent.
+    let nobody = |_: &config::Network| Ok(vec![Arc::new(throw_away_signer()?) as Arc<dyn Signer>]);
+    let chains = settling::setup(&config.network, &config.asset, nobody).and_then(|setup| Ok(setup.store(&store).build()?));
     let chains = chains.with_context(|| arguments.config.display().to_string())?;
     let (mut totals, mut sums) = (Totals::default(), Sums::new());
     let mut query = SettlementQuery { since: arguments.since.map(ago), limit: ENTRIES_PER_PAGE, ..SettlementQuery::default() };

@@ -1,0 +1,42 @@
+//! New routes on SIGHUP. What cannot be served as it stands changes nothing, and is said loudly.
+
+use anyhow::{Context, bail};
+
+use super::Gateway as Described;
+use super::wiring::misrouted;
+use crate::config::gateway::Config;
+use crate::signals::Hangup;
+
+/// Waits for the signal. Listening begins when this is made.
+pub struct Reload(Hangup);
+
+impl Reload {
+    /// Begins to listen.
+    pub fn listen() -> anyhow::Result<Self> {
+        Hangup::listen().map(Self)
+    }
+
+    /// Takes the file's routes anew with each signal, for as long as it is run.
+    pub async fn run(mut self, gateway: farthing_gateway::Gateway, described: Described) {
+        loop {
+            self.0.next().await;
+            match reload(&gateway, &described) {
+                Ok(routes) => tracing::info!(routes, "the routes were read anew"),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(%error, "the routes were not read anew; the old ones stay as they are");
+                }
+            }
+        }
+    }
+}
+
+fn reload(gateway: &farthing_gateway::Gateway, described: &Described) -> anyhow::Result<usize> {
+    let Some(path) = &described.path else { bail!("there is no file to read; restart with another command line") };
+    let config = Config::load(path)?;
+    if !config.differs_only_in_routes(&described.config) {
+        bail!("{}: something besides the routes has changed, which needs a restart; nothing was taken from it", path.display());
+    }
+    gateway.reload(&config.route).map_err(|error| misrouted(&config, error)).with_context(|| path.display().to_string())?;
+    Ok(config.route.len())
+}

@@ -1,0 +1,74 @@
+//! The gateway under way.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use farthing::store::{Access, Store};
+use serde_json::json;
+
+use super::reload::Reload;
+use super::wiring::{Parts, Wired};
+use super::{Gateway, check};
+use crate::config::gateway::Config;
+use crate::exit::Exit;
+use crate::logging;
+use crate::serve;
+use crate::signals::Stop;
+use crate::terminal::{ACCENT, FAINT, PLAIN, STRONG, say, say_json};
+use crate::traces::Traces;
+
+/// Serves until told to stop.
+pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> anyhow::Result<ExitCode> {
+    let (config, place) = (&described.config, || described.place());
+    let traces = Traces::to(config.traces.otlp.as_deref()).with_context(place)?;
+    logging::start_with(config.log.format, &config.log.level, traces.as_ref())?;
+    let parts = Parts::of(config).with_context(place)?;
+    let store_url = config.store(described.folder()).with_context(place)?;
+    let listen = config.gateway.listen;
+    let listener = serve::listen(listen).with_context(|| format!("{listen} cannot be listened on"))?;
+    let store = Store::open(&store_url, Access::Own).await.with_context(|| format!("the book {store_url} cannot be used"))?;
+    let Wired { gateway, upstream, local } = parts.wire(config, Some(&store)).await.with_context(place)?;
+    // Before it says that it serves: from then on a signal means what it says.
+    let stop = Stop::listen()?;
+    let stop = if until_stdin_ends { stop.or_with_stdin()? } else { stop };
+    let reload = Reload::listen()?;
+    if let Some(local) = &local {
+        local.start();
+    }
+    if config.gateway.quote_key.is_none() && config.has_quotes() {
+        tracing::info!("quotes are known again by this process alone; set gateway.quote_key where several sell the same");
+    }
+    let watch = tokio::spawn(upstream.watch());
+    announce(config, &format!("http://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
+    let app = gateway.router();
+    let reloading = tokio::spawn(reload.run(gateway, described));
+    serve::until(stop.wait(), listener, app).await;
+    reloading.abort();
+    watch.abort();
+    if let Some(local) = local {
+        local.stop().await;
+    }
+    store.close().await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    Ok(Exit::Ok.into())
+}
+
+fn announce(config: &Config, url: &str, store: &str, as_json: bool) -> anyhow::Result<()> {
+    let upstream = config.gateway.upstream.url.origin();
+    let networks: Vec<&str> = config.pay_to.0.iter().map(|(network, _)| network.as_str()).collect();
+    let settled_by = check::settled_by(config);
+    if as_json {
+        let facts = json!({
+            "listening": url, "upstream": upstream, "networks": networks, "settledBy": settled_by, "store": store,
+            "routes": config.route.len(),
+        });
+        return say_json(&facts);
+    }
+    say(format!("{STRONG}farthing gateway{PLAIN}  {ACCENT}{url}{PLAIN} → {upstream}  {}", networks.join(", ")));
+    let routes = config.route.len();
+    let plural = if routes == 1 { "" } else { "s" };
+    say(format!("{FAINT}{routes} route{plural}   settled by {settled_by}   book {store}{PLAIN}"));
+    Ok(())
+}

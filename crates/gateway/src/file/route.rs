@@ -1,0 +1,206 @@
+//! One `[[route]]` of the file: which requests it is for, and what they cost.
+
+use farthing_core::network::Network;
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::network;
+use super::read::parsed;
+use crate::pattern::Pattern;
+use crate::tariff::Tariff;
+
+/// A route: the first one in the file that is for a request decides.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "Keys")]
+pub struct Route {
+    /// Which requests it is for.
+    pub matches: Pattern,
+    /// What becomes of them.
+    pub access: Access,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It goes to the upstream, unpaid.
+    Free,
+    /// It is turned away.
+    Denied,
+    /// It is paid for.
+    Priced(Box<Sale>),
+}
+
+/// How something is sold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sale {
+    /// What it costs.
+    pub price: Tariff,
+    /// What is for sale, for people and directories.
+    pub description: Option<String>,
+    /// The media type of the answer.
+    pub mime_type: Option<String>,
+    /// How long a payment may take from its signature to its settlement.
+    pub max_timeout_seconds: Option<u64>,
+    /// Whether the money moves before the work.
+    pub upfront: bool,
+    /// Whether purchases may, or must, have a name.
+    pub payment_identifier: Option<Identifier>,
+    /// Whether who has paid may come back by signing in.
+    pub sign_in: Option<SignIn>,
+    /// The networks on which it is sold; all, if there are none.
+    pub accepts: Vec<Network>,
+    /// How many bytes of a request's body a payment is bound to; to none, unless its price depends on it or it has a name.
+    pub bound_body_bytes: Option<usize>,
+}
+
+/// Names of purchases (`payment-identifier`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identifier {
+    /// Buyers may give one.
+    Optional,
+    /// Nothing is sold without one.
+    Required,
+}
+
+/// Coming back by signing in (`sign-in-with-x`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignIn {
+    /// One line that tells people why to sign.
+    pub statement: Option<String>,
+    /// For how long; the server's own default, unless set.
+    pub granted_seconds: Option<u64>,
+}
+
+/// The keys of a route, as they stand in the file.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    #[serde(rename = "match", deserialize_with = "parsed")]
+    matches: Pattern,
+    price: Option<Tariff>,
+    #[serde(default)]
+    free: bool,
+    #[serde(default)]
+    deny: bool,
+    description: Option<String>,
+    mime_type: Option<String>,
+    max_timeout_seconds: Option<u64>,
+    upfront: Option<bool>,
+    payment_identifier: Option<Identifier>,
+    sign_in: Option<SignInKeys>,
+    #[serde(default, deserialize_with = "networks")]
+    accepts: Vec<Network>,
+    bound_body_bytes: Option<usize>,
+}
+
+/// `true`, or a table.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "true or false, or a table with statement and granted_seconds")]
+enum SignInKeys {
+    Plainly(bool),
+    With(SignInTable),
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignInTable {
+    statement: Option<String>,
+    granted_seconds: Option<u64>,
+}
+
+/// Why the keys of a route do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Contradiction {
+    #[error("{0}: expected exactly one of price, free = true and deny = true, got {1}")]
+    Access(Pattern, &'static str),
+    #[error("{0}: {1} is for routes that have a price")]
+    Unpriced(Pattern, &'static str),
+    #[error("{0}: {1} cannot be had where the price is counted in the answer")]
+    Metered(Pattern, &'static str),
+}
+
+impl TryFrom<Keys> for Route {
+    type Error = Contradiction;
+
+    fn try_from(keys: Keys) -> Result<Self, Contradiction> {
+        let matches = keys.matches.clone();
+        match (keys.price.is_some(), keys.free, keys.deny) {
+            (true, false, false) => {}
+            (false, true, false) => return keys.unpriced(Access::Free),
+            (false, false, true) => return keys.unpriced(Access::Denied),
+            (false, false, false) => return Err(Contradiction::Access(matches, "none")),
+            _ => return Err(Contradiction::Access(matches, "several")),
+        }
+        let Some(price) = keys.price else { return Err(Contradiction::Access(matches, "none")) };
+        let sign_in = match keys.sign_in {
+            None | Some(SignInKeys::Plainly(false)) => None,
+            Some(SignInKeys::Plainly(true)) => Some(SignIn::default()),
+            Some(SignInKeys::With(SignInTable { statement, granted_seconds })) => Some(SignIn { statement, granted_seconds }),
+        };
+        let upfront = keys.upfront.unwrap_or_default();
+        for (is_set, name) in [(upfront, "upfront"), (sign_in.is_some(), "sign_in")] {
+            if is_set && price.is_metered() {
+                return Err(Contradiction::Metered(matches, name));
+            }
+        }
+        let sale = Sale {
+            price,
+            description: keys.description,
+            mime_type: keys.mime_type,
+            max_timeout_seconds: keys.max_timeout_seconds,
+            upfront,
+            payment_identifier: keys.payment_identifier,
+            sign_in,
+            accepts: keys.accepts,
+            bound_body_bytes: keys.bound_body_bytes,
+        };
+        Ok(Self { matches, access: Access::Priced(Box::new(sale)) })
+    }
+}
+
+impl Keys {
+    /// A route without a price, on which all that goes with one would be without effect.
+    fn unpriced(self, access: Access) -> Result<Route, Contradiction> {
+        for (is_set, name) in [
+            (self.description.is_some(), "description"),
+            (self.mime_type.is_some(), "mime_type"),
+            (self.max_timeout_seconds.is_some(), "max_timeout_seconds"),
+            (self.upfront.is_some(), "upfront"),
+            (self.payment_identifier.is_some(), "payment_identifier"),
+            (self.sign_in.is_some(), "sign_in"),
+            (!self.accepts.is_empty(), "accepts"),
+            (self.bound_body_bytes.is_some(), "bound_body_bytes"),
+        ] {
+            if is_set {
+                return Err(Contradiction::Unpriced(self.matches, name));
+            }
+        }
+        Ok(Route { matches: self.matches, access })
+    }
+}
+
+impl Sale {
+    /// A sale at this price, with nothing special about it.
+    #[must_use]
+    pub const fn new(price: Tariff) -> Self {
+        Self {
+            price,
+            description: None,
+            mime_type: None,
+            max_timeout_seconds: None,
+            upfront: false,
+            payment_identifier: None,
+            sign_in: None,
+            accepts: Vec::new(),
+            bound_body_bytes: None,
+        }
+    }
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    if names.is_empty() {
+        return Err(D::Error::custom("accepts: expected at least one network, or no such key"));
+    }
+    names.iter().map(|name| network(name).map_err(D::Error::custom)).collect()
+}

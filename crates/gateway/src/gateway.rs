@@ -1,0 +1,199 @@
+//! The gateway itself: which route a request is on, and what stands on it.
+//!
+//! 1. A request that two parties could read in two ways is refused ([`inspect`](crate::inspect())).
+//! 2. The first route that is for its method and path decides; the path is the one that is forwarded, byte for byte. What no
+//!    route is for is answered with 404, unless `unmatched = "free"`.
+//! 3. On a free route it goes to the upstream. On a priced one it goes through the payment layer first, whose rules are those of
+//!    [`farthing_server::http`]; preflights are answered here, and no connection is upgraded.
+
+use std::convert::Infallible;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use farthing_server::Server;
+use http::header::UPGRADE;
+use http::{HeaderName, Request, Response, StatusCode};
+use tower::ServiceExt;
+use tower_service::Service;
+
+use crate::config::Limits;
+use crate::file::{self, Origins, Unmatched};
+use crate::inspect::inspect;
+use crate::path::CanonicalPath;
+use crate::pattern::Spelled;
+use crate::preflight;
+use crate::problem::Problem;
+use crate::routes::{Explained, Routes, RoutesError, Way};
+use crate::service::{Answering, BoxAnswer};
+use crate::upstream::Upstream;
+
+/// Charges for what is behind it. Cheap to clone; clones have the same routes.
+///
+/// ```no_run
+/// # async fn serve(toll: farthing_server::Server, settings: farthing_gateway::file::Gateway, routes: Vec<farthing_gateway::file::Route>)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// use farthing_gateway::{Gateway, Materials, Upstream};
+///
+/// let upstream = Upstream::new(settings.upstream.clone(), Materials::default())?;
+/// let gateway = Gateway::new(toll, upstream, settings, &routes)?;
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:4020").await?;
+/// axum::serve(listener, gateway.router()).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Gateway<S = Upstream>(Arc<Shared<S>>);
+
+struct Shared<S> {
+    server: Server,
+    upstream: S,
+    settings: file::Gateway,
+    routes: RwLock<Arc<Routes<S>>>,
+}
+
+impl<S: Answering> Gateway<S> {
+    /// Puts routes in front of an upstream. The server says who is paid where, and by whom payments are settled.
+    pub fn new(server: Server, upstream: S, settings: file::Gateway, routes: &[file::Route]) -> Result<Self, RoutesError> {
+        let routes = RwLock::new(Arc::new(Routes::build(&server, &upstream, &settings, routes)?));
+        Ok(Self(Arc::new(Shared { server, upstream, settings, routes })))
+    }
+
+    /// Takes other routes from the next request on; those under way end on the routes on which they began. An error changes
+    /// nothing.
+    pub fn reload(&self, routes: &[file::Route]) -> Result<(), RoutesError> {
+        let Shared { server, upstream, settings, .. } = &*self.0;
+        let routes = Arc::new(Routes::build(server, upstream, settings, routes)?);
+        *self.0.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        Ok(())
+    }
+
+    /// What the routes mean, in the order of the file.
+    #[must_use]
+    pub fn explain(&self) -> Vec<Explained> {
+        self.routes().explain()
+    }
+
+    /// The gateway as an app of its own.
+    pub fn router(&self) -> Router {
+        Router::new().fallback_service(self.clone())
+    }
+
+    fn routes(&self) -> Arc<Routes<S>> {
+        // Every change is one assignment, so a panic leaves nothing half done.
+        Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let version = request.version();
+        match self.pass(request).await {
+            Ok(answer) => answer,
+            Err(problem) => problem.answer(version),
+        }
+    }
+
+    async fn pass(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let settings = &self.0.settings;
+        inspect(&request, self.limits())?;
+        let path = request.uri().path();
+        let path = CanonicalPath::parse(path).map_err(|error| Problem::bad_request(error.code(), error.to_string()))?;
+        let path = Spelled::new(&path.decoded());
+        let asked_method = preflight::asked_method(&request);
+        let routes = self.routes();
+        let method = asked_method.as_ref().unwrap_or(request.method());
+        let Some((way, header)) = routes.find(method, &path) else {
+            return match routes.unmatched() {
+                Unmatched::Deny => Err(not_for_sale(&request)),
+                Unmatched::Free => Ok(self.forward(request).await),
+            };
+        };
+        if let (Way::Paid(_) | Way::Metered(_), Some(method)) = (way, &asked_method) {
+            return Ok(preflight::answer(&settings.origins, method, request.headers()));
+        }
+        match way {
+            Way::Denied => Err(denied(&request)),
+            Way::Free => Ok(self.forward(request).await),
+            Way::Paid(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
+            Way::Metered(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
+        }
+    }
+
+    async fn forward(&self, request: Request<Body>) -> Response<Body> {
+        answered(self.0.upstream.clone().oneshot(request).await)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.settings.upstream.limits
+    }
+}
+
+/// What stands on a priced route answers.
+async fn sell<P, B>(service: P, request: Request<Body>, origins: &Origins) -> Response<Body>
+where
+    P: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+{
+    let origin = preflight::allowed(origins, request.headers());
+    let mut answer = answered(service.oneshot(request).await).map(Body::new);
+    preflight::open(origin, &mut answer);
+    answer
+}
+
+/// A request for what is sold, without what would lead around its price.
+fn ready(mut request: Request<Body>, header: Option<&HeaderName>) -> Request<Body> {
+    let headers = request.headers_mut();
+    // What a connection is upgraded to could not be held back until it is paid for.
+    headers.remove(UPGRADE);
+    if let Some(deciding) = header {
+        // To a CGI or WSGI server `x_rows` is `x-rows`; it would read what was not priced.
+        let is_alike =
+            |name: &&HeaderName| *name != deciding && name.as_str().replace('_', "-") == deciding.as_str().replace('_', "-");
+        let alike: Vec<HeaderName> = headers.keys().filter(is_alike).cloned().collect();
+        for name in alike {
+            headers.remove(name);
+        }
+    }
+    request
+}
+
+fn answered<T>(answer: Result<T, Infallible>) -> T {
+    match answer {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    }
+}
+
+fn not_for_sale(request: &Request<Body>) -> Problem {
+    let message = format!(
+        "nothing is offered for {} at this path; if you are the seller: add a [[route]] for it, with a price or with free = true",
+        request.method()
+    );
+    Problem::new(StatusCode::NOT_FOUND, "not_for_sale", message)
+}
+
+fn denied(request: &Request<Body>) -> Problem {
+    let message = format!("{} is denied at this path, paid or not", request.method());
+    Problem::new(StatusCode::FORBIDDEN, "denied", message)
+}
+
+impl<S: Answering> Service<Request<Body>> for Gateway<S> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxAnswer;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // What is behind it is waited for with each request.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> BoxAnswer {
+        let gateway = self.clone();
+        Box::pin(async move { Ok(gateway.answer(request).await) })
+    }
+}
+
+impl<S> Clone for Gateway<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
