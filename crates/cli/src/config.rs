@@ -286,7 +286,8 @@ mod tests {
     #[test]
     fn the_example_of_the_readme_is_read() {
         let readme = include_str!("../../../README.md");
-        let example = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let mut examples = readme.split("```toml").filter_map(|rest| rest.split("```").next());
+        let example = examples.find(|example| example.contains("[facilitator]")).unwrap();
         let config = Config::parse(example).unwrap();
         assert_eq!(config.network["eip155:84532"].signer, [SecretRef::Env("FACILITATOR_KEY".to_owned())]);
         assert_eq!(config.facilitator.listen.port(), 4021);

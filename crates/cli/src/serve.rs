@@ -31,6 +31,8 @@ const MAX_CONNECTIONS: usize = 4_096;
 /// How long a connection may bring no whole request head. Longer than clients keep idle connections (90 s in most), so
 /// that it is the client who closes them: a request that meets a closing server would have an unknown outcome.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+/// The most bytes of a request's headers in HTTP/2: payments with all that comes along are larger than the usual 16 KiB.
+const MAX_HEADER_LIST_BYTES: u32 = 98_304;
 /// How long requests under way may take after the signal to stop; a settlement waits for its confirmation.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long connections may take to close once no request is under way.
@@ -118,7 +120,7 @@ fn connection(stream: TcpStream, app: AddExtension<Router, Peer>) -> Connection 
     let _slower = stream.set_nodelay(true).is_err();
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE_TIMEOUT).max_header_list_size(MAX_HEADER_LIST_BYTES);
     builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app)).into_owned()
 }
 

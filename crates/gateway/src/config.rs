@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn unknown_keys_and_zero_seconds_are_refused() {
         let read = |text: &str| toml::from_str::<UpstreamConfig>(text).map_err(|error| error.to_string());
-        assert!(read("url = 'http://a'\nhelth = '/'").unwrap_err().contains("helth"));
+        assert!(read("url = 'http://a'\nhealthy = '/'").unwrap_err().contains("healthy"));
         assert!(read("url = 'http://a'\nlimits = { max_bodies = 1 }").unwrap_err().contains("max_bodies"));
         assert!(read("url = 'http://a'\nlimits = { down_seconds = 0 }").unwrap_err().contains("at least 1 second"));
         assert!(read("protocol = 'h2c'").unwrap_err().contains("url"));

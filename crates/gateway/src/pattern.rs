@@ -239,7 +239,7 @@ mod tests {
             ("/reports/**", vec!["/reports", "/reports/", "/reports/1", "/reports/1/2/3"], vec!["/report", "/reports2"]),
             ("/**", vec!["/", "/a", "/a/b"], vec![]),
             ("/*.csv", vec!["/a.csv", "/.csv"], vec!["/csv", "/a.csv/b", "/a.csvs"]),
-            ("/ab*ba", vec!["/abba", "/abXba"], vec!["/aba", "/ab"]),
+            ("/yes*sir", vec!["/yessir", "/yesXsir"], vec!["/yesir", "/yes"]),
             ("/café/*", vec!["/café/1"], vec!["/cafe/1"]),
         ] {
             for path in paths {

@@ -96,6 +96,10 @@ impl<T: Outbox + ?Sized> Outbox for Watched<T> {
         self.call("outbox.under_way", move || self.inner.under_way(lease, from, limit), broken)
     }
 
+    fn last_closed<'a>(&'a self, lane: &'a LaneId) -> Answer<'a, Option<u64>> {
+        self.call("outbox.last_closed", move || self.inner.last_closed(lane), broken)
+    }
+
     fn carrier(&self, key: PaymentKey) -> Answer<'_, Option<(LaneId, u64)>> {
         self.call("outbox.carrier", move || self.inner.carrier(key), broken)
     }

@@ -183,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_readme_and_the_gateways_page_are_read() {
+        for page in [include_str!("../../../../README.md"), include_str!("../../../../docs/gateway.md")] {
+            let examples = page.split("```toml").filter_map(|rest| rest.split("```").next());
+            let examples: Vec<&str> = examples.filter(|example| example.contains("[gateway]")).collect();
+            assert_eq!(examples.len(), 1);
+            let config = Config::parse(examples[0]).unwrap();
+            assert!(config.route.len() >= 2 && config.gateway.facilitator.is_some());
+        }
+    }
+
+    #[test]
     fn a_route_is_found_by_its_line() {
         let config = Config::parse(GOOD).unwrap();
         assert_eq!((config.place_of(0), config.place_of(1)), ("line 8, route".to_owned(), "line 12, route".to_owned()));

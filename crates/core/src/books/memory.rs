@@ -308,6 +308,11 @@ impl Outbox for MemorySettlements {
         ready(open)
     }
 
+    fn last_closed<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<u64>, BookError>> {
+        let book = self.book();
+        ready(book.lanes.get(lane).and_then(|lane| lane.closed.iter().map(|closed| closed.sequence).max()))
+    }
+
     fn carrier(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<(LaneId, u64)>, BookError>> {
         let book = self.book();
         let Some(entry) = book.entries.get(&key) else { return ready(None) };

@@ -189,6 +189,9 @@ pub trait Outbox: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Option<Vec<UnderWay>>, BookError>>;
 
+    /// The highest number of the lane that is closed: it was used for good, and so was every lower one.
+    fn last_closed<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<u64>, BookError>>;
+
     /// Under which number of which lane a payment was sent last, if it was.
     fn carrier(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<(LaneId, u64)>, BookError>>;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use farthing_core::books::{LaneLease, UnderWay};
 use metrics::counter;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Inner;
 use super::flights::Flight;
@@ -17,6 +17,8 @@ use crate::rpc::{self, BlockTag, Call, NodeError};
 
 /// How long a lane waits until it asks again for what it needs to begin.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a node may count less than what is final before it is believed.
+const BEHIND_PATIENCE: Duration = Duration::from_secs(30);
 /// How many numbers are read of the book at once: each may come with the bytes of several transactions.
 const PAGE_NUMBERS: usize = 16;
 /// The most numbers that are filled after a take-over: more missing ones are no gap but a chain that started over.
@@ -42,7 +44,8 @@ impl Lane {
         let Some(signer) = inner.signers.get(index).cloned() else { return Err(End::Stopped) };
         let mut lane = Self::new(inner, index, signer, lease, taken);
         let ours = lane.take_over(limbo).await?;
-        let counted = lane.count().await?;
+        let after_closed = lane.after_closed().await?;
+        let counted = lane.count(after_closed).await?;
         lane.go_on(&ours, &counted);
         lane.inner.news.notify_one();
         Ok(lane)
@@ -108,9 +111,28 @@ impl Lane {
         self.inner.flights().adopt((self.index, one.sequence), flight);
     }
 
-    async fn count(&self) -> Result<Counted, End> {
+    /// The number after the last one that is final.
+    async fn after_closed(&self) -> Result<u64, End> {
+        loop {
+            match self.inner.outbox.last_closed(&self.lease.lane).await {
+                Ok(last) => return Ok(last.map_or(0, |last| last.saturating_add(1))),
+                Err(error) => tracing::error!(lane = %self.lease.lane, %error, "the outbox can't be read; trying again"),
+            }
+            self.pause().await?;
+        }
+    }
+
+    /// What the chain counts. A node that counts less than what is final is behind, and what was sent under its numbers could
+    /// never land: it is asked again, for a while. After that it is the chain itself that has taken back what was final, or has
+    /// started over.
+    async fn count(&self, after_closed: u64) -> Result<Counted, End> {
+        let deadline = Instant::now() + BEHIND_PATIENCE;
         loop {
             match self.ask_counts().await {
+                Ok(counted) if counted.mined < after_closed && Instant::now() < deadline => {
+                    let (lane, mined) = (&self.lease.lane, counted.mined);
+                    tracing::warn!(%lane, mined, after_closed, "the node counts less than what is final; asking again");
+                }
                 Ok(counted) => return Ok(counted),
                 Err(error) => {
                     tracing::warn!(lane = %self.lease.lane, %error, "the chain can't be asked for the account; trying again");

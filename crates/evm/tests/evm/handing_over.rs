@@ -9,6 +9,7 @@ use farthing_core::books::{LaneClaim, LaneId, Outbox, SettlementState};
 use farthing_core::erased::AnyFacilitatorScheme;
 use farthing_core::reason::Reason;
 use farthing_core::scheme::{Outcome, SettleError};
+use farthing_evm::config::ChainConfig;
 use farthing_evm::{Address, U256};
 use farthing_testkit::golden;
 use futures_util::future::join_all;
@@ -120,6 +121,44 @@ async fn a_gap_in_the_line_that_was_taken_over_is_filled() {
     assert_eq!(nonces(&after), [0, 1]);
     assert!(node.world().mined[0].tx().input.is_empty(), "a transfer of nothing to oneself");
     assert!(matches!(after.outcome(&requests[1]).await, Outcome::Settled(_)));
+}
+
+/// A facilitator on a book in which number 0 is closed, over a node that counts nothing.
+async fn over_a_node_that_is_behind() -> Rig {
+    let quick = |config: &mut ChainConfig| config.confirm.final_blocks = 3;
+    let before = rig_with(quick);
+    assert!(before.settle(&numbered_request(1).await).await.is_ok());
+    let (node, book) = (before.node.clone(), before.book.clone());
+    for _ in 0..3 {
+        node.mine();
+    }
+    until("the end", || book.count("closed") == 1).await;
+    drop(before);
+    node.world().count = 0;
+    rig_on(node, book, quick)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_under_a_number_that_is_used_for_good_because_a_node_is_behind() {
+    let rig = over_a_node_that_is_behind().await;
+    let request = numbered_request(2).await;
+    let catching_up = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(rig.book.batches().len(), 1, "nothing was sent");
+        rig.node.world().count = 1;
+    };
+    let (settled, ()) = tokio::join!(rig.settle(&request), catching_up);
+    assert!(settled.is_ok() || rig.settle(&request).await.is_ok());
+    assert_eq!(nonces(&rig), [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_that_has_started_over_is_believed_in_the_end() {
+    let rig = over_a_node_that_is_behind().await;
+    AnyFacilitatorScheme::start(&rig.facilitator);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert!(rig.settle(&numbered_request(2).await).await.is_ok());
+    assert_eq!(nonces(&rig), [0, 0]);
 }
 
 #[tokio::test(start_paused = true)]

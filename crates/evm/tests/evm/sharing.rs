@@ -119,6 +119,10 @@ impl Outbox for Faulty {
         self.book.under_way(lease, from, limit)
     }
 
+    fn last_closed<'a>(&'a self, lane: &'a LaneId) -> Answer<'a, Option<u64>> {
+        self.book.last_closed(lane)
+    }
+
     fn carrier(&self, key: PaymentKey) -> Answer<'_, Option<(LaneId, u64)>> {
         self.book.carrier(key)
     }

@@ -174,6 +174,10 @@ impl Outbox for Book {
         self.memory.under_way(lease, from, limit)
     }
 
+    fn last_closed<'a>(&'a self, lane: &'a LaneId) -> Answer<'a, Option<u64>> {
+        self.memory.last_closed(lane)
+    }
+
     fn carrier(&self, key: PaymentKey) -> Answer<'_, Option<(LaneId, u64)>> {
         self.memory.carrier(key)
     }

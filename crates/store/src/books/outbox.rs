@@ -74,6 +74,10 @@ impl Outbox for Books {
         self.read(WhatIsUnderWay { from: Place { lease: lease.clone(), sequence: from }, limit })
     }
 
+    fn last_closed<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<u64>, BookError>> {
+        self.read(LastClosed(lane.clone()))
+    }
+
     fn carrier(&self, key: PaymentKey) -> BoxFuture<'_, Result<Option<(LaneId, u64)>, BookError>> {
         self.read(CarrierOf(key))
     }
@@ -312,6 +316,21 @@ impl Operation for WhatIsUnderWay {
             found.push(UnderWay { sequence, transactions, height, payments, expires_at, landing });
         }
         Ok(Verdict::Keep(Some(found)))
+    }
+}
+
+struct LastClosed(LaneId);
+
+impl Operation for LastClosed {
+    const IS_ONE_STATEMENT: bool = true;
+    type Answer = Option<u64>;
+
+    async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Self::Answer>, Failure> {
+        let query = "SELECT outgoing.sequence FROM outgoing JOIN lanes ON lanes.id = outgoing.lane \
+                     WHERE lanes.network = $1 AND lanes.account = $2 AND outgoing.under_way = 0 \
+                     ORDER BY outgoing.sequence DESC LIMIT 1";
+        let row = sql.query_one(query, &[self.0.network.as_str().into(), self.0.account.as_str().into()]).await?;
+        Ok(Verdict::Keep(row.map(|mut row| row.count()).transpose()?))
     }
 }
 

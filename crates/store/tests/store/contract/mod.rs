@@ -69,7 +69,7 @@ macro_rules! contract {
                 refused_changes_nothing_once_replaced_or_landed what_landed_is_told
                 what_landed_is_what_its_payments_name a_reorg_reopens_settled_and_dead_payments closed_is_not_followed_any_more
                 a_payment_that_was_sent_again_is_left_alone_by_its_first_transaction under_way_is_in_the_order_of_the_sequence
-                under_way_is_read_page_by_page who_carries_a_payment_is_told
+                under_way_is_read_page_by_page who_carries_a_payment_is_told the_last_closed_number_is_told
                 under_way_runs_out_with_the_last_of_its_payments,
             lanes: a_lane_is_one_nodes_and_a_new_lease_voids_the_old every_write_under_an_old_lease_is_void
                 another_node_takes_over_only_after_death a_node_taken_for_dead_cannot_write_under_its_lease

@@ -173,6 +173,25 @@ pub async fn who_carries_a_payment_is_told<H: Harness>() {
     assert_eq!(carrier(2).await, Some((lane("0xA"), 4)), "also when nobody follows it any more");
 }
 
+pub async fn the_last_closed_number_is_told<H: Harness>() {
+    let harness = H::new().await;
+    let node = harness.node().await;
+    let lease = lease(&*node.outbox, "0xA").await;
+    let other = super::sample::lease(&*node.outbox, "0xB").await;
+    let last = async |account| node.outbox.last_closed(&lane(account)).await.unwrap();
+    for (number, sequence) in [(1, 3), (2, 4), (3, 5), (4, 6)] {
+        send(&*node.outbox, &lease, sequence, &format!("t{sequence}"), &[payment(number)]).await;
+    }
+    send(&*node.outbox, &other, 9, "other-lane", &[payment(50)]).await;
+    assert_eq!(last("0xA").await, None, "nothing is final yet");
+    for sequence in [4, 3] {
+        node.outbox.closed(&lease, sequence).await.unwrap();
+    }
+    node.outbox.refused(&lease, 6, &refusal("no"), NOW).await.unwrap();
+    assert_eq!(last("0xA").await, Some(4));
+    assert_eq!((last("0xB").await, last("0xC").await), (None, None));
+}
+
 pub async fn under_way_is_read_page_by_page<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
