@@ -160,11 +160,17 @@ impl RemoteFacilitator {
         if let Some(trace) = trace {
             request = request.header(TRACEPARENT, trace.to_string());
         }
-        Answer::read(request.send().await?).await
+        Self::answered(request).await
+    }
+
+    /// The answer, or why there is none, without the address: its path may hold a key.
+    async fn answered(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+        let answer = async { Answer::read(request.send().await?).await };
+        answer.await.map_err(reqwest::Error::without_url)
     }
 
     async fn ask_supported(&self) -> Result<Answer, reqwest::Error> {
-        Answer::read(self.to(Method::GET, &self.supported).send().await?).await
+        Self::answered(self.to(Method::GET, &self.supported)).await
     }
 
     async fn supported_once(&self) -> Result<SupportedResponse, Failure> {
@@ -248,7 +254,8 @@ impl Facilitator for RemoteFacilitator {
 
 impl std::fmt::Debug for RemoteFacilitator {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("RemoteFacilitator").field("base", &self.base.as_str()).finish_non_exhaustive()
+        let host = self.base.host_str().unwrap_or_default();
+        formatter.debug_struct("RemoteFacilitator").field("host", &host).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A facilitator behind real HTTP, well behaved and otherwise.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -111,6 +112,20 @@ async fn the_three_endpoints_are_asked_below_the_given_path() {
     assert_eq!(seen[1].body, seen[2].body);
     let shown = format!("{remote:?}");
     assert!(!shown.contains("sesame"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_address_whose_path_holds_a_key_is_in_no_error() {
+    // Nobody listens there: the port was given back.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let remote = RemoteFacilitator::new(&format!("http://{address}/v2/sesame")).unwrap();
+    let request = request().await;
+    let errors = [remote.verify(&request).await.unwrap_err(), remote.settle(&request).await.unwrap_err()];
+    for shown in errors.iter().map(|error| format!("{error:?} {:?}", error.source())).chain([format!("{remote:?}")]) {
+        assert!(!shown.contains("sesame"), "{shown}");
+    }
 }
 
 #[tokio::test]
