@@ -12,68 +12,89 @@ use farthing::evm::rpc::{self, Call, HttpNode, Node};
 use farthing::evm::signer::{LocalSigner, Signer};
 
 use crate::chain::Chain;
-use crate::measure::{count, median};
+use crate::measure::count;
 use crate::node;
 use crate::sample::{self, CHAIN_ID, RIVAL, Sample};
 
-/// How many settlements it is measured with, and in how many rounds.
+/// How many settlements there are in a round.
 const SETTLEMENTS: u32 = 400;
-const ROUNDS: usize = 3;
-/// How many transactions go out in one JSON-RPC batch, and receipts are asked for.
+/// How many transactions go out in one JSON-RPC batch.
 const BATCH: usize = 100;
 const GAS_UNITS: u64 = 200_000;
 const MAX_FEE_WEI: u128 = 3_000_000_000;
 
-/// What a chain takes.
-pub struct Ceiling {
+/// Measures it on a chain with instant blocks, a round at a time.
+pub struct Ceiling<'a> {
+    chain: &'a Chain,
+    sample: &'a Sample,
+    node: HttpNode,
+    operator: LocalSigner,
+    nonce: u64,
+}
+
+/// How it is found out that the settlements are on the chain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Receipts {
+    /// One question for each transaction, one after the other: what somebody does who settles each payment for itself.
+    /// This is how the chain's one-per-transaction rate is defined that P6 speaks of.
+    OneByOne,
+    /// A hundred in one question: nobody has so many settlements in hand at once, so no facilitator is judged by it.
+    InBatches,
+}
+
+/// What a chain took in one round.
+pub struct Round {
     /// Settlements in each second.
     pub rate: f64,
     /// The gas of each.
     pub gas_units: f64,
 }
 
-/// Measures it on a chain with instant blocks.
-pub async fn measure(chain: &Chain, sample: &Sample, serials: &mut impl Iterator<Item = u32>) -> anyhow::Result<Ceiling> {
-    let node = node::http(chain.rpc_url())?;
-    let operator = sample::payer(RIVAL)?;
-    let counted = node.ask(&[Call::pending_count(operator.address())]).await?;
-    let mut nonce = rpc::quantity(counted.first().context("the node gave no answer")?, "eth_getTransactionCount")?;
-    let (mut rates, mut last) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let transactions = serials.take(usize::try_from(SETTLEMENTS)?).map(|serial| {
-            nonce += 1;
-            transaction(sample, &operator, nonce - 1, serial)
-        });
-        let (hashes, broadcasts): (Vec<B256>, Vec<Call>) =
-            transactions.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
+impl<'a> Ceiling<'a> {
+    /// Nothing is sent yet.
+    pub async fn new(chain: &'a Chain, sample: &'a Sample) -> anyhow::Result<Self> {
+        let (node, operator) = (node::http(chain.rpc_url())?, sample::payer(RIVAL)?);
+        let counted = node.ask(&[Call::pending_count(operator.address())]).await?;
+        let nonce = rpc::quantity(counted.first().context("the node gave no answer")?, "eth_getTransactionCount")?;
+        Ok(Self { chain, sample, node, operator, nonce })
+    }
+
+    /// Settles, one payment in each transaction.
+    pub async fn round(&mut self, serials: &mut impl Iterator<Item = u32>, receipts: Receipts) -> anyhow::Result<Round> {
+        let (mut hashes, mut broadcasts) = (Vec::new(), Vec::new());
+        for serial in serials.take(usize::try_from(SETTLEMENTS)?) {
+            let (hash, broadcast) = transaction(self.sample, &self.operator, self.nonce, serial)?;
+            self.nonce += 1;
+            hashes.push(hash);
+            broadcasts.push(broadcast);
+        }
         let started = Instant::now();
         for batch in broadcasts.chunks(BATCH) {
-            for answer in node.ask(batch).await? {
+            for answer in self.node.ask(batch).await? {
                 answer?;
             }
         }
-        land(&node, &hashes).await?;
-        rates.push(f64::from(SETTLEMENTS) / started.elapsed().as_secs_f64());
-        last = hashes;
+        for batch in hashes.chunks(if receipts == Receipts::OneByOne { 1 } else { BATCH }) {
+            landed(&self.node, batch).await?;
+        }
+        let rate = f64::from(SETTLEMENTS) / started.elapsed().as_secs_f64();
+        let transactions: Vec<String> = hashes.iter().map(ToString::to_string).collect();
+        let gas_units = count(usize::try_from(self.chain.gas_of(&transactions).await?)?) / count(transactions.len());
+        Ok(Round { rate, gas_units })
     }
-    let transactions: Vec<String> = last.iter().map(ToString::to_string).collect();
-    let gas_units = count(usize::try_from(chain.gas_of(&transactions).await?)?) / count(transactions.len());
-    Ok(Ceiling { rate: median(rates), gas_units })
 }
 
-async fn land(node: &HttpNode, hashes: &[B256]) -> anyhow::Result<()> {
-    for batch in hashes.chunks(BATCH) {
-        loop {
-            let calls: Vec<Call> = batch.iter().map(|hash| Call::receipt(*hash)).collect();
-            let answers = node.ask(&calls).await?;
-            let receipts = answers.iter().map(rpc::receipt).collect::<Result<Option<Vec<_>>, _>>();
-            // anvil makes its blocks beside its answers.
-            let Some(receipts) = receipts.context("a receipt cannot be read")? else { continue };
-            ensure!(receipts.iter().all(|receipt| receipt.succeeded), "a pre-signed settlement reverted");
-            break;
-        }
+/// Waits until all of these are on the chain.
+async fn landed(node: &HttpNode, hashes: &[B256]) -> anyhow::Result<()> {
+    loop {
+        let calls: Vec<Call> = hashes.iter().map(|hash| Call::receipt(*hash)).collect();
+        let answers = node.ask(&calls).await?;
+        let receipts = answers.iter().map(rpc::receipt).collect::<Result<Option<Vec<_>>, _>>();
+        // anvil makes its blocks beside its answers.
+        let Some(receipts) = receipts.context("a receipt cannot be read")? else { continue };
+        ensure!(receipts.iter().all(|receipt| receipt.succeeded), "a pre-signed settlement reverted");
+        return Ok(());
     }
-    Ok(())
 }
 
 /// One settlement as a signed transaction.

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use anyhow::ensure;
 
 use crate::binary::Farthing;
-use crate::ceiling::{self, Ceiling};
+use crate::ceiling::{Ceiling, Receipts};
 use crate::chain::{Blocks, Chain, Kind};
 use crate::child::Child;
 use crate::measure::{count, median, quiet};
@@ -44,15 +44,13 @@ async fn instant(kind: Kind, sample: &Sample, report: &mut Report) -> anyhow::Re
     let files = Farthing::new(&name, chain.rpc_url())?;
     let child = files.start()?;
     all_good(&settle(sample, serials.by_ref().take(FIRST))?.fire(child.address(), 1).await?)?;
+    let mut measured = Measured { chain: &chain, child: &child, ceiling: Ceiling::new(&chain, sample).await?, name: &name };
     for (at_once, settlements, rounds) in CROWDS {
-        // Anew for each: a chain grows slower with its blocks.
-        let ceiling = ceiling::measure(&chain, sample, &mut serials).await?;
-        let what = format!("{name}: the chain's ceiling then, pre-signed, one for each transaction");
-        report.add(Row::new("-", what, ceiling.rate, "/s"));
-        let measured = Measured { chain: &chain, child: &child, ceiling: &ceiling, name: &name };
         let volleys = (0..rounds).map(|_| settle(sample, serials.by_ref().take(settlements)));
-        measured.crowd(at_once, volleys.collect::<anyhow::Result<_>>()?, report).await?;
+        let volleys = volleys.collect::<anyhow::Result<_>>()?;
+        measured.crowd(at_once, volleys, &mut serials, report).await?;
     }
+    drop(measured);
     drop(child);
     calls(&chain, sample, &mut serials, report, &name).await
 }
@@ -61,16 +59,28 @@ async fn instant(kind: Kind, sample: &Sample, report: &mut Report) -> anyhow::Re
 struct Measured<'a> {
     chain: &'a Chain,
     child: &'a Child,
-    ceiling: &'a Ceiling,
+    ceiling: Ceiling<'a>,
     name: &'a str,
 }
 
 impl Measured<'_> {
-    async fn crowd(&self, at_once: usize, volleys: Vec<Volley>, report: &mut Report) -> anyhow::Result<()> {
+    /// The facilitator and the chain itself take turns: a chain grows slower with its blocks.
+    async fn crowd(
+        &mut self,
+        at_once: usize,
+        volleys: Vec<Volley>,
+        serials: &mut impl Iterator<Item = u32>,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
         let Self { chain, child, ceiling, name } = self;
         let (mut rates, mut latencies, mut gas, mut cpu, mut chain_cpu, mut failed) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut alone, mut in_batches, mut gas_alone) = (Vec::new(), Vec::new(), Vec::new());
         for volley in volleys {
+            let round = ceiling.round(serials, Receipts::OneByOne).await?;
+            alone.push(round.rate);
+            gas_alone.push(round.gas_units);
+            in_batches.push(ceiling.round(serials, Receipts::InBatches).await?.rate);
             let (before, chain_before) = (child.cpu_microseconds()?, chain.cpu_microseconds()?);
             let outcome = volley.fire(child.address(), at_once).await?;
             cpu.push((child.cpu_microseconds()? - before) / count(volley.count()));
@@ -84,11 +94,13 @@ impl Measured<'_> {
             failed += outcome.failed();
             tell_failures(&outcome);
         }
+        let (rate, in_batches) = (median(rates), median(in_batches));
         let what = |what: &str| format!("{name}, {at_once} at once: {what}");
-        let row = Row::new("P6", what("settlements over instant blocks"), median(rates), "/s");
-        report.add(row.against(ceiling.rate).must(AtLeast(0.8)).aim(AtLeast(5.0)));
+        let row = Row::new("P6", what("settlements over instant blocks, against one for each transaction"), rate, "/s");
+        report.add(row.against(median(alone)).must(AtLeast(0.8)).aim(AtLeast(5.0)));
+        report.add(Row::new("-", what("the same, against receipts a hundred at a time"), rate, "/s").against(in_batches));
         report.add(Row::new("P6", what("failures"), count(failed), "").must(AtMost(0.0)));
-        report.add(Row::new("P6", what("gas for each"), median(gas), "").against(ceiling.gas_units).aim(AtMost(0.65)));
+        report.add(Row::new("P6", what("gas for each"), median(gas), "").against(median(gas_alone)).aim(AtMost(0.65)));
         report.add(Row::new("-", what("p99 of the answer"), median(latencies), "ms"));
         let cpu = quiet(cpu);
         report.add(Row::new("-", what("facilitator's CPU for each"), cpu, "µs"));
@@ -97,9 +109,8 @@ impl Measured<'_> {
             report.add(Row::new("-", what("chain's CPU for each, simulation included"), chain_cpu, "µs"));
             let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
             let bound = count(cores) * 1e6 / (cpu + chain_cpu);
-            report.add(
-                Row::new("-", what("so that on these cores there can be no more than"), bound, "/s").against(ceiling.rate),
-            );
+            report
+                .add(Row::new("-", what("so that on these cores there can be no more than"), bound, "/s").against(in_batches));
         }
         Ok(())
     }
