@@ -11,14 +11,17 @@
 //! 6. A payer is given coin for its approval once at most, as much as the book says; its approval was mined once.
 //! 7. The facilitator's accounts have no gap in their nonces: nothing waits in the pool for a number that never comes.
 //! 8. A seller's book: everything that settled is used up, in the transaction that moved it. Nothing is left in use.
+//! 9. Its book of sales: everything that settled is in it, once, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use alloy_primitives::{Address, U256};
 use anyhow::{Context, Result, bail, ensure};
+use farthing_core::asset::AccountId;
 use farthing_core::books::{
-    Deliveries, Delivery, DeliveryClaim, Fingerprint, Presented, SettlementEntry, SettlementQuery, SettlementState, Settlements,
+    Deliveries, Delivery, DeliveryClaim, Fingerprint, Presented, SaleQuery, Sales, SettlementEntry, SettlementQuery,
+    SettlementState, Settlements,
 };
 use serde_json::json;
 
@@ -28,6 +31,8 @@ use crate::rpc::Rpc;
 
 /// How many entries of the book are read at a time.
 const PAGE: usize = 1_000;
+/// More entries than any run makes.
+const ALL: usize = 1_000_000;
 /// How a nonce of Permit2, and an approval for which coin was given, begin in the book.
 const PERMIT2_REFERENCE: &str = "permit2:";
 const FUNDING_REFERENCE: &str = "funding:";
@@ -147,6 +152,35 @@ pub async fn check_deliveries(book: &dyn Deliveries, entries: &[SettlementEntry]
         };
         ensure!(is_right, "{key} is {:?}, and for the seller {found:?}", entry.state);
     }
+    Ok(())
+}
+
+/// Holds a seller's book of sales against the book of what was settled, once nobody buys any more: everything that moved was
+/// sold once, in the transaction that moved it and for just that much, nothing else was, and nothing is left open.
+pub async fn check_sales(book: &dyn Sales, entries: &[SettlementEntry]) -> Result<()> {
+    let query = SaleQuery { limit: ALL, ..SaleQuery::default() };
+    let mut sold: BTreeMap<_, _> = book.list(&query).await?.into_iter().map(|sale| (sale.payment.to_string(), sale)).collect();
+    for entry in entries.iter().filter(|entry| !is_funding(entry)) {
+        let sale = sold.remove(&entry.record.key.to_string());
+        let is_right = match (&entry.state, &sale) {
+            (SettlementState::Settled(settled), Some(sale)) => {
+                let bill = &sale.bill;
+                let from = |payer: &AccountId| payer.as_str().eq_ignore_ascii_case(settled.payer.as_str());
+                (&sale.transaction, &bill.amount) == (&settled.transaction, &settled.amount)
+                    && bill.asset.network == settled.network
+                    && bill.payer.as_ref().is_some_and(from)
+                    && bill.pay_to.as_str().eq_ignore_ascii_case(entry.record.pay_to.as_str())
+            }
+            (SettlementState::Sending(_) | SettlementState::Dead(_), None) => true,
+            _ => false,
+        };
+        ensure!(is_right, "{} is {:?}, and was sold as {sale:?}", entry.record.key, entry.state);
+    }
+    // Of what was charged nothing, no book of settlements knows.
+    let stray = sold.values().find(|sale| !sale.bill.amount.is_zero());
+    ensure!(stray.is_none(), "{stray:?} was sold, and nothing moved");
+    let open = book.open(&query).await?;
+    ensure!(open.is_empty(), "nobody knows whether these were charged: {open:?}");
     Ok(())
 }
 

@@ -115,10 +115,11 @@ impl<S: Answering> Routes<S> {
             if let Some(earlier) = entries.iter().find(|earlier| earlier.pattern.covers(&route.matches)) {
                 return Err(told(Fault::Hidden(earlier.pattern.clone())));
             }
+            let name = route.matches.to_string();
             let (way, access) = match &route.access {
                 Access::Free => (Way::Free, Explanation::Free),
                 Access::Denied => (Way::Denied, Explanation::Denied),
-                Access::Priced(sale) => Till { server, upstream, settings, sale }.build().map_err(told)?,
+                Access::Priced(sale) => Till { server, upstream, settings, sale, name }.build().map_err(told)?,
             };
             let header = match &route.access {
                 Access::Priced(sale) => sale.price.header().cloned(),
@@ -154,6 +155,8 @@ struct Till<'a, S> {
     upstream: &'a S,
     settings: &'a file::Gateway,
     sale: &'a Sale,
+    /// What the book of sales calls the route: its pattern.
+    name: String,
 }
 
 type Built<S> = (Way<S>, Explanation);
@@ -230,6 +233,7 @@ impl<S: Answering> Till<'_, S> {
         let Sale {
             description, mime_type, max_timeout_seconds, upfront, payment_identifier, sign_in, bound_body_bytes, ..
         } = self.sale;
+        layer = layer.sold_as(self.name.clone())?;
         if let Some(description) = description {
             layer = layer.description(description);
         }

@@ -22,6 +22,7 @@ use crate::purchase::Named;
 use crate::resource::{RequestFacts, is_same_resource};
 use crate::route::Route;
 use crate::settle::{self, Settled};
+use crate::sold::Sold;
 use crate::stop::{Stop, bought_already, failure_of, forgotten, refusal_of, repeated, taken_already};
 
 impl Gate {
@@ -83,7 +84,8 @@ impl Gate {
         let (trace, span) = open_span(key, facts.trace);
         let admitting = async {
             let order = Order::new(offer, payment, trace);
-            let order = Order { after: route.after(facts), named, resource_url: facts.resource_url.clone(), ..order };
+            let (sold, resource_url) = (Sold::of(route, facts), facts.resource_url.clone());
+            let order = Order { after: route.after(facts), sold, named, resource_url, ..order };
             let request = order.fingerprint(facts).map_err(Denied::Book)?;
             let taken = self.take(Presented { key, request, expires_at, now }, order, stale, span.clone()).await;
             if let Err(Stop::Denied(denied)) = &taken {
@@ -198,7 +200,7 @@ impl Gate {
         let settling = async move {
             let amount = order.paid.amount;
             let (mut claim, response) = settle::first(&gate, claim, &mut order, amount, SettlePhase::BeforeHandler).await?;
-            if !claim.charged(&response).await {
+            if !claim.charged(&response, &order.bill(gate.clock.now(), Some(&response))).await {
                 claim.give_back().await;
                 return Err(Settled::charged_unwritten(&order, response));
             }
@@ -219,19 +221,22 @@ impl Gate {
     /// get out.
     async fn resume(&self, mut claim: Claim, mut order: Box<Order>, owed: Owed, span: Span) -> Result<Admitted, Stop> {
         let settled = match self.settle_owed(&claim, &mut order, &owed).await {
-            Ok(response) => match owed.answer {
-                Some(answer) if claim.served(&response, Some(&answer)).await => {
-                    claim.delivered();
-                    let (head, body) = (answer.head, answer.body);
-                    return Err(Stop::Repeated(Box::new(Repeated { settlement: response, head, body })));
+            Ok(response) => {
+                let bill = order.bill(self.clock.now(), Some(&response));
+                match owed.answer {
+                    Some(answer) if claim.served(&response, &bill, Some(&answer)).await => {
+                        claim.delivered();
+                        let (head, body) = (answer.head, answer.body);
+                        return Err(Stop::Repeated(Box::new(Repeated { settlement: response, head, body })));
+                    }
+                    None if owed.settlement.is_some() || claim.charged(&response, &bill).await => {
+                        order.charged_before(&response);
+                        let watch = Watch::new(&self.hooks, || order.hook_context(claim.key()), Some(&response));
+                        return Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch });
+                    }
+                    _ => Settled::charged_unwritten(&order, response),
                 }
-                None if owed.settlement.is_some() || claim.charged(&response).await => {
-                    order.charged_before(&response);
-                    let watch = Watch::new(&self.hooks, || order.hook_context(claim.key()), Some(&response));
-                    return Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch });
-                }
-                _ => Settled::charged_unwritten(&order, response),
-            },
+            }
             Err(settled) => settled,
         };
         claim.give_back().await;

@@ -12,9 +12,7 @@ use crate::gate::Gate;
 use crate::hooks::{Before, Failure, SettlePhase, log_failed};
 use crate::order::Order;
 use crate::settle::{Settled, pending};
-
-/// Where a settlement's `extra` says that it is by the word of a hook.
-const SETTLED_BY: &str = "settledBy";
+use crate::sold::{HOOK, SETTLED_BY};
 
 /// Asks once more about a payment that may have settled. Only success, or an outcome that is still unknown, can come of it.
 pub(crate) async fn again(gate: &Gate, claim: &Claim, order: &Order) -> Result<SettleResponse, Settled> {
@@ -108,7 +106,7 @@ pub(crate) async fn charge(
             return Err(unsent(order));
         }
     };
-    if !claim.settling(amount).await {
+    if !claim.settling(&order.bill(gate.clock.now(), None)).await {
         // The claim knows by itself what may be written.
         return Err(unsent(order));
     }
@@ -143,7 +141,7 @@ fn by_hook(mut answer: SettleResponse, order: &Order) -> Result<SettleResponse, 
         Some(Value::Object(extra)) => extra,
         _ => Map::new(),
     };
-    extra.insert(SETTLED_BY.to_owned(), "hook".into());
+    extra.insert(SETTLED_BY.to_owned(), HOOK.into());
     let charged = order.request.requirements.amount;
     Ok(SettleResponse {
         payer: answer.payer.or_else(|| order.paid.payer.clone()),

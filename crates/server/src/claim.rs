@@ -7,9 +7,9 @@
 //! |---|---|
 //! | fails before its settlement, or its settlement was not sent or was refused | `cancel` |
 //! | has a name for its purchase, and was verified | `name` |
-//! | is about to be settled | `settling`, with the charge |
-//! | has settled before its work | `charged`, and only then does the work begin |
-//! | has settled | `served`, with the answer, and only then does the answer go |
+//! | is about to be settled | `settling`, with its bill |
+//! | has settled before its work | `charged`, with its sale, and only then does the work begin |
+//! | has settled | `served`, with its sale and the answer, and only then does the answer go |
 //! | has sent all of an answer that is kept for nobody else | `delivered`, by [`crate::departed`], for which nobody waits |
 //! | does not know whether it has settled, or has nobody left to answer | `unsettled` |
 //! | resumes an unsettled payment, and fails or is refused, however clearly | `unsettled`: an earlier request may have settled it |
@@ -20,10 +20,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use farthing_core::amount::Amount;
 use farthing_core::books::{
-    Answered, BookError, ClaimId, Deliveries, Delivery, DeliveryClaim, Naming, Owed, Presented, Purchase, Receipt, Standing,
-    StoredAnswer,
+    Answered, Bill, BookError, Charged, ClaimId, Deliveries, Delivery, DeliveryClaim, Naming, Owed, Presented, Purchase,
+    Receipt, Standing, StoredAnswer,
 };
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use farthing_core::wire::SettleResponse;
@@ -34,6 +33,7 @@ use tracing::Instrument;
 
 use crate::apart::see_through;
 use crate::count::Outcome;
+use crate::sold::settled_by;
 
 /// The pause after a last word could not be written for the first time; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -117,10 +117,10 @@ impl Claim {
         Ok(naming)
     }
 
-    /// Writes that the payment may be charged from now on, for so much. Only if it says so may anybody be asked to settle;
+    /// Writes that the payment may be charged from now on, for this. Only if it says so may anybody be asked to settle;
     /// otherwise nobody was, and the payment is still to be given back.
-    pub(crate) async fn settling(&mut self, charge: Amount) -> bool {
-        let written = self.deliveries.settling(self.id, charge).await;
+    pub(crate) async fn settling(&mut self, bill: &Bill) -> bool {
+        let written = self.deliveries.settling(self.id, bill).await;
         let is_held = self.is_held("settling", written);
         if is_held {
             self.otherwise = Otherwise::Unsettled;
@@ -130,18 +130,20 @@ impl Claim {
 
     /// Writes that the money moved before the work. Only if it says so may the work begin: otherwise it could be done for
     /// somebody of whom nobody knows that he has paid.
-    pub(crate) async fn charged(&mut self, response: &SettleResponse) -> bool {
+    pub(crate) async fn charged(&mut self, response: &SettleResponse, bill: &Bill) -> bool {
         let Some(receipt) = self.receipt(response) else { return false };
-        let written = self.deliveries.charged(self.id, &receipt.settlement).await;
+        let charged = Charged { receipt: &receipt, bill, settled_by: settled_by(response) };
+        let written = self.deliveries.charged(self.id, &charged).await;
         self.is_held("charged", written)
     }
 
     /// Writes that the money moved, with the answer that is kept. Only if it says so may the answer go: otherwise somebody
     /// else may deliver it, or the same payment be presented again. Until [`Self::delivered`] says that it did go, the payment
     /// can be given back.
-    pub(crate) async fn served(&mut self, response: &SettleResponse, answer: Option<&StoredAnswer>) -> bool {
+    pub(crate) async fn served(&mut self, response: &SettleResponse, bill: &Bill, answer: Option<&StoredAnswer>) -> bool {
         let Some(receipt) = self.receipt(response) else { return false };
-        let written = self.deliveries.served(self.id, &receipt, answer).await;
+        let charged = Charged { receipt: &receipt, bill, settled_by: settled_by(response) };
+        let written = self.deliveries.served(self.id, &charged, answer).await;
         self.is_held("served", written)
     }
 

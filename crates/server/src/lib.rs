@@ -51,6 +51,7 @@ mod resource;
 pub mod route;
 mod server;
 mod settle;
+mod sold;
 mod stop;
 mod template;
 pub mod usage;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use farthing_core::amount::Amount;
+use farthing_core::asset::Asset;
 use farthing_core::books::{BookError, Fingerprint};
 use farthing_core::scheme::{PaymentFlow, PaymentKey};
 use farthing_core::trace::TraceParent;
@@ -15,12 +16,16 @@ use crate::hooks::{HandlerAnswer, HookContext};
 use crate::offer::Offer;
 use crate::purchase::Named;
 use crate::resource::RequestFacts;
+use crate::sold::Sold;
 use crate::usage::Usage;
 
 /// What is to be settled.
 pub(crate) struct Order {
     pub(crate) request: PaymentRequest,
     pub(crate) paid: Paid,
+    pub(crate) asset: Arc<Asset>,
+    /// What it is for, by the names of the book of sales.
+    pub(crate) sold: Sold,
     /// What is to be done once it has settled, before its answer goes.
     pub(crate) after: Option<After>,
     pub(crate) version: Version,
@@ -49,8 +54,9 @@ impl Order {
         // Facilitators see version 2 whatever the buyer speaks: what was signed is the same in both.
         let payment = payment.upgraded(&requirements, None);
         let request = PaymentRequest { version: Version::V2, payment, requirements, trace: Some(trace) };
-        let (flow, resource_url) = (offer.flow, String::new());
-        Self { request, paid, after: None, version, flow, named: None, resource_url, instead: None }
+        let (flow, asset, resource_url) = (offer.flow, Arc::clone(&offer.asset), String::new());
+        let sold = Sold::default();
+        Self { request, paid, asset, sold, after: None, version, flow, named: None, resource_url, instead: None }
     }
 
     /// The payment as hooks see it.

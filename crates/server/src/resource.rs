@@ -9,6 +9,8 @@ use farthing_core::trace::TraceParent;
 /// What the gate must know of one request, whatever its transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
+    /// What is done with what is for sale, such as the method of an HTTP request; for the book of sales.
+    pub method: String,
     /// The URL of what is for sale, as the terms name it.
     pub resource_url: String,
     /// What the payment is bound to, so that it buys this request and no other; what the body adds to that is beside it.
@@ -27,7 +29,7 @@ impl RequestFacts {
     pub fn http(method: &str, resource_url: String) -> Self {
         let (authority, target) = locate(&resource_url);
         let fingerprint = Fingerprint(format!("{method} {}{target}", authority.to_ascii_lowercase()));
-        Self { resource_url, fingerprint, body: None, trace: None }
+        Self { method: method.to_owned(), resource_url, fingerprint, body: None, trace: None }
     }
 
     /// The same facts of a request whose body counts, by the SHA-256 digest of it: a payment for it buys nothing for another

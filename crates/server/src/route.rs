@@ -103,6 +103,8 @@ pub enum RouteError {
 #[derive(Clone)]
 pub struct Route {
     offers: Arc<[Offer]>,
+    /// What the book of sales calls it, unless it is empty.
+    name: String,
     description: String,
     mime_type: String,
     /// What the terms declare besides the offers.
@@ -148,7 +150,7 @@ impl Route {
             _ => Some(terms(Version::V1, takers.into_iter(), Extensions::default())?),
         };
         let (description, mime_type) = (String::new(), String::new());
-        Ok(Self { offers: offers.into(), description, mime_type, declared, current, old })
+        Ok(Self { offers: offers.into(), name: wishes.name.clone(), description, mime_type, declared, current, old })
     }
 
     /// The ways to pay, in the order in which they are offered.
@@ -213,6 +215,14 @@ impl Route {
 
     pub(crate) const fn declared(&self) -> &Declared {
         &self.declared
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn description(&self) -> &str {
+        &self.description
     }
 
     pub(crate) fn offer_list(&self) -> &[Offer] {

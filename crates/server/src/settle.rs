@@ -115,12 +115,12 @@ pub(crate) async fn run(gate: &Gate, admitted: Admitted, answer: Option<Answer>,
         tracing::warn!(payment_key = %claim.key(), transaction, "a payment was charged and its buyer has left; it may come back for it");
         if stored.is_none() {
             // The work is to be done again, and nobody is to be charged again. If this cannot be written, it is asked for again.
-            claim.charged(&response).await;
+            claim.charged(&response, &order.bill(gate.clock.now(), Some(&response))).await;
             let settled = Settled::charged_unwritten(&order, response);
             return Ended { settled, claim: Some(claim), transit: None };
         }
     }
-    if !claim.served(&response, stored.as_ref()).await {
+    if !claim.served(&response, &order.bill(gate.clock.now(), Some(&response)), stored.as_ref()).await {
         claim.give_back().await;
         return Settled::charged_unwritten(&order, response).into();
     }

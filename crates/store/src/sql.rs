@@ -31,6 +31,9 @@ pub trait Sql: Send {
     /// The condition under which a row of `nodes` stands for a node that is alive.
     const ALIVE: &'static str;
 
+    /// The expression that adds up a column of amounts, to the unit, as text.
+    fn exact_sum(column: &str) -> String;
+
     /// Runs a statement that answers with rows.
     fn query(&mut self, sql: &str, values: &[Value]) -> impl Future<Output = Result<Vec<Row>, Failure>> + Send;
 

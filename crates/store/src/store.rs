@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Sales, Settlements, SignIns};
 
 use crate::books::Books;
 use crate::database::Database;
@@ -56,6 +56,11 @@ impl Store {
     /// Which payment bought which request.
     pub fn deliveries(&self) -> Arc<dyn Deliveries> {
         Arc::clone(&self.0) as Arc<dyn Deliveries>
+    }
+
+    /// What was sold.
+    pub fn sales(&self) -> Arc<dyn Sales> {
+        Arc::clone(&self.0) as Arc<dyn Sales>
     }
 
     /// What was promised and spent.

@@ -1,10 +1,10 @@
 //! The books of the facilitator and the server, watched.
 
 use farthing_core::BoxFuture;
-use farthing_core::amount::Amount;
 use farthing_core::books::{
-    BookError, ClaimId, Deliveries, DeliveryClaim, Finding, Landing, LaneClaim, LaneId, LaneLease, Naming, Outbox, Outgoing,
-    Presented, Purchase, Receipt, SettlementEntry, SettlementQuery, Settlements, Standing, StoredAnswer, UnderWay, Written,
+    Bill, BookError, Charged, ClaimId, Deliveries, DeliveryClaim, Finding, Landing, LaneClaim, LaneId, LaneLease, Naming,
+    Outbox, Outgoing, Presented, Purchase, SettlementEntry, SettlementQuery, Settlements, Standing, StoredAnswer, UnderWay,
+    Written,
 };
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
@@ -118,10 +118,11 @@ impl<T: Deliveries + ?Sized> Deliveries for Watched<T> {
         self.call("deliveries.name", move || self.inner.name(claim, purchase), broken)
     }
 
-    fn settling(&self, claim: ClaimId, charge: Amount) -> Answer<'_, Standing> {
+    fn settling<'a>(&'a self, claim: ClaimId, bill: &'a Bill) -> Answer<'a, Standing> {
+        let charge = bill.amount;
         let settling = async move {
             self.watch.charging(claim.key, charge, false);
-            let standing = self.inner.settling(claim, charge).await?;
+            let standing = self.inner.settling(claim, bill).await?;
             if standing == Standing::Held {
                 self.watch.charging(claim.key, charge, true);
             }
@@ -130,12 +131,17 @@ impl<T: Deliveries + ?Sized> Deliveries for Watched<T> {
         self.call("deliveries.settling", move || settling, broken)
     }
 
-    fn charged<'a>(&'a self, claim: ClaimId, settlement: &'a str) -> Answer<'a, Standing> {
-        self.call("deliveries.charged", move || self.inner.charged(claim, settlement), broken)
+    fn charged<'a>(&'a self, claim: ClaimId, charged: &'a Charged<'a>) -> Answer<'a, Standing> {
+        self.call("deliveries.charged", move || self.inner.charged(claim, charged), broken)
     }
 
-    fn served<'a>(&'a self, claim: ClaimId, receipt: &'a Receipt, answer: Option<&'a StoredAnswer>) -> Answer<'a, Standing> {
-        self.call("deliveries.served", move || self.inner.served(claim, receipt, answer), broken)
+    fn served<'a>(
+        &'a self,
+        claim: ClaimId,
+        charged: &'a Charged<'a>,
+        answer: Option<&'a StoredAnswer>,
+    ) -> Answer<'a, Standing> {
+        self.call("deliveries.served", move || self.inner.served(claim, charged, answer), broken)
     }
 
     fn unsettled(&self, claim: ClaimId) -> Answer<'_, Standing> {

@@ -25,6 +25,8 @@
 //! A claim lives as long as the node that made it. What a dead node had only claimed was never charged, so the payment is
 //! free; what it was settling may have been charged, so only the same request may take it up.
 //!
+//! What is sold is written into the book of sales in the same writes, and is never forgotten ([`Sales`](super::Sales)).
+//!
 //! A name is in use for as long as its payment is in the book: of many payments that are signed for one purchase, whichever
 //! node they are presented to, one is charged.
 
@@ -35,7 +37,7 @@ pub use memory::MemoryDeliveries;
 use std::fmt;
 use std::sync::Arc;
 
-use super::BookError;
+use super::{Bill, BookError, Sale, SettledBy};
 use crate::BoxFuture;
 use crate::amount::Amount;
 use crate::scheme::{PaymentKey, TransactionId};
@@ -93,6 +95,17 @@ pub struct Receipt {
     pub transaction: TransactionId,
     /// What the buyer is told of it, for the server alone to read.
     pub settlement: String,
+}
+
+/// A payment whose money has moved.
+#[derive(Clone, Debug)]
+pub struct Charged<'a> {
+    /// What moved it, and what the buyer is told of that.
+    pub receipt: &'a Receipt,
+    /// What it was for.
+    pub bill: &'a Bill,
+    /// Who said so.
+    pub settled_by: SettledBy,
 }
 
 /// A whole answer as it went out, or was to. The book reads neither part.
@@ -195,20 +208,20 @@ pub trait Deliveries: Send + Sync {
     /// wins. To be called once it is certain who pays, and before anything is done for the payment.
     fn name<'a>(&'a self, claim: ClaimId, purchase: &'a Purchase) -> BoxFuture<'a, Result<Naming, BookError>>;
 
-    /// The payment is about to be charged, for so much. Nothing new may be settled before this has returned
-    /// [`Standing::Held`].
-    fn settling(&self, claim: ClaimId, charge: Amount) -> BoxFuture<'_, Result<Standing, BookError>>;
+    /// The payment is about to be charged for this; the same write opens the bill. Nothing new may be settled before this has
+    /// returned [`Standing::Held`].
+    fn settling<'a>(&'a self, claim: ClaimId, bill: &'a Bill) -> BoxFuture<'a, Result<Standing, BookError>>;
 
-    /// The money moved before the work, and this is what the buyer is told of it. No work may begin before this has returned
-    /// [`Standing::Held`].
-    fn charged<'a>(&'a self, claim: ClaimId, settlement: &'a str) -> BoxFuture<'a, Result<Standing, BookError>>;
+    /// The money moved before the work, and this is what the buyer is told of it; the same write makes the sale. No work may
+    /// begin before this has returned [`Standing::Held`].
+    fn charged<'a>(&'a self, claim: ClaimId, charged: &'a Charged<'a>) -> BoxFuture<'a, Result<Standing, BookError>>;
 
-    /// The money moved, and this is the answer, if it is to be kept. Nothing may be delivered before this has returned
-    /// [`Standing::Held`].
+    /// The money moved, and this is the answer, if it is to be kept; the same write makes the sale, unless it was made.
+    /// Nothing may be delivered before this has returned [`Standing::Held`].
     fn served<'a>(
         &'a self,
         claim: ClaimId,
-        receipt: &'a Receipt,
+        charged: &'a Charged<'a>,
         answer: Option<&'a StoredAnswer>,
     ) -> BoxFuture<'a, Result<Standing, BookError>>;
 
@@ -222,6 +235,14 @@ pub trait Deliveries: Send + Sync {
     /// Nothing was charged, by the facilitator's own word where it was asked, and nothing was given: the payment is free
     /// again, and so is its purchase's name.
     fn cancel(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>>;
+}
+
+impl Charged<'_> {
+    /// The sale that it is.
+    pub fn sale(&self, payment: PaymentKey) -> Sale {
+        let Self { receipt, bill, settled_by } = *self;
+        Sale { payment, bill: bill.clone(), transaction: receipt.transaction.clone(), settled_by }
+    }
 }
 
 impl StoredAnswer {

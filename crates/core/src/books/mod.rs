@@ -2,7 +2,8 @@
 //!
 //! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
 //!   side of the same book.
-//! - [`Deliveries`] (server): which payment bought which request; [`SignIns`] beside it: who may come back without paying.
+//! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever; [`SignIns`] beside
+//!   them: who may come back without paying.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
@@ -11,17 +12,23 @@ mod deliveries;
 mod ledger;
 mod memory;
 mod outbox;
+mod sales;
 mod settlements;
 mod sign_ins;
 
 pub use deliveries::{
-    Answered, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, MemoryDeliveries, Naming, Owed,
-    Presented, Purchase, PurchaseName, Receipt, Standing, StoredAnswer,
+    Answered, Charged, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, MemoryDeliveries,
+    Naming, Owed, Presented, Purchase, PurchaseName, Receipt, Standing, StoredAnswer,
 };
 pub use ledger::{Ledger, MemoryLedger, Reservation, ReservationState, ReserveError, Spend, SpendLimit, SpendWindow, Usd};
 pub use memory::MemorySettlements;
 pub use outbox::{
     Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, SponsorBudget, UnderWay, Unsendable, Written,
+};
+use sales::SalesBook;
+pub use sales::{
+    Bill, OpenSale, ROUTE_NAME_MAX_BYTES, SOLD_RESOURCE_MAX_BYTES, Sale, SaleFilter, SaleGroup, SaleQuery, SaleSum,
+    SaleSumQuery, Sales, SettledBy,
 };
 pub use settlements::{
     Finding, PaymentRecord, SettlementEntry, SettlementQuery, SettlementState, SettlementStateName, Settlements,

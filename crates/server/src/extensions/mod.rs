@@ -103,9 +103,11 @@ pub(crate) struct Seller {
     pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
-/// What one route is to declare, and what its payments are bound to.
+/// What one route is to declare, what its payments are bound to, and what it is called.
 #[derive(Clone, Default)]
 pub(crate) struct Wishes {
+    /// Its name in the book of sales; empty unless it was given one.
+    pub(crate) name: String,
     /// Whether a purchase needs a name; `None` if names are not asked for.
     pub(crate) payment_identifier: Option<bool>,
     pub(crate) sign_in: Option<SignInOptions>,

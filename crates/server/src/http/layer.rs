@@ -66,6 +66,12 @@ impl<P> PaymentLayer<P> {
         self
     }
 
+    /// Says what the seller calls the route, for the book of sales ([`farthing_core::books::Sales`]): its description, or else
+    /// the resource, unless set. Buyers are not told.
+    pub fn sold_as(self, name: impl Into<String>) -> Result<Self, RouteError> {
+        self.declared_anew(|wishes| wishes.name = name.into())
+    }
+
     /// Says what media type the answer has.
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
         self.toll_mut().route.describe(None, Some(mime_type.into()));

@@ -140,7 +140,8 @@ impl Toll {
         let refusal = accepted::find(self.route.offer_list(), payment).err()?;
         let manner = Manner { max_timeout_seconds: echo.max_timeout_seconds, ..self.charge.manner()? };
         let offer = echoed(self.server.accepts(), manner, echo)?;
-        let route = Route::of(vec![offer], self.server.seller(), &self.wishes).ok()?;
+        let mut route = Route::of(vec![offer], self.server.seller(), &self.wishes).ok()?;
+        route.describe_as(&self.route);
         accepted::find(route.offer_list(), payment).is_ok().then_some((route, refusal))
     }
 

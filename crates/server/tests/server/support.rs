@@ -10,10 +10,9 @@ use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
 use farthing_core::BoxFuture;
-use farthing_core::amount::Amount;
 use farthing_core::asset::Asset;
 use farthing_core::books::{
-    BookError, ClaimId, Deliveries, DeliveryClaim, MemoryDeliveries, Naming, Presented, Purchase, Receipt, Standing,
+    Bill, BookError, Charged, ClaimId, Deliveries, DeliveryClaim, MemoryDeliveries, Naming, Presented, Purchase, Standing,
     StoredAnswer,
 };
 use farthing_core::erased::ServerSchemes;
@@ -333,21 +332,21 @@ impl Deliveries for WatchedBook {
         self.inner.name(claim, purchase)
     }
 
-    fn settling(&self, claim: ClaimId, charge: Amount) -> BoxFuture<'_, Result<Standing, BookError>> {
-        self.write("settling", move || self.inner.settling(claim, charge))
+    fn settling<'a>(&'a self, claim: ClaimId, bill: &'a Bill) -> BoxFuture<'a, Result<Standing, BookError>> {
+        self.write("settling", move || self.inner.settling(claim, bill))
     }
 
-    fn charged<'a>(&'a self, claim: ClaimId, settlement: &'a str) -> BoxFuture<'a, Result<Standing, BookError>> {
-        self.write("charged", move || self.inner.charged(claim, settlement))
+    fn charged<'a>(&'a self, claim: ClaimId, charged: &'a Charged<'a>) -> BoxFuture<'a, Result<Standing, BookError>> {
+        self.write("charged", move || self.inner.charged(claim, charged))
     }
 
     fn served<'a>(
         &'a self,
         claim: ClaimId,
-        receipt: &'a Receipt,
+        charged: &'a Charged<'a>,
         answer: Option<&'a StoredAnswer>,
     ) -> BoxFuture<'a, Result<Standing, BookError>> {
-        self.write("served", move || self.inner.served(claim, receipt, answer))
+        self.write("served", move || self.inner.served(claim, charged, answer))
     }
 
     fn unsettled(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {

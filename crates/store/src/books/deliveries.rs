@@ -3,13 +3,13 @@
 use farthing_core::BoxFuture;
 use farthing_core::amount::Amount;
 use farthing_core::books::{
-    Answered, BookError, ClaimId, Deliveries, Delivery, DeliveryClaim, KEEP_EXPIRED_SECONDS, Naming, Owed, Presented, Purchase,
-    Receipt, Standing, StoredAnswer,
+    Answered, Bill, BookError, Charged, ClaimId, Deliveries, Delivery, DeliveryClaim, KEEP_EXPIRED_SECONDS, Naming, Owed,
+    Presented, Purchase, Receipt, Sale, Standing, StoredAnswer,
 };
 use farthing_core::scheme::{PaymentKey, TransactionId};
 use farthing_core::time::UnixSeconds;
 
-use super::{Books, is_alive, key_value};
+use super::{Books, is_alive, key_value, sales};
 use crate::error::Failure;
 use crate::sql::{Operation, Row, Sql, Value, Verdict};
 
@@ -38,21 +38,23 @@ impl Deliveries for Books {
         self.write(Name { claim, purchase: purchase.clone() })
     }
 
-    fn settling(&self, claim: ClaimId, charge: Amount) -> BoxFuture<'_, Result<Standing, BookError>> {
-        self.write_as_node(move |node| Settling { node, claim, charge })
+    fn settling<'a>(&'a self, claim: ClaimId, bill: &'a Bill) -> BoxFuture<'a, Result<Standing, BookError>> {
+        let bill = bill.clone();
+        self.write_as_node(move |node| Settling { node, claim, bill })
     }
 
-    fn charged<'a>(&'a self, claim: ClaimId, settlement: &'a str) -> BoxFuture<'a, Result<Standing, BookError>> {
-        self.write(Charged { claim, settlement: settlement.to_owned() })
+    fn charged<'a>(&'a self, claim: ClaimId, charged: &'a Charged<'a>) -> BoxFuture<'a, Result<Standing, BookError>> {
+        self.write(MoneyMoved { claim, receipt: charged.receipt.clone(), sale: charged.sale(claim.key) })
     }
 
     fn served<'a>(
         &'a self,
         claim: ClaimId,
-        receipt: &'a Receipt,
+        charged: &'a Charged<'a>,
         answer: Option<&'a StoredAnswer>,
     ) -> BoxFuture<'a, Result<Standing, BookError>> {
-        self.write(Served { claim, receipt: receipt.clone(), answer: answer.cloned() })
+        let paid = MoneyMoved { claim, receipt: charged.receipt.clone(), sale: charged.sale(claim.key) };
+        self.write(Served { paid, answer: answer.cloned() })
     }
 
     fn unsettled(&self, claim: ClaimId) -> BoxFuture<'_, Result<Standing, BookError>> {
@@ -301,7 +303,7 @@ impl Name {
 struct Settling {
     node: i64,
     claim: ClaimId,
-    charge: Amount,
+    bill: Bill,
 }
 
 impl Operation for Settling {
@@ -311,28 +313,37 @@ impl Operation for Settling {
         // The node may have a new number since the claim: what it settles now lives as long as that one.
         let update = "UPDATE deliveries SET state = 'settling', node = $2, charge = $3 \
                       WHERE claim = $1 AND state IN ('claimed', 'settling')";
-        let values = vec![number(self.claim)?, self.node.into(), self.charge.to_string().into()];
-        Ok(standing(sql.execute(update, values).await?))
+        let values = vec![number(self.claim)?, self.node.into(), self.bill.amount.to_string().into()];
+        let changed = sql.execute(update, values).await?;
+        if changed > 0 {
+            sales::open_bill(sql, self.claim.key, &self.bill).await?;
+        }
+        Ok(standing(changed))
     }
 }
 
-struct Charged {
+/// A payment that is known to be charged.
+struct MoneyMoved {
     claim: ClaimId,
-    settlement: String,
+    receipt: Receipt,
+    sale: Sale,
 }
 
-impl Operation for Charged {
+impl Operation for MoneyMoved {
     type Answer = Standing;
 
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Standing>, Failure> {
         let update = "UPDATE deliveries SET settlement = $2 WHERE claim = $1 AND state = 'settling'";
-        Ok(standing(sql.execute(update, vec![number(self.claim)?, self.settlement.as_str().into()]).await?))
+        let changed = sql.execute(update, vec![number(self.claim)?, self.receipt.settlement.as_str().into()]).await?;
+        if changed > 0 {
+            sales::settle(sql, &self.sale).await?;
+        }
+        Ok(standing(changed))
     }
 }
 
 struct Served {
-    claim: ClaimId,
-    receipt: Receipt,
+    paid: MoneyMoved,
     answer: Option<StoredAnswer>,
 }
 
@@ -342,10 +353,14 @@ impl Operation for Served {
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Standing>, Failure> {
         let update = "UPDATE deliveries SET state = 'served', transaction_id = $2, settlement = $3, \
                       answer_until = $4, answer_head = $5, answer_body = $6 WHERE claim = $1 AND state = 'settling'";
-        let Receipt { transaction, settlement } = &self.receipt;
-        let mut values = vec![number(self.claim)?, transaction.0.as_str().into(), settlement.as_str().into()];
+        let MoneyMoved { claim, receipt: Receipt { transaction, settlement }, sale } = &self.paid;
+        let mut values = vec![number(*claim)?, transaction.0.as_str().into(), settlement.as_str().into()];
         values.extend(answer_values(self.answer.as_ref()));
-        Ok(standing(sql.execute(update, values).await?))
+        let changed = sql.execute(update, values).await?;
+        if changed > 0 {
+            sales::settle(sql, sale).await?;
+        }
+        Ok(standing(changed))
     }
 }
 
@@ -391,7 +406,11 @@ impl Operation for Cancel {
 
     async fn apply<S: Sql>(&self, sql: &mut S) -> Result<Verdict<Standing>, Failure> {
         let delete = "DELETE FROM deliveries WHERE claim = $1 AND state IN ('claimed', 'settling')";
-        Ok(standing(sql.execute(delete, vec![number(self.claim)?]).await?))
+        let changed = sql.execute(delete, vec![number(self.claim)?]).await?;
+        if changed > 0 {
+            sales::strike_out(sql, self.claim.key).await?;
+        }
+        Ok(standing(changed))
     }
 }
 

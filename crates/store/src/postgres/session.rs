@@ -17,6 +17,10 @@ impl Sql for Session<'_> {
     const LOCK: &'static str = " FOR UPDATE";
     const ALIVE: &'static str = "until > clock_timestamp()";
 
+    fn exact_sum(column: &str) -> String {
+        format!("CAST(SUM(CAST({column} AS NUMERIC)) AS TEXT)")
+    }
+
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Failure> {
         let statement = self.prepared(sql).await?;
         let rows = self.0.client.query(&statement, &parameters(values)).await.map_err(|error| failure(&error))?;

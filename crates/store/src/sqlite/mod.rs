@@ -6,6 +6,7 @@
 
 mod open;
 mod session;
+mod sum;
 mod writer;
 
 use std::path::{Path, PathBuf};

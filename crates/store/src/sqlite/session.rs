@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
 
+use super::sum;
 use crate::error::Failure;
 use crate::sql::{Operation, Row, Sql, Value, Verdict};
 
@@ -17,6 +18,10 @@ impl Sql for Session<'_> {
     const LOCK: &'static str = "";
     // The rows of earlier owners are deleted when the file is opened.
     const ALIVE: &'static str = "1 = 1";
+
+    fn exact_sum(column: &str) -> String {
+        format!("{}({column})", sum::NAME)
+    }
 
     fn query(&mut self, sql: &str, values: &[Value]) -> impl Future<Output = Result<Vec<Row>, Failure>> + Send {
         ready(self.query_now(sql, values).map_err(|error| failure(&error)))

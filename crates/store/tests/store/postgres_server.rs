@@ -12,7 +12,7 @@ use farthing_testkit::postgres::{Database, Server};
 use tokio_postgres::Client;
 
 use crate::contract::Harness;
-use crate::contract::deliveries::{first_deliveries, first_deliveries_are_known, presented, won};
+use crate::contract::deliveries::{first_deliveries, first_deliveries_are_known, presented, sold_for_seven, won};
 use crate::contract::purchases::purchase;
 use crate::contract::sample::*;
 use crate::harness::postgres::{Postgres, connect};
@@ -75,7 +75,7 @@ async fn a_node_that_missed_its_time_goes_on_as_a_new_one_without_what_it_had() 
     for number in [1, 2, 3] {
         before.push(won(&deliveries.claim(&presented(number, "one")).await.unwrap(), true));
     }
-    assert_eq!(deliveries.settling(before[1], 7_u64.into()).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.settling(before[1], &bill(7.into())).await.unwrap(), Standing::Held);
     let node = newest_node(&client).await;
     client.execute("UPDATE farthing.nodes SET until = clock_timestamp() - interval '1 second'", &[]).await.unwrap();
     // Nobody has taken the lane, and still nothing is written under a lease of a dead node.
@@ -87,18 +87,18 @@ async fn a_node_that_missed_its_time_goes_on_as_a_new_one_without_what_it_had() 
     let other = won(&deliveries.claim(&presented(1, "other")).await.unwrap(), true);
     let resumed = won(&deliveries.claim(&presented(2, "one")).await.unwrap(), false);
     let served = Receipt { transaction: transaction("served"), settlement: String::new() };
-    assert_eq!(deliveries.settling(before[0], 7_u64.into()).await.unwrap(), Standing::Lost);
-    assert_eq!(deliveries.settling(other, 7_u64.into()).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.settling(before[0], &bill(7.into())).await.unwrap(), Standing::Lost);
+    assert_eq!(deliveries.settling(other, &bill(7.into())).await.unwrap(), Standing::Held);
     for (old, new) in [(before[0], other), (before[1], resumed)] {
-        assert_eq!(deliveries.served(old, &served, None).await.unwrap(), Standing::Lost);
-        assert_eq!(deliveries.served(new, &served, None).await.unwrap(), Standing::Held);
-        assert_eq!(deliveries.settling(old, 7_u64.into()).await.unwrap(), Standing::Lost);
+        assert_eq!(sold_for_seven(&*deliveries, old, &served, None).await, Standing::Lost);
+        assert_eq!(sold_for_seven(&*deliveries, new, &served, None).await, Standing::Held);
+        assert_eq!(deliveries.settling(old, &bill(7.into())).await.unwrap(), Standing::Lost);
         assert_eq!(deliveries.unsettled(old).await.unwrap(), Standing::Lost);
         let found = deliveries.claim(&Presented { key: new.key, ..presented(0, "one") }).await.unwrap();
         assert_eq!(found, DeliveryClaim::Taken(Delivery::Served(served.transaction.clone())));
     }
     // What nobody has taken up is still the earlier request's, and lives with the new number.
-    assert_eq!(deliveries.settling(before[2], 7_u64.into()).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.settling(before[2], &bill(7.into())).await.unwrap(), Standing::Held);
     assert_eq!(deliveries.claim(&presented(3, "one")).await.unwrap(), DeliveryClaim::Taken(Delivery::Settling));
     let new = lease(&*outbox, "0xA").await;
     assert!(new.token > old.token);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::num::NonZeroU64;
 
 use farthing_core::books::{
-    ClaimId, DeliveryClaim, Finding, Fingerprint, LaneClaim, LaneLease, Presented, Purchase, PurchaseName, Receipt,
-    Reservation, SettlementEntry, SettlementQuery, SettlementStateName, Spend, StoredAnswer,
+    Bill, ClaimId, DeliveryClaim, Finding, Fingerprint, LaneClaim, LaneLease, Presented, Purchase, PurchaseName, Receipt,
+    Reservation, SaleQuery, SaleSumQuery, SettlementEntry, SettlementQuery, SettlementStateName, Spend, StoredAnswer,
 };
 use farthing_core::books::{OutgoingPayment, SpendLimit};
 use farthing_core::scheme::TransactionId;
@@ -259,11 +260,14 @@ impl<H: Harness> Side<H> {
                 None => String::new(),
             },
             Action::Settling { claim, charge } => match nth(*claim) {
-                Some(id) => shown(book.settling(id, (*charge).into()).await),
+                Some(id) => shown(book.settling(id, &Bill { at: now, ..bill((*charge).into()) }).await),
                 None => String::new(),
             },
             Action::Charged(index) => match nth(*index) {
-                Some(id) => shown(book.charged(id, &format!("charged at {now}")).await),
+                Some(id) => shown({
+                    let receipt = Receipt { transaction: transaction("charged"), settlement: format!("charged at {now}") };
+                    book.charged(id, &charged(&receipt, &Bill { at: now, ..bill(8.into()) })).await
+                }),
                 None => String::new(),
             },
             Action::Served { claim, keep_seconds } => match nth(*claim) {
@@ -274,7 +278,7 @@ impl<H: Harness> Side<H> {
                         body: [1, 2].into(),
                         until: now.plus(seconds),
                     });
-                    shown(book.served(id, &receipt, answer.as_ref()).await)
+                    shown(book.served(id, &charged(&receipt, &Bill { at: now, ..bill(9.into()) }), answer.as_ref()).await)
                 }
                 None => String::new(),
             },
@@ -335,6 +339,11 @@ impl<H: Harness> Side<H> {
         for lease in &self.leases {
             found.push(shown(node.outbox.under_way(lease, 0, usize::MAX).await));
         }
+        let pages = SaleQuery { limit: usize::from(PAYMENTS), ..SaleQuery::default() };
+        found.push(shown(node.sales.list(&pages).await));
+        found.push(shown(node.sales.open(&pages).await));
+        let by_minute = SaleSumQuery { bucket_seconds: NonZeroU64::new(60), limit: 100, ..SaleSumQuery::default() };
+        found.push(shown(node.sales.sums(&by_minute).await));
         let all = SettlementQuery { limit: 3, ..SettlementQuery::default() };
         found.push(shown(node.settlements.list(&all).await));
         for state in SettlementStateName::ALL {

@@ -195,6 +195,7 @@ async fn check(run: &Run<'_>, life: &Life, trades: &[Trade]) -> Result<Trading> 
         ensure!(answers_lost <= unheard, "{answers_lost} payments moved and bought nothing; {unheard} answers can be lost");
     }
     let store = store::open(run.store.url()).await?;
+    invariants::check_sales(store.sales().as_ref(), &entries).await?;
     invariants::check_deliveries(store.deliveries().as_ref(), &entries).await?;
     store.close().await;
     Ok(trading)

@@ -3,13 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::super::locked;
+use super::super::{Bill, OpenSale, Sale, SaleQuery, SaleSum, SaleSumQuery, Sales, SalesBook, locked};
 use super::{
-    Answered, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, Naming, Owed, Presented,
-    Purchase, PurchaseName, Receipt, Standing, StoredAnswer,
+    Answered, Charged, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, Naming, Owed,
+    Presented, Purchase, PurchaseName, Receipt, Standing, StoredAnswer,
 };
 use crate::BoxFuture;
-use crate::amount::Amount;
 use crate::books::BookError;
 use crate::scheme::PaymentKey;
 use crate::time::UnixSeconds;
@@ -37,6 +36,7 @@ struct Book {
     /// The payments whose answers are kept, the first to be forgotten first.
     answered: BTreeSet<(UnixSeconds, PaymentKey)>,
     answers_bytes: usize,
+    sales: SalesBook,
     last_claim: u64,
     nodes: u64,
     dead_nodes: BTreeSet<u64>,
@@ -76,16 +76,6 @@ impl MemoryDeliveries {
     fn book(&self) -> MutexGuard<'_, Book> {
         locked(&self.book)
     }
-
-    /// Changes the row of a claim that may still write.
-    fn advance(&self, claim: ClaimId, from: fn(&Delivery) -> bool, change: impl FnOnce(&mut Row)) -> Answer<'_, Standing> {
-        let mut book = self.book();
-        let row = book.deliveries.get_mut(&claim.key).filter(|row| row.claim == claim.number && from(&row.delivery));
-        ready(row.map_or(Standing::Lost, |row| {
-            change(row);
-            Standing::Held
-        }))
-    }
 }
 
 /// What may be done with a payment that is presented.
@@ -116,7 +106,16 @@ impl Row {
     }
 }
 
+const fn is_settling(delivery: &Delivery) -> bool {
+    matches!(delivery, Delivery::Settling)
+}
+
 impl Book {
+    /// The row of a claim that may still write.
+    fn held(&mut self, claim: ClaimId, from: fn(&Delivery) -> bool) -> Option<&mut Row> {
+        self.deliveries.get_mut(&claim.key).filter(|row| row.claim == claim.number && from(&row.delivery))
+    }
+
     fn is_left_behind(&self, row: &Row) -> bool {
         self.dead_nodes.contains(&row.node)
     }
@@ -251,32 +250,45 @@ impl Deliveries for MemoryDeliveries {
         ready(Naming::Ours)
     }
 
-    fn settling(&self, claim: ClaimId, charge: Amount) -> Answer<'_, Standing> {
-        let may = |from: &Delivery| matches!(from, Delivery::Claimed | Delivery::Settling);
-        self.advance(claim, may, |row| {
-            // What is settled now lives as long as whoever settles it.
-            (row.node, row.delivery, row.owed.charge) = (self.node, Delivery::Settling, Some(charge));
-        })
-    }
-
-    fn charged<'a>(&'a self, claim: ClaimId, settlement: &'a str) -> Answer<'a, Standing> {
-        let may = |from: &Delivery| matches!(from, Delivery::Settling);
-        self.advance(claim, may, |row| row.owed.settlement = Some(settlement.to_owned()))
-    }
-
-    fn served<'a>(&'a self, claim: ClaimId, receipt: &'a Receipt, answer: Option<&'a StoredAnswer>) -> Answer<'a, Standing> {
+    fn settling<'a>(&'a self, claim: ClaimId, bill: &'a Bill) -> Answer<'a, Standing> {
         let mut book = self.book();
-        let row = book.deliveries.get_mut(&claim.key).filter(|row| row.claim == claim.number);
-        let Some(row) = row.filter(|row| row.delivery == Delivery::Settling) else { return ready(Standing::Lost) };
-        row.delivery = Delivery::Served(receipt.transaction.clone());
-        row.owed.settlement = Some(receipt.settlement.clone());
+        let may = |from: &Delivery| matches!(from, Delivery::Claimed | Delivery::Settling);
+        let Some(row) = book.held(claim, may) else { return ready(Standing::Lost) };
+        // What is settled now lives as long as whoever settles it.
+        (row.node, row.delivery, row.owed.charge) = (self.node, Delivery::Settling, Some(bill.amount));
+        book.sales.open_bill(claim.key, bill);
+        ready(Standing::Held)
+    }
+
+    fn charged<'a>(&'a self, claim: ClaimId, charged: &'a Charged<'a>) -> Answer<'a, Standing> {
+        let mut book = self.book();
+        let Some(row) = book.held(claim, is_settling) else { return ready(Standing::Lost) };
+        row.owed.settlement = Some(charged.receipt.settlement.clone());
+        book.sales.settle(&charged.sale(claim.key));
+        ready(Standing::Held)
+    }
+
+    fn served<'a>(
+        &'a self,
+        claim: ClaimId,
+        charged: &'a Charged<'a>,
+        answer: Option<&'a StoredAnswer>,
+    ) -> Answer<'a, Standing> {
+        let mut book = self.book();
+        let Some(row) = book.held(claim, is_settling) else { return ready(Standing::Lost) };
+        row.delivery = Delivery::Served(charged.receipt.transaction.clone());
+        row.owed.settlement = Some(charged.receipt.settlement.clone());
         book.keep(claim.key, answer);
+        book.sales.settle(&charged.sale(claim.key));
         ready(Standing::Held)
     }
 
     fn unsettled(&self, claim: ClaimId) -> Answer<'_, Standing> {
         let may = |from: &Delivery| matches!(from, Delivery::Settling | Delivery::Served(_));
-        self.advance(claim, may, |row| row.delivery = Delivery::Unsettled)
+        let mut book = self.book();
+        let Some(row) = book.held(claim, may) else { return ready(Standing::Lost) };
+        row.delivery = Delivery::Unsettled;
+        ready(Standing::Held)
     }
 
     fn delivered<'a>(&'a self, claims: &'a [ClaimId]) -> Answer<'a, ()> {
@@ -296,8 +308,27 @@ impl Deliveries for MemoryDeliveries {
         let is_free = row.is_some_and(|row| matches!(row.delivery, Delivery::Claimed | Delivery::Settling));
         if is_free {
             book.remove(claim.key);
+            book.sales.strike_out(claim.key);
         }
         ready(if is_free { Standing::Held } else { Standing::Lost })
+    }
+}
+
+impl Sales for MemoryDeliveries {
+    fn find(&self, payment: PaymentKey) -> Answer<'_, Option<Sale>> {
+        ready(self.book().sales.find(payment))
+    }
+
+    fn list<'a>(&'a self, query: &'a SaleQuery) -> Answer<'a, Vec<Sale>> {
+        ready(self.book().sales.list(query))
+    }
+
+    fn open<'a>(&'a self, query: &'a SaleQuery) -> Answer<'a, Vec<OpenSale>> {
+        ready(self.book().sales.open(query))
+    }
+
+    fn sums<'a>(&'a self, query: &'a SaleSumQuery) -> Answer<'a, Vec<SaleSum>> {
+        Box::pin(std::future::ready(self.book().sales.sums(query)))
     }
 }
 
@@ -305,6 +336,9 @@ impl Deliveries for MemoryDeliveries {
 mod tests {
     use super::super::super::now;
     use super::*;
+    use crate::amount::Amount;
+    use crate::asset::Asset;
+    use crate::books::SettledBy;
     use crate::scheme::TransactionId;
 
     const KEY: PaymentKey = PaymentKey([1; 32]);
@@ -313,6 +347,31 @@ mod tests {
 
     fn receipt() -> Receipt {
         Receipt { transaction: TransactionId("0x1".to_owned()), settlement: "settled".to_owned() }
+    }
+
+    fn bill() -> Bill {
+        Bill {
+            at: NOW,
+            route: "GET /report".to_owned(),
+            resource: "GET https://example.com/report".to_owned(),
+            payer: None,
+            pay_to: "0xpayee".parse().unwrap(),
+            asset: Asset {
+                network: "eip155:8453".parse().unwrap(),
+                id: "0xtoken".parse().unwrap(),
+                symbol: "USDC".to_owned(),
+                decimals: 6,
+                usd: true,
+            },
+            amount: CHARGE,
+            scheme: "exact".to_owned(),
+        }
+    }
+
+    /// What every payment here is charged for.
+    fn charged() -> Charged<'static> {
+        let (receipt, bill) = (Box::leak(Box::new(receipt())), Box::leak(Box::new(bill())));
+        Charged { receipt, bill, settled_by: SettledBy::Facilitator }
     }
 
     fn presented(key: PaymentKey, request: &str) -> Presented {
@@ -339,31 +398,31 @@ mod tests {
         assert_eq!(now(book.cancel(first)), Standing::Held);
         let second = won(&claim(&book, KEY, "other"));
         assert!(second.number > first.number);
-        assert_eq!(now(book.settling(first, CHARGE)), Standing::Lost);
+        assert_eq!(now(book.settling(first, &bill())), Standing::Lost);
         assert_eq!(now(book.cancel(first)), Standing::Lost);
-        assert_eq!(now(book.settling(second, CHARGE)), Standing::Held);
+        assert_eq!(now(book.settling(second, &bill())), Standing::Held);
     }
 
     #[test]
     fn only_the_same_request_takes_up_an_unsettled_delivery() {
         let book = MemoryDeliveries::default();
         let first = won(&claim(&book, KEY, "one"));
-        assert_eq!((now(book.settling(first, CHARGE)), now(book.unsettled(first))), (Standing::Held, Standing::Held));
+        assert_eq!((now(book.settling(first, &bill())), now(book.unsettled(first))), (Standing::Held, Standing::Held));
         assert_eq!(claim(&book, KEY, "other"), DeliveryClaim::Taken(Delivery::Unsettled));
         let resumed = claim(&book, KEY, "one");
         assert_eq!(resumed, DeliveryClaim::Resumed(won(&resumed), Box::new(Owed { charge: Some(CHARGE), ..Owed::default() })));
         assert_eq!(claim(&book, KEY, "one"), DeliveryClaim::Taken(Delivery::Settling));
-        assert_eq!(now(book.served(first, &receipt(), None)), Standing::Lost);
+        assert_eq!(now(book.served(first, &charged(), None)), Standing::Lost);
     }
 
     #[test]
     fn a_served_payment_is_used_up_unless_its_answer_did_not_get_out() {
         let book = MemoryDeliveries::default();
         let id = won(&claim(&book, KEY, "one"));
-        assert_eq!(now(book.served(id, &receipt(), None)), Standing::Lost, "nothing was to be settled");
-        assert_eq!((now(book.settling(id, CHARGE)), now(book.served(id, &receipt(), None))), (Standing::Held, Standing::Held));
+        assert_eq!(now(book.served(id, &charged(), None)), Standing::Lost, "nothing was to be settled");
+        assert_eq!((now(book.settling(id, &bill())), now(book.served(id, &charged(), None))), (Standing::Held, Standing::Held));
         assert_eq!(claim(&book, KEY, "one"), DeliveryClaim::Taken(Delivery::Served(receipt().transaction)));
-        assert_eq!((now(book.settling(id, CHARGE)), now(book.cancel(id))), (Standing::Lost, Standing::Lost));
+        assert_eq!((now(book.settling(id, &bill())), now(book.cancel(id))), (Standing::Lost, Standing::Lost));
         assert_eq!(now(book.unsettled(id)), Standing::Held);
         assert!(matches!(claim(&book, KEY, "one"), DeliveryClaim::Resumed(..)));
     }
@@ -374,7 +433,7 @@ mod tests {
         let second = first.join();
         let settling = PaymentKey([2; 32]);
         won(&claim(&first, KEY, "one"));
-        assert_eq!(now(first.settling(won(&claim(&first, settling, "one")), CHARGE)), Standing::Held);
+        assert_eq!(now(first.settling(won(&claim(&first, settling, "one")), &bill())), Standing::Held);
         assert_eq!(claim(&second, KEY, "one"), DeliveryClaim::Taken(Delivery::Claimed));
         first.die();
         assert!(matches!(claim(&second, KEY, "other"), DeliveryClaim::New(_)));
@@ -389,7 +448,7 @@ mod tests {
             let at = NOW.plus(u64::from(number) * KEEP_EXPIRED_SECONDS / 10);
             let presented = Presented { expires_at: Some(at), now: at, ..presented(PaymentKey([number; 32]), "one") };
             let id = won(&now(book.claim(&presented)));
-            assert_eq!(now(book.settling(id, CHARGE)), Standing::Held);
+            assert_eq!(now(book.settling(id, &bill())), Standing::Held);
         }
         let book = book.book();
         assert_eq!((book.deliveries.len(), book.expiring.len()), (11, 11));
@@ -403,8 +462,8 @@ mod tests {
             let presented = Presented { expires_at: None, now: at, ..presented(PaymentKey([number; 32]), "one") };
             let id = won(&now(book.claim(&presented)));
             let answer = StoredAnswer { head: Arc::from([1]), body: Arc::from([2]), until: at.plus(10) };
-            assert_eq!(now(book.settling(id, CHARGE)), Standing::Held);
-            assert_eq!(now(book.served(id, &receipt(), Some(&answer))), Standing::Held);
+            assert_eq!(now(book.settling(id, &bill())), Standing::Held);
+            assert_eq!(now(book.served(id, &charged(), Some(&answer))), Standing::Held);
         }
         let book = book.book();
         let kept = book.deliveries.values().filter(|row| row.owed.answer.is_some()).count();
@@ -418,8 +477,8 @@ mod tests {
         for number in 0..8 {
             let id = won(&claim(&book, PaymentKey([number; 32]), "one"));
             let answer = StoredAnswer { head: Arc::from([]), body: Arc::clone(&body), until: NOW.plus(u64::from(number) + 1) };
-            assert_eq!(now(book.settling(id, CHARGE)), Standing::Held);
-            assert_eq!(now(book.served(id, &receipt(), Some(&answer))), Standing::Held);
+            assert_eq!(now(book.settling(id, &bill())), Standing::Held);
+            assert_eq!(now(book.served(id, &charged(), Some(&answer))), Standing::Held);
         }
         let kept = (0..8).filter(|number| matches!(claim(&book, PaymentKey([*number; 32]), "one"), DeliveryClaim::Answered(_)));
         assert_eq!(kept.collect::<Vec<_>>(), [4, 5, 6, 7]);

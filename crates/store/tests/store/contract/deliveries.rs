@@ -41,6 +41,20 @@ pub fn receipt() -> Receipt {
     Receipt { transaction: transaction("one"), settlement: "what the buyer is told".to_owned() }
 }
 
+fn receipt_of(settlement: &str) -> Receipt {
+    Receipt { settlement: settlement.to_owned(), ..receipt() }
+}
+
+/// Serves a payment of seven units.
+pub async fn sold_for_seven(
+    deliveries: &dyn Deliveries,
+    id: ClaimId,
+    receipt: &Receipt,
+    answer: Option<&StoredAnswer>,
+) -> Standing {
+    deliveries.served(id, &charged(receipt, &bill(Amount::from(7))), answer).await.unwrap()
+}
+
 pub async fn win(node: &Node, number: u16, text: &str) -> ClaimId {
     won(&claim(node, number, text).await, true)
 }
@@ -50,11 +64,11 @@ pub async fn resume(node: &Node, number: u16, text: &str) -> ClaimId {
 }
 
 pub async fn settling(node: &Node, id: ClaimId) -> Standing {
-    node.deliveries.settling(id, Amount::from(7)).await.unwrap()
+    node.deliveries.settling(id, &bill(Amount::from(7))).await.unwrap()
 }
 
 pub async fn served(node: &Node, id: ClaimId) -> Standing {
-    node.deliveries.served(id, &receipt(), None).await.unwrap()
+    sold_for_seven(&*node.deliveries, id, &receipt(), None).await
 }
 
 pub async fn unsettled(node: &Node, id: ClaimId) -> Standing {
@@ -304,7 +318,7 @@ pub fn answer(body: &[u8]) -> StoredAnswer {
 async fn serve(node: &Node, number: u16, answer: &StoredAnswer) -> ClaimId {
     let id = win(node, number, "one").await;
     assert_eq!(settling(node, id).await, Standing::Held);
-    assert_eq!(node.deliveries.served(id, &receipt(), Some(answer)).await.unwrap(), Standing::Held);
+    assert_eq!(sold_for_seven(&*node.deliveries, id, &receipt(), Some(answer)).await, Standing::Held);
     id
 }
 
@@ -377,7 +391,7 @@ pub async fn answers_that_went_out_are_forgotten_and_no_others<H: Harness>() {
         assert_eq!(unsettled(&node, id).await, Standing::Held, "{number}");
     }
     let newer = resume(&node, 3, "one").await;
-    assert_eq!(node.deliveries.served(newer, &receipt(), Some(&body)).await.unwrap(), Standing::Held);
+    assert_eq!(sold_for_seven(&*node.deliveries, newer, &receipt(), Some(&body)).await, Standing::Held);
     gone.push(ClaimId { key: key(5), number: newer.number + 1 });
     delivered(&node, &gone).await;
     delivered(&node, &[]).await;
@@ -405,11 +419,14 @@ pub async fn who_resumes_hears_the_charge_the_settlement_and_the_answer<H: Harne
     let mut node = harness.node().await;
     let big: Amount = "115792089237316195423570985008687907853269984665640564039457584007913129639935".parse().unwrap();
     let id = win(&node, 1, "one").await;
-    assert_eq!(node.deliveries.settling(id, big).await.unwrap(), Standing::Held);
+    assert_eq!(node.deliveries.settling(id, &bill(big)).await.unwrap(), Standing::Held);
     for settlement in [None, Some("settled")] {
         if let Some(settlement) = settlement {
             let id = won(&claim(&node, 1, "one").await, false);
-            assert_eq!(node.deliveries.charged(id, settlement).await.unwrap(), Standing::Held);
+            assert_eq!(
+                node.deliveries.charged(id, &charged(&receipt_of(settlement), &bill(big))).await.unwrap(),
+                Standing::Held
+            );
         }
         harness.kill(node).await;
         node = harness.node().await;
@@ -420,7 +437,7 @@ pub async fn who_resumes_hears_the_charge_the_settlement_and_the_answer<H: Harne
     }
     let id = resume(&node, 1, "one").await;
     let answer = answer(b"the report");
-    assert_eq!(node.deliveries.served(id, &receipt(), Some(&answer)).await.unwrap(), Standing::Held);
+    assert_eq!(sold_for_seven(&*node.deliveries, id, &receipt(), Some(&answer)).await, Standing::Held);
     assert_eq!(unsettled(&node, id).await, Standing::Held);
     // Twice, for it must survive being taken up.
     for _ in 0..2 {
@@ -436,7 +453,7 @@ pub async fn who_resumes_hears_the_charge_the_settlement_and_the_answer<H: Harne
 pub async fn only_what_is_settling_is_charged<H: Harness>() {
     let harness = H::new().await;
     let node = harness.node().await;
-    let charged = async |id| node.deliveries.charged(id, "settled").await.unwrap();
+    let charged = async |id| node.deliveries.charged(id, &charged(&receipt(), &bill(Amount::from(7)))).await.unwrap();
     let id = win(&node, 1, "one").await;
     assert_eq!(charged(id).await, Standing::Lost);
     assert_eq!((settling(&node, id).await, charged(id).await), (Standing::Held, Standing::Held));
@@ -465,7 +482,7 @@ pub async fn first_deliveries_are_known(deliveries: &dyn Deliveries) {
     assert!(won(&resumed, false).number > 3, "no number is used twice");
     let id = won(&claim(3).await, true);
     assert_eq!(deliveries.name(id, &purchase(1, "one")).await.unwrap(), Naming::Ours);
-    assert_eq!(deliveries.settling(id, Amount::from(7)).await.unwrap(), Standing::Held);
-    assert_eq!(deliveries.served(id, &receipt(), Some(&answer(b"body"))).await.unwrap(), Standing::Held);
+    assert_eq!(deliveries.settling(id, &bill(Amount::from(7))).await.unwrap(), Standing::Held);
+    assert_eq!(sold_for_seven(deliveries, id, &receipt(), Some(&answer(b"body"))).await, Standing::Held);
     assert_eq!(claim(3).await, answered(&answer(b"body"), false));
 }

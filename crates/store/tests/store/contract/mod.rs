@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod listing;
 pub mod outbox;
 pub mod purchases;
+pub mod sales;
 pub mod sending;
 pub mod settlements;
 pub mod sign_ins;
@@ -15,13 +16,14 @@ pub mod sample;
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Sales, Settlements, SignIns};
 
 /// One process on a book.
 pub struct Node {
     pub settlements: Arc<dyn Settlements>,
     pub outbox: Arc<dyn Outbox>,
     pub deliveries: Arc<dyn Deliveries>,
+    pub sales: Arc<dyn Sales>,
     pub ledger: Arc<dyn Ledger>,
     pub sign_ins: Arc<dyn SignIns>,
     /// How the harness knows it.
@@ -84,6 +86,10 @@ macro_rules! contract {
                 only_what_is_settling_is_charged,
             purchases: one_payment_of_a_thousand_has_a_name a_name_follows_its_payment a_name_is_free_again_with_its_payment
                 a_dead_node_keeps_a_name_only_for_what_may_have_been_charged,
+            sales: what_is_settling_is_open_and_what_moved_is_sold one_payment_is_one_sale_whatever_is_written_later
+                a_sale_outlives_its_delivery every_field_of_a_sale_survives_the_book who_lost_a_claim_sells_nothing
+                every_filter_of_sales_matches_what_it_says pages_of_sales_follow_each_other_without_a_gap
+                sums_are_exact_and_of_one_asset_each a_sum_that_no_amount_holds_is_an_error sales_survive_a_kill,
             ledger: limits_hold_among_concurrent_reserves limits_hold_across_handles a_window_forgets
                 released_is_free_and_committed_is_not a_resource_is_known_by_its_whole_name_however_long
                 a_late_commit_counts_again amounts_are_exact_to_the_last_unit

@@ -7,7 +7,8 @@ use farthing_core::books::{
 };
 
 use super::deliveries::{
-    DAY_SECONDS, answer, cancel, claim_others, presented, receipt, resume, served, settling, unsettled, win, won,
+    DAY_SECONDS, answer, cancel, claim_others, presented, receipt, resume, served, settling, sold_for_seven, unsettled, win,
+    won,
 };
 use super::sample::*;
 use super::{Harness, Node};
@@ -61,7 +62,7 @@ pub async fn a_name_follows_its_payment<H: Harness>() {
     let first = resume(&node, 1, "one").await;
     taken(Delivery::Settling).await;
     let kept = answer(b"the report");
-    assert_eq!(node.deliveries.served(first, &receipt(), Some(&kept)).await.unwrap(), Standing::Held);
+    assert_eq!(sold_for_seven(&*node.deliveries, first, &receipt(), Some(&kept)).await, Standing::Held);
     let repeated = Answered { receipt: receipt(), answer: kept, is_left_behind: false };
     assert_eq!(name(&node, second, &asked).await, Naming::Answered(Box::new(repeated)));
     assert_eq!(name(&node, second, &purchase(1, "other")).await, Naming::OtherRequest);

@@ -1,9 +1,10 @@
 //! Values for tests.
 
 use farthing_core::amount::Amount;
+use farthing_core::asset::Asset;
 use farthing_core::books::{
-    Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, PaymentRecord, SettlementQuery,
-    Settlements, SponsorBudget, UnderWay, Written,
+    Bill, Charged, Fingerprint, Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, PaymentRecord,
+    Receipt, SettledBy, SettlementQuery, Settlements, SponsorBudget, UnderWay, Written,
 };
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::scheme::{PaymentKey, Settlement, TransactionId};
@@ -51,6 +52,31 @@ pub fn payment(number: u16) -> OutgoingPayment {
         fee_gwei: 1,
         budgets: Vec::new(),
     }
+}
+
+/// What so many units of a dollar are charged for.
+pub fn bill(amount: Amount) -> Bill {
+    Bill {
+        at: NOW,
+        route: "GET /reports/*".to_owned(),
+        resource: "GET https://api.example.com/reports/1".to_owned(),
+        payer: Some("0xPayer".parse().unwrap()),
+        pay_to: "0xPayee".parse().unwrap(),
+        asset: Asset {
+            network: "eip155:8453".parse().unwrap(),
+            id: "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913".parse().unwrap(),
+            symbol: "USDC".to_owned(),
+            decimals: 6,
+            usd: true,
+        },
+        amount,
+        scheme: "exact".to_owned(),
+    }
+}
+
+/// That it was charged, by the facilitator's word.
+pub fn charged<'a>(receipt: &'a Receipt, bill: &'a Bill) -> Charged<'a> {
+    Charged { receipt, bill, settled_by: SettledBy::Facilitator }
 }
 
 pub fn sponsored(number: u16, fee_gwei: u64, budgets: &[(&str, u64)]) -> OutgoingPayment {

@@ -40,6 +40,7 @@ pub fn node_of(store: &Store, number: u64) -> Node {
         settlements: store.settlements(),
         outbox: store.outbox(),
         deliveries: store.deliveries(),
+        sales: store.sales(),
         ledger: store.ledger(),
         sign_ins: store.sign_ins(),
         number,
