@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
+use farthing_core::books::MemoryQuotas;
 use farthing_server::Server;
 use http::header::UPGRADE;
 use http::{HeaderName, Request, Response, StatusCode};
@@ -19,6 +20,7 @@ use tower::ServiceExt;
 use tower_service::Service;
 
 use crate::config::Limits;
+use crate::entry::{self, Desk};
 use crate::file::{self, Origins, Unmatched};
 use crate::inspect::inspect;
 use crate::path::CanonicalPath;
@@ -50,20 +52,43 @@ struct Shared<S> {
     upstream: S,
     settings: file::Gateway,
     routes: RwLock<Arc<Routes<S>>>,
+    /// Where this process counts what need not be counted with others.
+    local: MemoryQuotas,
 }
 
 impl<S: Answering> Gateway<S> {
     /// Puts routes in front of an upstream. The server says who is paid where, and by whom payments are settled.
     pub fn new(server: Server, upstream: S, settings: file::Gateway, routes: &[file::Route]) -> Result<Self, RoutesError> {
-        let routes = RwLock::new(Arc::new(Routes::build(&server, &upstream, &settings, routes)?));
-        Ok(Self(Arc::new(Shared { server, upstream, settings, routes })))
+        Self::with_desk(server, upstream, settings, routes, Desk::default())
+    }
+
+    /// The same, where somebody has to be known, counted or looked up.
+    pub fn with_desk(
+        server: Server,
+        upstream: S,
+        settings: file::Gateway,
+        routes: &[file::Route],
+        desk: Desk,
+    ) -> Result<Self, RoutesError> {
+        let local = MemoryQuotas::default();
+        let routes = Routes::build(&server, &upstream, &settings, routes, (&Arc::new(desk), &local))?;
+        Ok(Self(Arc::new(Shared { server, upstream, settings, routes: RwLock::new(Arc::new(routes)), local })))
     }
 
     /// Takes other routes from the next request on; those under way end on the routes on which they began. An error changes
     /// nothing.
     pub fn reload(&self, routes: &[file::Route]) -> Result<(), RoutesError> {
-        let Shared { server, upstream, settings, .. } = &*self.0;
-        let routes = Arc::new(Routes::build(server, upstream, settings, routes)?);
+        self.take(routes, &Arc::clone(self.routes().desk()))
+    }
+
+    /// The same, with files read anew that say who is known and who must not pay.
+    pub fn reload_with_desk(&self, routes: &[file::Route], desk: Desk) -> Result<(), RoutesError> {
+        self.take(routes, &Arc::new(desk))
+    }
+
+    fn take(&self, routes: &[file::Route], desk: &Arc<Desk>) -> Result<(), RoutesError> {
+        let Shared { server, upstream, settings, local, .. } = &*self.0;
+        let routes = Arc::new(Routes::build(server, upstream, settings, routes, (desk, local))?);
         *self.0.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
         Ok(())
     }
@@ -92,16 +117,19 @@ impl<S: Answering> Gateway<S> {
         }
     }
 
-    async fn pass(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+    async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
         let settings = &self.0.settings;
         inspect(&request, self.limits())?;
         let path = request.uri().path();
         let path = CanonicalPath::parse(path).map_err(|error| Problem::bad_request(error.code(), error.to_string()))?;
         let path = Spelled::new(&path.decoded());
-        let asked_method = preflight::asked_method(&request);
         let routes = self.routes();
+        if !routes.lists().let_in(entry::address(&request, &settings.upstream.trusted_proxies)) {
+            return Err(blocked());
+        }
+        let asked_method = preflight::asked_method(&request);
         let method = asked_method.as_ref().unwrap_or(request.method());
-        let Some((way, header)) = routes.find(method, &path) else {
+        let Some((way, header, rules)) = routes.find(method, &path) else {
             return match routes.unmatched() {
                 Unmatched::Deny => Err(not_for_sale(&request)),
                 Unmatched::Free => Ok(self.forward(request).await),
@@ -110,12 +138,23 @@ impl<S: Answering> Gateway<S> {
         if let (Way::Paid(_) | Way::Metered(_), Some(method)) = (way, &asked_method) {
             return Ok(preflight::answer(&settings.origins, method, request.headers()));
         }
-        match way {
-            Way::Denied => Err(denied(&request)),
-            Way::Free => Ok(self.forward(request).await),
-            Way::Paid(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
-            Way::Metered(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
-        }
+        let origin = preflight::allowed(&settings.origins, request.headers());
+        let version = request.version();
+        let ticket = match rules.arrive(&mut request).await {
+            Ok(ticket) => ticket,
+            Err(problem) => {
+                let mut answer = problem.answer(version);
+                preflight::open(origin, &mut answer);
+                return Ok(answer);
+            }
+        };
+        let answer = match way {
+            Way::Denied => return Err(denied(&request)),
+            Way::Free => self.forward(request).await,
+            Way::Paid(service) => sell(service.clone(), ready(request, header), &settings.origins).await,
+            Way::Metered(service) => sell(service.clone(), ready(request, header), &settings.origins).await,
+        };
+        Ok(rules.leave(ticket, answer).await)
     }
 
     async fn forward(&self, request: Request<Body>) -> Response<Body> {
@@ -161,6 +200,10 @@ fn answered<T>(answer: Result<T, Infallible>) -> T {
         Ok(answer) => answer,
         Err(never) => match never {},
     }
+}
+
+fn blocked() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "address_blocked", "nothing is to be had here from this address")
 }
 
 fn not_for_sale(request: &Request<Body>) -> Problem {

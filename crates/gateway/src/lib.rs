@@ -12,6 +12,8 @@
 //!    names ([`Limits`]);
 //! 4. or into a tunnel, where a route is free and both sides agree on an upgrade such as WebSocket.
 //!
+//! Around the payment, `entry` knows subscribers, counts what is free and what is too much, and looks payers up.
+//!
 //! What goes wrong on the way is a [`Problem`]: JSON that says what was expected and what to do.
 //!
 //! # Why hyper-util
@@ -26,6 +28,7 @@ mod activity;
 mod body;
 pub mod config;
 mod connector;
+mod entry;
 pub mod file;
 mod forward;
 mod forwarded;
@@ -45,6 +48,7 @@ mod tunnel;
 mod upstream;
 
 pub use config::{Limits, Protocol, UpstreamConfig, UpstreamUrl};
+pub use entry::{Desk, DeskError, DeskMaterials, EntryError};
 pub use forwarded::{Peer, TrustedProxies};
 pub use gateway::Gateway;
 pub use inspect::inspect;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use farthing_core::books::MemoryQuotas;
 use farthing_core::wire::{PaymentRequirements, Verbatim};
 use farthing_server::{PaymentLayer, PaymentService, RouteError, Server, SignInOptions};
 use http::{HeaderName, Method};
 use tower_layer::Layer;
 
+use crate::entry::{Desk, EntryError, Lists, Rules, Terms};
 use crate::file::{self, Access, Identifier, Sale, Unmatched};
 use crate::pattern::{Pattern, Spelled};
 use crate::service::Answering;
@@ -38,6 +40,9 @@ pub enum Fault {
     /// The body of every request is read for its price already.
     #[error("bound_body_bytes: a payment is bound to the body already, because its price is counted in that; leave it out")]
     BoundTwice,
+    /// Its terms around the payment cannot be kept.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
 }
 
 /// What a route is, for whoever wants to know what the file means.
@@ -47,6 +52,8 @@ pub struct Explained {
     pub matches: String,
     /// What becomes of its requests.
     pub access: Explanation,
+    /// What holds around the payment, in words.
+    pub entry: Vec<String>,
 }
 
 /// What becomes of a route's requests.
@@ -80,6 +87,8 @@ pub struct Offered {
 pub(crate) struct Routes<S> {
     entries: Vec<Entry<S>>,
     unmatched: Unmatched,
+    lists: Arc<Lists>,
+    desk: Arc<Desk>,
 }
 
 struct Entry<S> {
@@ -87,6 +96,7 @@ struct Entry<S> {
     way: Way<S>,
     /// The header of a request that decides the price, if one does.
     header: Option<HeaderName>,
+    rules: Arc<Rules>,
     explained: Explained,
 }
 
@@ -108,7 +118,10 @@ impl<S: Answering> Routes<S> {
         upstream: &S,
         settings: &file::Gateway,
         routes: &[file::Route],
+        (desk, local): (&Arc<Desk>, &MemoryQuotas),
     ) -> Result<Self, RoutesError> {
+        let lists = Arc::new(Lists::new(&settings.allow, &settings.block));
+        let terms = Terms { settings, desk, lists: &lists, local };
         let mut entries: Vec<Entry<S>> = Vec::with_capacity(routes.len());
         for (index, route) in routes.iter().enumerate() {
             let told = |fault| RoutesError { index, matches: route.matches.to_string(), fault: Box::new(fault) };
@@ -116,6 +129,8 @@ impl<S: Answering> Routes<S> {
                 return Err(told(Fault::Hidden(earlier.pattern.clone())));
             }
             let name = route.matches.to_string();
+            let rules = Rules::new(&terms, route).map(Arc::new).map_err(|error| told(error.into()))?;
+            let server = &rules.over(server);
             let (way, access) = match &route.access {
                 Access::Free => (Way::Free, Explanation::Free),
                 Access::Denied => (Way::Denied, Explanation::Denied),
@@ -125,19 +140,29 @@ impl<S: Answering> Routes<S> {
                 Access::Priced(sale) => sale.price.header().cloned(),
                 Access::Free | Access::Denied => None,
             };
-            let explained = Explained { matches: route.matches.to_string(), access };
-            entries.push(Entry { pattern: route.matches.clone(), way, header, explained });
+            let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
+            entries.push(Entry { pattern: route.matches.clone(), way, header, rules, explained });
         }
-        Ok(Self { entries, unmatched: settings.unmatched })
+        Ok(Self { entries, unmatched: settings.unmatched, lists, desk: Arc::clone(desk) })
     }
 
-    /// Where a request goes, and the header that decides its price: the first route that is for it decides.
-    pub(crate) fn find(&self, method: &Method, path: &Spelled) -> Option<(&Way<S>, Option<&HeaderName>)> {
+    /// Where a request goes, the header that decides its price, and the terms around that: the first route that is for it decides.
+    pub(crate) fn find(&self, method: &Method, path: &Spelled) -> Option<(&Way<S>, Option<&HeaderName>, &Rules)> {
         let is_for = |entry: &&Entry<S>| match entry.way {
             Way::Free => entry.pattern.is_exactly(method, path),
             Way::Denied | Way::Paid(_) | Way::Metered(_) => entry.pattern.is_like(method, path),
         };
-        self.entries.iter().find(is_for).map(|entry| (&entry.way, entry.header.as_ref()))
+        self.entries.iter().find(is_for).map(|entry| (&entry.way, entry.header.as_ref(), entry.rules.as_ref()))
+    }
+
+    /// Whose addresses are let in.
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// What all routes know of who comes.
+    pub(crate) const fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     pub(crate) const fn unmatched(&self) -> Unmatched {

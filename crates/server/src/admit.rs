@@ -176,6 +176,7 @@ impl Gate {
                 Ok(())
             }
             Ok(AfterVerify::Abort(refusal)) => Err(refusal.into()),
+            Ok(AfterVerify::TurnAway(away)) => Err(Denied::TurnedAway(away).into()),
             Err(failed) => Err(Denied::Hook(failed).into()),
         }
     }
@@ -277,7 +278,7 @@ impl Gate {
         }
         // A settlement verifies by itself. But a name belongs to its payer, and nobody is to be charged under one before it is
         // sure that nobody was.
-        if order.flow == PaymentFlow::Upfront && order.named.is_none() {
+        if order.flow == PaymentFlow::Upfront && order.named.is_none() && !self.hooks.verify_first() {
             return Ok(None);
         }
         let stop = match self.facilitator.verify(&order.request).await {
@@ -308,7 +309,7 @@ fn open_span(key: PaymentKey, parent: Option<TraceParent>) -> (TraceParent, Span
 
 fn log(denied: &Denied) {
     match denied {
-        Denied::InFlight | Denied::NameInUse => {}
+        Denied::InFlight | Denied::NameInUse | Denied::TurnedAway(_) => {}
         Denied::Unavailable(error) | Denied::Malformed(error) => {
             let cause = error as &dyn std::error::Error;
             tracing::warn!(cause, "a payment was not taken: the facilitator did not verify it");

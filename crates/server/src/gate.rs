@@ -43,7 +43,7 @@ use crate::apart::see_through;
 use crate::claim::Claim;
 use crate::count::{self, Outcome};
 use crate::departed::{Departed, InTransit};
-use crate::hooks::{CancelReason, HandlerAnswer, HookFailed, HookList, Hooks, Watch};
+use crate::hooks::{CancelReason, HandlerAnswer, HookFailed, HookList, Hooks, TurnedAway, Watch};
 pub use crate::keep::{Answer, KeepAnswers, Repeat, Repeated};
 use crate::order::Order;
 use crate::settle::{self, Ended, Settled};
@@ -107,6 +107,9 @@ pub enum Denied {
     /// A hook did not do its part, and nobody is let in without its word (HTTP 503).
     #[error("this cannot be sold right now; nothing was charged by this request; present the same payment again later")]
     Hook(#[source] HookFailed),
+    /// A hook does not let the payer in, and says how to answer.
+    #[error("{}", .0.message)]
+    TurnedAway(TurnedAway),
 }
 
 /// The facts of the payment that let a request in. Handlers find it among the request's extensions.

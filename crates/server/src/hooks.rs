@@ -3,8 +3,9 @@
 //! | hook | when | may | if one fails, panics or takes too long |
 //! |---|---|---|---|
 //! | [`on_protected_request`](Hooks::on_protected_request) | a request comes, whatever it brings | grant, or abort (403) | 503 |
+//! | [`on_signed_in`](Hooks::on_signed_in) | somebody has signed in | grant, or turn away | 503, unless it pays |
 //! | [`on_before_verify`](Hooks::on_before_verify) | a payment is claimed | abort, or answer instead | the payment is not taken: 503 |
-//! | [`on_after_verify`](Hooks::on_after_verify) | it was found good | abort, or answer in the handler's place | not taken: 503 |
+//! | [`on_after_verify`](Hooks::on_after_verify) | it was found good | abort, turn away, or answer in the handler's place | not taken: 503 |
 //! | [`on_verify_failure`](Hooks::on_verify_failure) | it was not | say that it is good | the failure stands |
 //! | [`on_before_settle`](Hooks::on_before_settle) | nobody was asked to settle yet | abort, or say that it is settled | nothing is sent: 503 |
 //! | [`on_after_settle`](Hooks::on_after_settle) | the money has moved | look | it is logged |
@@ -63,7 +64,9 @@ use farthing_core::asset::AccountId;
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::PaymentKey;
 use farthing_core::wire::{PaymentRequirements, SettleResponse, VerifyResponse, Version};
-use http::{HeaderMap, Method};
+use http::{Extensions, HeaderMap, Method, StatusCode};
+
+use crate::extensions::Visitor;
 
 pub use farthing_core::hooks::{Before, Failure, HOOKS_TIMEOUT_SECONDS, HookFailed, HookFuture};
 pub(crate) use list::{HookList, log_failed};
@@ -80,6 +83,23 @@ pub trait Hooks: Send + Sync {
     fn on_protected_request<'a>(&'a self, request: &'a ProtectedRequest) -> HookFuture<'a, Access> {
         let _ = request;
         Box::pin(ready(Ok(Access::Continue)))
+    }
+
+    /// Whether this one asks visitors ([`Self::on_signed_in`]). Where none does, a sign-in that opens nothing is not used up.
+    fn asks_visitors(&self) -> bool {
+        false
+    }
+
+    /// After a good sign-in, which is used up by now; only where [`Self::asks_visitors`] says so.
+    fn on_signed_in<'a>(&'a self, signed_in: &'a SignedIn) -> HookFuture<'a, Welcome> {
+        let _ = signed_in;
+        Box::pin(ready(Ok(Welcome::Continue)))
+    }
+
+    /// Whether every payment must be verified before it is settled, on a route of the flow `upfront` too, so that
+    /// [`Self::on_after_verify`] is asked about each of them.
+    fn verifies_first(&self) -> bool {
+        false
     }
 
     /// Before a payment is verified. It is claimed for this request, so no other request has it. On a route of the flow
@@ -159,6 +179,24 @@ pub struct ProtectedRequest {
     pub headers: HeaderMap,
     /// Whether it brings a payment. Nobody has looked at it yet.
     pub has_payment: bool,
+    /// What those before this layer have put there.
+    pub extensions: Extensions,
+}
+
+/// Somebody who has signed in, as hooks see it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SignedIn {
+    /// Who it is.
+    pub visitor: Visitor,
+    /// Whether what is asked for is open to the visitor, who has paid for it.
+    pub has_paid: bool,
+    /// The method.
+    pub method: Method,
+    /// The URL of what is asked for.
+    pub resource_url: String,
+    /// What those before this layer have put there.
+    pub extensions: Extensions,
 }
 
 /// A payment and what it is to buy, as hooks see it.
@@ -189,6 +227,31 @@ pub enum Access {
     Abort(String),
 }
 
+/// What a hook says to somebody who has signed in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Welcome {
+    /// Go on: who has paid is served, and who has not is asked to pay.
+    #[default]
+    Continue,
+    /// The visitor is served, and does not pay.
+    Grant,
+    /// The visitor is not served.
+    TurnAway(TurnedAway),
+}
+
+/// An answer to somebody who is not served, whatever is paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// The status, such as 403 or 429.
+    pub status: StatusCode,
+    /// A stable code.
+    pub error: &'static str,
+    /// What was expected, and what to do.
+    pub message: String,
+    /// After how many seconds to come back, if that is of use.
+    pub retry_after_seconds: Option<u64>,
+}
+
 /// What a hook says to a payment that was found good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AfterVerify {
@@ -197,6 +260,8 @@ pub enum AfterVerify {
     Continue,
     /// The payment is refused all the same.
     Abort(Refusal),
+    /// The request is not served, and no other payment would help.
+    TurnAway(TurnedAway),
     /// The handler does not run: this is the answer that is paid for.
     SkipHandler(HandlerAnswer),
 }

@@ -8,6 +8,7 @@ use farthing_core::price::Price;
 use crate::builder::ServerBuilder;
 use crate::extensions::{Seller, SignInOptions, Wishes};
 use crate::gate::Gate;
+use crate::hooks::Hooks;
 use crate::http::{AskedPrice, PaymentLayer};
 use crate::offer::{Accept, Manner, Pricing};
 use crate::quotes::{Pricer, Quoter, Quotes};
@@ -63,6 +64,15 @@ impl Server {
             public_url: public_url.clone(),
             max_held_body_bytes: *max_held_body_bytes,
         })))
+    }
+
+    /// The same seller, with hooks behind those that it has: for routes that are not like the others.
+    #[must_use]
+    pub fn hooked(&self, hooks: Arc<dyn Hooks>) -> Self {
+        let Shared { gate, accepts, seller, quotes, public_url, max_held_body_bytes } = &*self.0;
+        let gate = Gate { hooks: gate.hooks.with(hooks), ..gate.clone() };
+        let (accepts, seller, quotes, public_url) = (accepts.clone(), seller.clone(), quotes.clone(), public_url.clone());
+        Self(Arc::new(Shared { gate, accepts, seller, quotes, public_url, max_held_body_bytes: *max_held_body_bytes }))
     }
 
     /// A layer that charges this price, such as `"$0.01"` or `"0.10 USDC"`, for whatever it is laid over.

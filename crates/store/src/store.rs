@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Sales, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Quotas, Sales, Settlements, SignIns};
 
 use crate::books::Books;
 use crate::database::Database;
@@ -71,6 +71,11 @@ impl Store {
     /// Who may come back without paying.
     pub fn sign_ins(&self) -> Arc<dyn SignIns> {
         Arc::clone(&self.0) as Arc<dyn SignIns>
+    }
+
+    /// What may be had so many times in a period.
+    pub fn quotas(&self) -> Arc<dyn Quotas> {
+        Arc::clone(&self.0) as Arc<dyn Quotas>
     }
 
     /// Waits for the writes under way and gives up the node, so that others take over without waiting. What is called

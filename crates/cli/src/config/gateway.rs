@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use farthing::evm::config::AssetConfig;
 use farthing::store::StoreUrl;
-use farthing_gateway::file::{Access, Gateway, PayTo, Route, Sale};
+use farthing_gateway::file::{Access, Entry, Gateway, PayTo, Route, Sale};
 use farthing_gateway::tariff::Tariff;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -66,7 +66,8 @@ impl Config {
 
     /// A gateway with one route for everything, as a command line describes it.
     pub fn of_one_price(gateway: Gateway, pay_to: PayTo, price: Tariff) -> anyhow::Result<Self> {
-        let everything = Route { matches: "/**".parse()?, access: Access::Priced(Box::new(Sale::new(price))) };
+        let everything =
+            Route { matches: "/**".parse()?, access: Access::Priced(Box::new(Sale::new(price))), entry: Entry::default() };
         Ok(Self {
             gateway,
             pay_to,

@@ -3,7 +3,7 @@
 //! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
 //!   side of the same book.
 //! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever; [`SignIns`] beside
-//!   them: who may come back without paying.
+//!   them: who may come back without paying; and [`Quotas`]: what may be had so many times in a period.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
@@ -12,6 +12,7 @@ mod deliveries;
 mod ledger;
 mod memory;
 mod outbox;
+mod quotas;
 mod sales;
 mod settlements;
 mod sign_ins;
@@ -25,6 +26,7 @@ pub use memory::MemorySettlements;
 pub use outbox::{
     Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, SponsorBudget, UnderWay, Unsendable, Written,
 };
+pub use quotas::{MAX_COUNTERS_IN_MEMORY, MemoryQuotas, QuotaRequest, QuotaTaken, Quotas};
 use sales::SalesBook;
 pub use sales::{
     Bill, OpenSale, ROUTE_NAME_MAX_BYTES, SOLD_RESOURCE_MAX_BYTES, Sale, SaleFilter, SaleGroup, SaleQuery, SaleSum,

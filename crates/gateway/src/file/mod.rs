@@ -27,6 +27,7 @@
 //! # Ok::<_, toml::de::Error>(())
 //! ```
 
+mod entry;
 mod price;
 mod read;
 mod route;
@@ -40,6 +41,11 @@ use farthing_core::wire::v1;
 use http::{HeaderName, HeaderValue};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+use self::entry::or_off;
+pub use self::entry::{
+    Algorithm, DEFAULT_SCREENING_CACHE_SECONDS, DEFAULT_SCREENING_TIMEOUT_SECONDS, Entry, Fallback, FreeQuota, Keys, List,
+    MAX_SCREENING_TIMEOUT_SECONDS, OnError, OrOff, PayerName, Period, Proof, RateLimit, Screening, Subject, Tokens, Unknown,
+};
 use self::read::{pairs, parsed};
 pub use self::route::{Access, Identifier, Route, Sale, SignIn};
 use crate::config::UpstreamConfig;
@@ -90,6 +96,36 @@ pub struct Gateway {
     /// where a secret is kept.
     #[serde(default, deserialize_with = "pairs")]
     pub headers: Vec<(HeaderText, Reference)>,
+    /// What is free before it costs, on priced routes that say nothing else.
+    #[serde(default, deserialize_with = "or_off")]
+    pub free_quota: Option<OrOff<FreeQuota>>,
+    /// Whose requests pass unpaid, on priced routes that say nothing else.
+    #[serde(default)]
+    pub subscribers: Option<Vec<Proof>>,
+    /// How often may be asked, on routes that say nothing else.
+    #[serde(default)]
+    pub rate_limits: Option<Vec<RateLimit>>,
+    /// What is offered beside payment, on priced routes that say nothing else.
+    #[serde(default, deserialize_with = "or_off")]
+    pub fallback: Option<OrOff<Fallback>>,
+    /// Whether nothing is charged, on priced routes that say nothing else.
+    #[serde(default)]
+    pub shadow: Option<bool>,
+    /// API keys of subscribers.
+    #[serde(default)]
+    pub keys: Option<Keys>,
+    /// Signed tokens of subscribers.
+    #[serde(default)]
+    pub tokens: Option<Tokens>,
+    /// Who alone may ask and pay, if anybody is listed.
+    #[serde(default)]
+    pub allow: List,
+    /// Who may not.
+    #[serde(default)]
+    pub block: List,
+    /// Who is looked up before any money moves.
+    #[serde(default)]
+    pub screening: Option<Screening>,
 }
 
 /// A text that may carry a secret, or says where one is kept. It is never shown.
@@ -163,6 +199,28 @@ impl Gateway {
             max_priced_body_bytes: DEFAULT_MAX_PRICED_BODY_BYTES,
             max_held_body_bytes: DEFAULT_MAX_HELD_BODY_BYTES,
             headers: Vec::new(),
+            free_quota: None,
+            subscribers: None,
+            rate_limits: None,
+            fallback: None,
+            shadow: None,
+            keys: None,
+            tokens: None,
+            allow: List::default(),
+            block: List::default(),
+            screening: None,
+        }
+    }
+
+    /// The terms around the payment, for routes that say nothing else.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
+        Entry {
+            free_quota: self.free_quota.clone(),
+            subscribers: self.subscribers.clone(),
+            rate_limits: self.rate_limits.clone(),
+            fallback: self.fallback.clone(),
+            shadow: self.shadow,
         }
     }
 }

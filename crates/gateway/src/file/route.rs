@@ -3,8 +3,10 @@
 use farthing_core::network::Network;
 use serde::de::{Deserialize, Deserializer, Error};
 
+use super::entry::or_off;
 use super::network;
 use super::read::parsed;
+use super::{Entry, Fallback, FreeQuota, OrOff, Proof, RateLimit};
 use crate::pattern::Pattern;
 use crate::tariff::Tariff;
 
@@ -16,6 +18,8 @@ pub struct Route {
     pub matches: Pattern,
     /// What becomes of them.
     pub access: Access,
+    /// On which terms around the payment.
+    pub entry: Entry,
 }
 
 /// What becomes of a request.
@@ -91,6 +95,13 @@ struct Keys {
     #[serde(default, deserialize_with = "networks")]
     accepts: Vec<Network>,
     bound_body_bytes: Option<usize>,
+    #[serde(default, deserialize_with = "or_off")]
+    free_quota: Option<OrOff<FreeQuota>>,
+    subscribers: Option<Vec<Proof>>,
+    rate_limits: Option<Vec<RateLimit>>,
+    #[serde(default, deserialize_with = "or_off")]
+    fallback: Option<OrOff<Fallback>>,
+    shadow: Option<bool>,
 }
 
 /// `true`, or a table.
@@ -131,13 +142,13 @@ impl TryFrom<Keys> for Route {
             (false, false, false) => return Err(Contradiction::Access(matches, "none")),
             _ => return Err(Contradiction::Access(matches, "several")),
         }
+        let (upfront, entry) = (keys.upfront.unwrap_or_default(), keys.entry());
         let Some(price) = keys.price else { return Err(Contradiction::Access(matches, "none")) };
         let sign_in = match keys.sign_in {
             None | Some(SignInKeys::Plainly(false)) => None,
             Some(SignInKeys::Plainly(true)) => Some(SignIn::default()),
             Some(SignInKeys::With(SignInTable { statement, granted_seconds })) => Some(SignIn { statement, granted_seconds }),
         };
-        let upfront = keys.upfront.unwrap_or_default();
         for (is_set, name) in [(upfront, "upfront"), (sign_in.is_some(), "sign_in")] {
             if is_set && price.is_metered() {
                 return Err(Contradiction::Metered(matches, name));
@@ -154,7 +165,7 @@ impl TryFrom<Keys> for Route {
             accepts: keys.accepts,
             bound_body_bytes: keys.bound_body_bytes,
         };
-        Ok(Self { matches, access: Access::Priced(Box::new(sale)) })
+        Ok(Self { matches, access: Access::Priced(Box::new(sale)), entry })
     }
 }
 
@@ -170,12 +181,28 @@ impl Keys {
             (self.sign_in.is_some(), "sign_in"),
             (!self.accepts.is_empty(), "accepts"),
             (self.bound_body_bytes.is_some(), "bound_body_bytes"),
+            (self.free_quota.is_some(), "free_quota"),
+            (self.subscribers.is_some(), "subscribers"),
+            (self.fallback.is_some(), "fallback"),
+            (self.shadow.is_some(), "shadow"),
+            (self.rate_limits.is_some() && access == Access::Denied, "rate_limits"),
         ] {
             if is_set {
                 return Err(Contradiction::Unpriced(self.matches, name));
             }
         }
-        Ok(Route { matches: self.matches, access })
+        let entry = self.entry();
+        Ok(Route { matches: self.matches, access, entry })
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            free_quota: self.free_quota.clone(),
+            subscribers: self.subscribers.clone(),
+            rate_limits: self.rate_limits.clone(),
+            fallback: self.fallback.clone(),
+            shadow: self.shadow,
+        }
     }
 }
 

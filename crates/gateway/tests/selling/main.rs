@@ -3,7 +3,10 @@
 
 mod browsers;
 mod counted;
+mod entering;
+mod free_quota;
 mod metered;
+mod payers;
 mod routes;
 mod shop;
 mod wall;

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use farthing::client::{Client, PaymentOutcome};
 use farthing::core::erased::AnyClientScheme;
 use farthing::core::header;
@@ -15,7 +15,7 @@ use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::evm::{exact, upto};
 use farthing::system::{SystemClock, SystemEntropy};
 use farthing_gateway::file::{self, PayTo, Route};
-use farthing_gateway::{Gateway, RoutesError};
+use farthing_gateway::{AddedHeaders, Desk, DeskMaterials, Gateway, Peer, RoutesError};
 use farthing_testkit::Stack;
 use farthing_testkit::golden::{NETWORK, PAY_TO};
 use http::{HeaderMap, StatusCode};
@@ -46,6 +46,8 @@ pub struct Stub(Arc<Mutex<Vec<Seen>>>);
 pub struct Seen {
     pub line: String,
     pub headers: HeaderMap,
+    /// What the gateway would say to a real upstream besides.
+    pub added: HeaderMap,
 }
 
 /// An answer, read whole.
@@ -63,7 +65,8 @@ struct File {
 }
 
 fn read(keys: &str, routes: &str) -> File {
-    toml::from_str(&format!("[gateway]\nupstream = \"http://127.0.0.1:1\"\n{keys}\n{routes}")).unwrap()
+    let upstream = "upstream = { url = \"http://127.0.0.1:1\", trusted_proxies = [\"127.0.0.1\"] }";
+    toml::from_str(&format!("[gateway]\n{upstream}\n{keys}\n{routes}")).unwrap()
 }
 
 impl Shop {
@@ -78,6 +81,12 @@ impl Shop {
     }
 
     pub async fn try_with(keys: &str, routes: &str) -> Result<Self, RoutesError> {
+        let materials = DeskMaterials { clock: Some(Arc::new(SystemClock)), ..DeskMaterials::default() };
+        Self::at_desk(keys, routes, materials).await
+    }
+
+    /// And with what the file refers to. Requests come from the address in `x-forwarded-for`, or else from this machine.
+    pub async fn at_desk(keys: &str, routes: &str, materials: DeskMaterials) -> Result<Self, RoutesError> {
         let stack = Stack::start().await.unwrap();
         let wallet = stack.funded_wallet().unwrap();
         stack.approve_permit2().unwrap();
@@ -87,10 +96,15 @@ impl Shop {
         for (network, account) in &pay_to {
             server = server.pay_to(network.as_str(), account.as_str()).unwrap();
         }
+        if let Some(url) = &settings.public_url {
+            server = server.public_url(url).unwrap();
+        }
         let upstream = Stub::default();
         let app = Router::new().fallback(answer).with_state(upstream.clone());
-        let gateway = Gateway::new(server.build().await.unwrap(), app, settings, &route)?;
-        let url = stack.serve(gateway.router()).await.unwrap();
+        let desk = Desk::new(&settings, materials).unwrap_or_else(|error| panic!("{error}"));
+        let gateway = Gateway::with_desk(server.build().await.unwrap(), app, settings, &route, desk)?;
+        let here = Extension(Peer::new([127, 0, 0, 1].into(), false));
+        let url = stack.serve(gateway.router().layer(here)).await.unwrap();
         let client = farthing::Client::builder().wallet(&wallet).unwrap().limit("$50 per day").unwrap().build().unwrap();
         let signer: Arc<dyn Signer> = Arc::new(LocalSigner::from_bytes(stack.devnet().accounts()[1].secret.into()).unwrap());
         let (table, clock, entropy) = (Arc::new(AssetTable::known()), Arc::new(SystemClock), Arc::new(SystemEntropy));
@@ -202,7 +216,9 @@ impl Answer {
 async fn answer(State(stub): State<Stub>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().unwrap().to_string();
-    stub.0.lock().unwrap().push(Seen { line: format!("{} {target}", parts.method), headers: parts.headers });
+    let (line, added) = (format!("{} {target}", parts.method), parts.extensions.get::<AddedHeaders>().cloned());
+    let added = added.unwrap_or_default().0;
+    stub.0.lock().unwrap().push(Seen { line, headers: parts.headers, added });
     let body = to_bytes(body, MAX_BODY_BYTES).await.unwrap();
     let usage = |tokens: &str| format!("{{\"usage\":{{\"total_tokens\":{tokens}}}}}");
     let typed = |media_type: &'static str, text: String| ([("content-type", media_type)], text).into_response();

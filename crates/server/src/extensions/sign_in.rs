@@ -7,7 +7,7 @@ use farthing_core::Source;
 use farthing_core::asset::AccountId;
 use farthing_core::books::{BookError, Grant, MAX_RESOURCE_BYTES, SignIns};
 use farthing_core::extension::sign_in_with_x::{
-    self, Entry, Expected, Info, MessageFormat, MessageVerifier, Origin, SignIn, SignInTerms, check, enter,
+    self, Entry, Expected, Info, MessageFormat, MessageVerifier, Origin, SignIn, SignInTerms, SignedIn, check, enter,
 };
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{ExtensionError, Seller, list};
+use crate::hooks::HookFailed;
 use crate::offer::Offer;
 use crate::resource::{RequestFacts, hex, target_of};
 use crate::template::HOLES;
@@ -71,8 +72,8 @@ pub(crate) struct SignInRule {
 pub(crate) enum Opened {
     /// The resource, this once.
     For(Visitor),
-    /// Nothing: the account has not paid.
-    Unpaid,
+    /// Nothing: the account has not paid. The sign-in is not used up.
+    Unpaid(Visitor, Box<SignedIn>),
 }
 
 /// Why a sign-in opens nothing.
@@ -82,6 +83,8 @@ pub(crate) enum SignInError {
     Refused(Refusal),
     #[error("sign-ins cannot be looked up right now; nothing was charged; sign in again later")]
     Book(#[source] BookError),
+    #[error("visitors cannot be let in right now; nothing was charged; sign in again later")]
+    Hook(#[source] HookFailed),
 }
 
 impl SignInOptions {
@@ -194,17 +197,19 @@ impl SignInRule {
         })?;
         let paid = self.has_price.then(|| resource_of(facts));
         match enter(book.as_ref(), &signed_in, paid.as_deref(), now).await {
-            Ok(Entry::Granted) => {
-                let (account, network) = (signed_in.account().clone(), signed_in.network().clone());
-                Ok(Opened::For(Visitor { account, network }))
-            }
-            Ok(Entry::Unpaid) => Ok(Opened::Unpaid),
+            Ok(Entry::Granted) => Ok(Opened::For(visitor_of(&signed_in))),
+            Ok(Entry::Unpaid) => Ok(Opened::Unpaid(visitor_of(&signed_in), Box::new(signed_in))),
             Ok(Entry::Refused(refusal)) => Err(SignInError::Refused(refusal)),
-            Err(error) => {
-                let cause = &error as &dyn std::error::Error;
-                tracing::error!(cause, "a visitor was not let in: the book of sign-ins could not be read or written");
-                Err(SignInError::Book(error))
-            }
+            Err(error) => Err(unreadable(error)),
+        }
+    }
+
+    /// Uses a sign-in up that opens nothing by itself, before anything is given for it all the same.
+    pub(crate) async fn use_up(&self, signed_in: &SignedIn) -> Result<(), SignInError> {
+        match enter(self.desk.book.as_ref(), signed_in, None, self.desk.clock.now()).await {
+            Ok(Entry::Refused(refusal)) => Err(SignInError::Refused(refusal)),
+            Ok(Entry::Granted | Entry::Unpaid) => Ok(()),
+            Err(error) => Err(unreadable(error)),
         }
     }
 
@@ -227,6 +232,16 @@ impl SignInRule {
     pub(super) fn book(&self) -> &dyn SignIns {
         self.desk.book.as_ref()
     }
+}
+
+fn visitor_of(signed_in: &SignedIn) -> Visitor {
+    Visitor { account: signed_in.account().clone(), network: signed_in.network().clone() }
+}
+
+fn unreadable(error: BookError) -> SignInError {
+    let cause = &error as &dyn std::error::Error;
+    tracing::error!(cause, "a visitor was not let in: the book of sign-ins could not be read or written");
+    SignInError::Book(error)
 }
 
 /// The networks on which a route can be paid, each once.

@@ -9,22 +9,40 @@ use tracing::{info, warn};
 
 use super::{
     Access, AfterVerify, Before, Cancellation, Failure, HOOKS_TIMEOUT_SECONDS, HandlerAnswer, HookContext, HookFailed,
-    HookFuture, Hooks, ProtectedRequest, SettlePhase,
+    HookFuture, Hooks, ProtectedRequest, SettlePhase, SignedIn, Welcome,
 };
 
 type AnyHook = dyn Hooks;
 
 /// Every hook, in order. Where there is none, nothing is made to be shown to one.
 #[derive(Clone, Default)]
-pub(crate) struct HookList(farthing_core::hooks::HookList<AnyHook>);
+pub(crate) struct HookList {
+    list: farthing_core::hooks::HookList<AnyHook>,
+    hooks: Vec<Arc<AnyHook>>,
+}
 
 impl HookList {
     pub(crate) fn new(hooks: Vec<Arc<AnyHook>>) -> Self {
-        Self(farthing_core::hooks::HookList::new(hooks, |hook| hook.name()))
+        Self { list: farthing_core::hooks::HookList::new(hooks.clone(), |hook| hook.name()), hooks }
+    }
+
+    /// These, and one more behind them.
+    pub(crate) fn with(&self, hook: Arc<AnyHook>) -> Self {
+        Self::new(self.hooks.iter().cloned().chain([hook]).collect())
+    }
+
+    /// Whether somebody wants to hear of visitors.
+    pub(crate) fn ask_visitors(&self) -> bool {
+        self.hooks.iter().any(|hook| hook.asks_visitors())
+    }
+
+    /// Whether somebody must hear of every payment before it is settled.
+    pub(crate) fn verify_first(&self) -> bool {
+        self.hooks.iter().any(|hook| hook.verifies_first())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.hooks.is_empty()
     }
 
     /// Whether a request is let in, turned away, or asked to pay.
@@ -47,6 +65,20 @@ impl HookList {
         Ok(Access::Continue)
     }
 
+    /// Whether a visitor is served without payment, turned away, or treated as if nobody had asked.
+    pub(crate) async fn signed_in(&self, signed_in: &SignedIn) -> Result<Welcome, HookFailed> {
+        let moment = "on_signed_in";
+        let mut round = self.at(moment);
+        while let Some((hook, said)) = round.next(|hook| hook.on_signed_in(signed_in)).await {
+            let said = said?;
+            if said != Welcome::Continue {
+                info!(hook, moment, is_granted = said == Welcome::Grant, "a hook decides about a visitor");
+                return Ok(said);
+            }
+        }
+        Ok(Welcome::Continue)
+    }
+
     pub(crate) async fn before_verify(
         &self,
         context: impl FnOnce() -> HookContext,
@@ -58,7 +90,7 @@ impl HookList {
         self.before("on_before_verify", |hook| hook.on_before_verify(context)).await
     }
 
-    /// All of them are asked; an abort is the last word, and of several answers the last one counts.
+    /// All of them are asked; an abort is the last word, as is being turned away, and of several answers the last one counts.
     pub(crate) async fn after_verify(
         &self,
         context: impl FnOnce() -> HookContext,
@@ -77,6 +109,10 @@ impl HookList {
                 AfterVerify::Abort(refusal) => {
                     info!(hook, moment, reason = %refusal.reason, "a hook refuses the payment");
                     return Ok(AfterVerify::Abort(refusal));
+                }
+                AfterVerify::TurnAway(away) => {
+                    info!(hook, moment, reason = away.error, "a hook turns a payer away");
+                    return Ok(AfterVerify::TurnAway(away));
                 }
                 AfterVerify::SkipHandler(answer) => {
                     info!(hook, moment, "a hook answers in place of the handler");
@@ -145,7 +181,7 @@ impl HookList {
     }
 
     fn at(&self, moment: &'static str) -> Round<'_, AnyHook> {
-        self.0.at(moment, tokio::time::sleep(Duration::from_secs(HOOKS_TIMEOUT_SECONDS)))
+        self.list.at(moment, tokio::time::sleep(Duration::from_secs(HOOKS_TIMEOUT_SECONDS)))
     }
 
     async fn before<'a, T>(

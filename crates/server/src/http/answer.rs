@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::headers;
 use crate::extensions::Fresh;
+use crate::hooks::TurnedAway;
 use crate::route::Route;
 
 /// What is said to somebody who has not paid yet, as the official SDKs say it.
@@ -48,6 +49,15 @@ pub(super) fn problem(status: StatusCode, error: &str, message: &str) -> Respons
     let mut response = answer(status, json!({"error": error, "message": message}).to_string());
     if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::CONFLICT {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// The answer to somebody whom a hook does not let in.
+pub(super) fn turned_away(away: &TurnedAway) -> Response<Bytes> {
+    let mut response = answer(away.status, json!({"error": away.error, "message": away.message}).to_string());
+    if let Some(seconds) = away.retry_after_seconds {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

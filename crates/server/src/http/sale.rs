@@ -8,7 +8,7 @@ use farthing_core::wire::{Accepted, PaymentPayload, Version};
 use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};
 
-use super::answer::{challenge, first_challenge, problem};
+use super::answer::{challenge, first_challenge, problem, turned_away};
 use super::body::Held;
 use super::headers::{self, PAYER_ALONE};
 use super::kept;
@@ -199,6 +199,7 @@ fn turn_away(denied: &Denied) -> Response<Bytes> {
         Denied::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "facilitator_unavailable"),
         Denied::Malformed(_) => (StatusCode::BAD_GATEWAY, "facilitator_malformed"),
         Denied::Hook(_) => (StatusCode::SERVICE_UNAVAILABLE, "hook_failed"),
+        Denied::TurnedAway(away) => return turned_away(away),
         Denied::Book(_) => (StatusCode::SERVICE_UNAVAILABLE, "book_unavailable"),
     };
     problem(status, error, &denied.to_string())

@@ -124,7 +124,7 @@ where
     Q: RequestBody,
     B: AnswerBody,
 {
-    match toll.visitor(&mut arrival, request.method()).await {
+    match toll.visitor(&mut arrival, request.method(), request.extensions()).await {
         Ok(Some(visitor)) => return visit(inner, request, Some(visitor)).await,
         Ok(None) => {}
         Err(answer) => return Ok(whole(answer)),

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use farthing_core::extension::sign_in_with_x::SignIn;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{Accepted, PaymentPayload};
-use http::{Method, Request, Response, StatusCode};
+use http::{Extensions, Method, Request, Response, StatusCode};
 
-use super::answer::{challenge, first_challenge, problem};
+use super::answer::{challenge, first_challenge, problem, turned_away};
 use super::bind::BodyLimit;
 use super::headers;
 use super::last::LastAnswer;
@@ -16,7 +16,7 @@ use super::request::{payment_of, sign_in_of, url_of};
 use crate::accepted;
 use crate::count::Outcome;
 use crate::extensions::{ExtensionError, Fresh, Opened, SignInError, SignInRule, Visitor, Wishes};
-use crate::hooks::{Access, ProtectedRequest, log_failed};
+use crate::hooks::{Access, ProtectedRequest, SignedIn, Welcome, log_failed};
 use crate::offer::{Manner, Pricing, echoed};
 use crate::quotes::{Premises, Quoter};
 use crate::resource::RequestFacts;
@@ -162,7 +162,8 @@ impl Toll {
         let resource_url = self.url(request)?;
         let has_payment = headers::have_payment(&headers);
         headers::strip(&mut headers);
-        Ok(ProtectedRequest { method, resource_url, headers, has_payment })
+        let extensions = request.extensions().clone();
+        Ok(ProtectedRequest { method, resource_url, headers, has_payment, extensions })
     }
 
     /// Whether hooks let a request in without payment, or the answer to one that they turn away.
@@ -207,30 +208,87 @@ impl Toll {
     }
 
     /// The visitor, if one signed in who may have what is asked for. Nobody pays who need not.
-    pub(super) async fn visitor(&self, arrival: &mut Arrival, method: &Method) -> Result<Option<Visitor>, Response<Bytes>> {
+    pub(super) async fn visitor(
+        &self,
+        arrival: &mut Arrival,
+        method: &Method,
+        extensions: &Extensions,
+    ) -> Result<Option<Visitor>, Response<Bytes>> {
         let Some((rule, sign_in)) = self.route.sign_in().zip(arrival.sign_in.take()) else { return Ok(None) };
-        match visit(rule, sign_in, method, &arrival.url).await {
-            Ok(Opened::For(visitor)) => {
-                Outcome::SignedIn.count();
-                Ok(Some(visitor))
-            }
-            Err(SignInError::Refused(refusal)) => {
+        let error = match visit(rule, sign_in, method, &arrival.url).await {
+            Ok(opened) => match self.welcome(rule, opened, &arrival.url, (method, extensions)).await? {
+                Ok(visitor) => return Ok(visitor),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        match error {
+            SignInError::Refused(refusal) => {
                 arrival.refused = Some(refusal);
                 Ok(None)
             }
             // To be asked for money again would be wrong for who has paid; who pays all the same may.
-            Err(error @ SignInError::Book(_)) if !matches!(arrival.payment, Ok(Some(_))) => {
-                Outcome::Denied.count();
-                Err(problem(StatusCode::SERVICE_UNAVAILABLE, "book_unavailable", &error.to_string()))
-            }
-            Ok(Opened::Unpaid) | Err(SignInError::Book(_)) => Ok(None),
+            SignInError::Book(_) | SignInError::Hook(_) if matches!(arrival.payment, Ok(Some(_))) => Ok(None),
+            SignInError::Book(_) => Err(unwelcome("book_unavailable", &error)),
+            SignInError::Hook(_) => Err(unwelcome("hook_failed", &error)),
         }
+    }
+
+    /// Asks hooks about somebody who has signed in: the visitor, who is served; or nobody.
+    async fn welcome(
+        &self,
+        rule: &SignInRule,
+        opened: Opened,
+        url: &str,
+        (method, extensions): (&Method, &Extensions),
+    ) -> Result<Result<Option<Visitor>, SignInError>, Response<Bytes>> {
+        let hooks = &self.server.gate().hooks;
+        let (visitor, signed_in) = match opened {
+            Opened::For(visitor) => (visitor, None),
+            Opened::Unpaid(visitor, signed_in) => (visitor, Some(signed_in)),
+        };
+        let has_paid = signed_in.is_none();
+        if hooks.ask_visitors() {
+            if let Some(signed_in) = signed_in
+                && let Err(error) = rule.use_up(&signed_in).await
+            {
+                return Ok(Err(error));
+            }
+            let (visitor, resource_url) = (visitor.clone(), url.to_owned());
+            let (method, extensions) = (method.clone(), extensions.clone());
+            let signed_in = SignedIn { visitor, has_paid, method, resource_url, extensions };
+            match hooks.signed_in(&signed_in).await {
+                Ok(Welcome::Continue) => {}
+                Ok(Welcome::Grant) => {
+                    Outcome::Granted.count();
+                    return Ok(Ok(Some(signed_in.visitor)));
+                }
+                Ok(Welcome::TurnAway(away)) => {
+                    Outcome::Forbidden.count();
+                    return Err(turned_away(&away));
+                }
+                Err(failed) => {
+                    log_failed(&failed, "a visitor was not let in: a hook did not do its part");
+                    return Ok(Err(SignInError::Hook(failed)));
+                }
+            }
+        }
+        if has_paid {
+            Outcome::SignedIn.count();
+        }
+        Ok(Ok(has_paid.then_some(visitor)))
     }
 }
 
 async fn visit(rule: &SignInRule, sign_in: Result<SignIn, Refusal>, method: &Method, url: &str) -> Result<Opened, SignInError> {
     let sign_in = sign_in.map_err(SignInError::Refused)?;
     rule.open(&sign_in, &RequestFacts::http(method.as_str(), url.to_owned())).await
+}
+
+/// The answer to a visitor who cannot be let in now, and should not be asked for money instead.
+fn unwelcome(code: &str, error: &SignInError) -> Response<Bytes> {
+    Outcome::Denied.count();
+    problem(StatusCode::SERVICE_UNAVAILABLE, code, &error.to_string())
 }
 
 /// The answer to a payment that cannot be read.

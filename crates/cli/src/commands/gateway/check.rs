@@ -122,7 +122,7 @@ fn report(config: &Config, store: String, routes: Vec<Explained>, assets: &Asset
 
 fn notes(config: &Config, routes: &[Explained]) -> Vec<String> {
     let mut notes = Vec::new();
-    for Explained { matches, access } in routes {
+    for Explained { matches, access, .. } in routes {
         let is_priced = matches!(access, Explanation::Priced { .. });
         if let Some((methods, path)) = matches.split_once(' ')
             && is_priced

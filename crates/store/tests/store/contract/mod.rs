@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod listing;
 pub mod outbox;
 pub mod purchases;
+pub mod quotas;
 pub mod sales;
 pub mod sending;
 pub mod settlements;
@@ -16,7 +17,7 @@ pub mod sample;
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Sales, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Quotas, Sales, Settlements, SignIns};
 
 /// One process on a book.
 pub struct Node {
@@ -26,6 +27,7 @@ pub struct Node {
     pub sales: Arc<dyn Sales>,
     pub ledger: Arc<dyn Ledger>,
     pub sign_ins: Arc<dyn SignIns>,
+    pub quotas: Arc<dyn Quotas>,
     /// How the harness knows it.
     pub number: u64,
 }
@@ -98,6 +100,9 @@ macro_rules! contract {
                 a_grant_opens_one_resource_to_one_payer a_grant_reaches_as_far_as_the_signature
                 a_grant_lasts_until_the_latest_moment_that_was_paid_for names_of_any_length_and_kind_are_kept_apart
                 sign_ins_survive_a_kill,
+            quotas: a_thousand_requests_at_once_get_exactly_what_the_limit_says a_new_period_begins_anew
+                a_clock_that_is_behind_takes_nothing counters_are_kept_apart a_limit_of_nothing_grants_nothing
+                what_was_taken_survives_a_kill,
             listing: every_filter_matches_what_it_says pages_follow_each_other_without_a_gap replaced_transactions_are_found,
             durability: what_was_answered_is_there_after_a_kill a_killed_nodes_lane_is_taken_with_what_is_under_way,
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemorySettlements, MemorySignIns};
+use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemoryQuotas, MemorySettlements, MemorySignIns};
 
 use crate::contract::{Harness, Node};
 
@@ -12,6 +12,7 @@ pub struct Memory {
     nodes: Mutex<Vec<(MemorySettlements, MemoryDeliveries)>>,
     ledger: Arc<MemoryLedger>,
     sign_ins: Arc<MemorySignIns>,
+    quotas: Arc<MemoryQuotas>,
     next: AtomicU64,
 }
 
@@ -46,6 +47,7 @@ impl Harness for Memory {
             deliveries: Arc::new(deliveries),
             ledger: self.ledger.clone(),
             sign_ins: self.sign_ins.clone(),
+            quotas: self.quotas.clone(),
             number: self.next.fetch_add(1, Ordering::Relaxed),
         }
     }
