@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use farthing_server::Server;
+use farthing_server::http::OverTls;
 use http::header::UPGRADE;
 use http::{HeaderName, Request, Response, StatusCode};
 use tower::ServiceExt;
@@ -20,6 +21,7 @@ use tower_service::Service;
 
 use crate::config::Limits;
 use crate::file::{self, Origins, Unmatched};
+use crate::forwarded::Peer;
 use crate::inspect::inspect;
 use crate::path::CanonicalPath;
 use crate::pattern::Spelled;
@@ -141,6 +143,9 @@ where
 
 /// A request for what is sold, without what would lead around its price.
 fn ready(mut request: Request<Body>, header: Option<&HeaderName>) -> Request<Body> {
+    if request.extensions().get::<Peer>().is_some_and(Peer::is_secure) {
+        request.extensions_mut().insert(OverTls);
+    }
     let headers = request.headers_mut();
     // What a connection is upgraded to could not be held back until it is paid for.
     headers.remove(UPGRADE);

@@ -30,6 +30,7 @@
 mod price;
 mod read;
 mod route;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 
 use self::read::{pairs, parsed};
 pub use self::route::{Access, Identifier, Route, Sale, SignIn};
+pub use self::tls::Tls;
 use crate::config::UpstreamConfig;
 
 /// The largest request body whose price depends on it, unless set otherwise, in bytes.
@@ -90,6 +92,9 @@ pub struct Gateway {
     /// where a secret is kept.
     #[serde(default, deserialize_with = "pairs")]
     pub headers: Vec<(HeaderText, Reference)>,
+    /// By which certificate clients know the gateway; without one it speaks plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
 
 /// A text that may carry a secret, or says where one is kept. It is never shown.
@@ -163,6 +168,7 @@ impl Gateway {
             max_priced_body_bytes: DEFAULT_MAX_PRICED_BODY_BYTES,
             max_held_body_bytes: DEFAULT_MAX_HELD_BODY_BYTES,
             headers: Vec::new(),
+            tls: None,
         }
     }
 }
