@@ -103,7 +103,7 @@ impl<S: Answering> Gateway<S> {
         let asked_method = preflight::asked_method(&request);
         let routes = self.routes();
         let method = asked_method.as_ref().unwrap_or(request.method());
-        let Some((way, header)) = routes.find(method, &path) else {
+        let Some((way, deciding)) = routes.find(method, &path) else {
             return match routes.unmatched() {
                 Unmatched::Deny => Err(not_for_sale(&request)),
                 Unmatched::Free => Ok(self.forward(request).await),
@@ -115,8 +115,8 @@ impl<S: Answering> Gateway<S> {
         match way {
             Way::Denied => Err(denied(&request)),
             Way::Free => Ok(self.forward(request).await),
-            Way::Paid(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
-            Way::Metered(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
+            Way::Paid(service) => Ok(sell(service.clone(), ready(request, deciding), &settings.origins).await),
+            Way::Metered(service) => Ok(sell(service.clone(), ready(request, deciding), &settings.origins).await),
         }
     }
 
@@ -142,14 +142,14 @@ where
 }
 
 /// A request for what is sold, without what would lead around its price.
-fn ready(mut request: Request<Body>, header: Option<&HeaderName>) -> Request<Body> {
+fn ready(mut request: Request<Body>, deciding: &[HeaderName]) -> Request<Body> {
     if request.extensions().get::<Peer>().is_some_and(Peer::is_secure) {
         request.extensions_mut().insert(OverTls);
     }
     let headers = request.headers_mut();
     // What a connection is upgraded to could not be held back until it is paid for.
     headers.remove(UPGRADE);
-    if let Some(deciding) = header {
+    for deciding in deciding {
         // To a CGI or WSGI server `x_rows` is `x-rows`; it would read what was not priced.
         let is_alike =
             |name: &&HeaderName| *name != deciding && name.as_str().replace('_', "-") == deciding.as_str().replace('_', "-");

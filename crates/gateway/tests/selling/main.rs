@@ -4,6 +4,7 @@
 mod browsers;
 mod counted;
 mod metered;
+mod prices;
 mod routes;
 mod shop;
 mod wall;

@@ -11,8 +11,10 @@ use farthing::core::erased::AnyClientScheme;
 use farthing::core::header;
 use farthing::core::wire::Extensions;
 use farthing::evm::asset::AssetTable;
+use farthing::evm::config::AssetConfig;
 use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::evm::{exact, upto};
+use farthing::server::ServerBuilder;
 use farthing::system::{SystemClock, SystemEntropy};
 use farthing_gateway::file::{self, PayTo, Route};
 use farthing_gateway::{Gateway, RoutesError};
@@ -78,18 +80,27 @@ impl Shop {
     }
 
     pub async fn try_with(keys: &str, routes: &str) -> Result<Self, RoutesError> {
+        Self::serving(keys, routes, |server| server).await
+    }
+
+    /// With something else about the server, such as its clock.
+    pub async fn serving(
+        keys: &str,
+        routes: &str,
+        change: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Result<Self, RoutesError> {
         let stack = Stack::start().await.unwrap();
         let wallet = stack.funded_wallet().unwrap();
         stack.approve_permit2().unwrap();
         let File { gateway: settings, route } = read(keys, routes);
         let PayTo(pay_to) = PayTo(vec![(NETWORK.parse().unwrap(), PAY_TO.parse().unwrap())]);
-        let mut server = farthing::Server::builder().facilitator(stack.facilitator_url()).unwrap();
+        let mut server = farthing::Server::taking(&[euro()]).unwrap().facilitator(stack.facilitator_url()).unwrap();
         for (network, account) in &pay_to {
             server = server.pay_to(network.as_str(), account.as_str()).unwrap();
         }
         let upstream = Stub::default();
         let app = Router::new().fallback(answer).with_state(upstream.clone());
-        let gateway = Gateway::new(server.build().await.unwrap(), app, settings, &route)?;
+        let gateway = Gateway::new(change(server).build().await.unwrap(), app, settings, &route)?;
         let url = stack.serve(gateway.router()).await.unwrap();
         let client = farthing::Client::builder().wallet(&wallet).unwrap().limit("$50 per day").unwrap().build().unwrap();
         let signer: Arc<dyn Signer> = Arc::new(LocalSigner::from_bytes(stack.devnet().accounts()[1].secret.into()).unwrap());
@@ -141,13 +152,18 @@ impl Shop {
 
     /// A payment for the terms of an answer, as an honest client sends it.
     pub async fn payment(&self, answer: &Answer) -> String {
+        self.payment_by(answer, 0).await
+    }
+
+    /// The same, taking the offer of that number.
+    pub async fn payment_by(&self, answer: &Answer, number: usize) -> String {
         let terms = answer.terms();
-        let offer = serde_json::from_value(terms["accepts"][0].clone()).unwrap();
-        let scheme = self.schemes.iter().find(|scheme| terms["accepts"][0]["scheme"] == scheme.name()).unwrap();
+        let accepted = &terms["accepts"][number];
+        let offer = serde_json::from_value(accepted.clone()).unwrap();
+        let scheme = self.schemes.iter().find(|scheme| accepted["scheme"] == scheme.name()).unwrap();
         let (payload, _) = scheme.pay(&offer, &Extensions::default()).await.unwrap();
         let payload: Value = serde_json::from_str(payload.raw()).unwrap();
-        let payment =
-            json!({"x402Version": 2, "resource": terms["resource"], "accepted": terms["accepts"][0], "payload": payload});
+        let payment = json!({"x402Version": 2, "resource": terms["resource"], "accepted": accepted, "payload": payload});
         header::encode(&payment).unwrap()
     }
 
@@ -171,6 +187,13 @@ impl Shop {
         };
         tokio::time::timeout(PATIENCE, exchange).await.unwrap()
     }
+}
+
+/// A coin besides the dollar, in which prices can be asked.
+fn euro() -> AssetConfig {
+    let euro = json!({"network": NETWORK, "address": "0x808456652fdb597867f38412077A9182bf77359F", "symbol": "EURC",
+        "decimals": 6, "name": "EURC", "version": "2"});
+    serde_json::from_value(euro).unwrap()
 }
 
 impl Stub {

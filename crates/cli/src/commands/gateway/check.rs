@@ -162,14 +162,14 @@ fn explain(route: Explained, assets: &AssetTable) -> RouteReport {
     match route.access {
         Explanation::Free => RouteReport { matches, access: "free", price: None, offers: Vec::new() },
         Explanation::Denied => RouteReport { matches, access: "denied", price: None, offers: Vec::new() },
-        Explanation::Priced { price, offers, is_ceiling } => {
-            let offers = offers.iter().map(|offer| offered(offer, is_ceiling, assets)).collect();
+        Explanation::Priced { price, offers, .. } => {
+            let offers = offers.iter().map(|offer| offered(offer, assets)).collect();
             RouteReport { matches, access: "priced", price: Some(price), offers }
         }
     }
 }
 
-fn offered(offer: &Offered, is_ceiling: bool, assets: &AssetTable) -> OfferReport {
+fn offered(offer: &Offered, assets: &AssetTable) -> OfferReport {
     let requirements = &offer.requirements;
     let known = assets.of(requirements);
     let amount = known.map(|asset| requirements.amount.to_decimal_string(asset.decimals));
@@ -179,7 +179,7 @@ fn offered(offer: &Offered, is_ceiling: bool, assets: &AssetTable) -> OfferRepor
         asset: requirements.asset.to_string(),
         symbol: known.map(|asset| asset.symbol.clone()),
         amount: amount.filter(|_| offer.is_fixed),
-        is_ceiling,
+        is_ceiling: offer.is_ceiling,
     }
 }
 
