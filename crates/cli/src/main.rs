@@ -10,6 +10,7 @@ mod serve;
 mod settling;
 mod signals;
 mod terminal;
+mod tls;
 mod traces;
 
 use std::process::ExitCode;

@@ -16,11 +16,14 @@ use farthing_gateway::Peer;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower_layer::Layer;
 
 use crate::open_files;
+use crate::tls::handshake;
 
 /// How many connections may wait to be accepted, as far as the system allows. With the usual 128, a burst of buyers
 /// overflows the queue, and each of them that did not fit tries again after a whole second.
@@ -41,7 +44,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Served = TowerToHyperService<AddExtension<Router, Peer>>;
-type Connection = UpgradeableConnection<'static, TokioIo<TcpStream>, Served, TokioExecutor>;
+type Connection<I> = UpgradeableConnection<'static, TokioIo<I>, Served, TokioExecutor>;
+type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 /// Listens with room for a burst of connections.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -54,6 +58,11 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `stop` resolves.
 pub async fn until(stop: impl Future<Output = ()>, listener: TcpListener, app: Router) {
+    until_over(stop, listener, None, app).await;
+}
+
+/// Serves until `stop` resolves, over TLS if there is somebody to shake hands.
+pub async fn until_over(stop: impl Future<Output = ()>, listener: TcpListener, tls: Option<TlsAcceptor>, app: Router) {
     let (under_way, mut watched) = watch::channel(0_usize);
     let app = app.layer(from_fn(move |request: Request, next: Next| {
         let counted = Counted::new(under_way.clone());
@@ -61,7 +70,7 @@ pub async fn until(stop: impl Future<Output = ()>, listener: TcpListener, app: R
     }));
     let (stopping, told) = watch::channel(false);
     tokio::select! {
-        () = accept(&listener, &app, &told) => {}
+        () = accept(&listener, tls.as_ref(), &app, &told) => {}
         () = stop => {}
     }
     drop((listener, told));
@@ -80,7 +89,7 @@ pub async fn until(stop: impl Future<Output = ()>, listener: TcpListener, app: R
     }
 }
 
-async fn accept(listener: &TcpListener, app: &Router, told: &watch::Receiver<bool>) {
+async fn accept(listener: &TcpListener, tls: Option<&TlsAcceptor>, app: &Router, told: &watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(open_files::raise() / 2)));
     // The semaphore is never closed.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
@@ -92,11 +101,26 @@ async fn accept(listener: &TcpListener, app: &Router, told: &watch::Receiver<boo
                 continue;
             }
         };
-        let peer = Peer::new(address.ip(), false);
-        let connection = connection(stream, Extension(peer).layer(app.clone()));
-        let told = told.clone();
+        // Without this, small answers may wait for the peer's acknowledgement; where it cannot be set, they do.
+        let _slower = stream.set_nodelay(true).is_err();
+        let app = Extension(Peer::new(address.ip(), tls.is_some())).layer(app.clone());
+        let (tls, mut told) = (tls.cloned(), told.clone());
         tokio::spawn(async move {
-            if let Err(error) = run(connection, told).await {
+            let ended = match tls {
+                None => run(connection(stream, app), told).await,
+                Some(tls) => {
+                    let shaken = tokio::select! {
+                        shaken = handshake(stream, &tls) => shaken,
+                        // No request is under way on it.
+                        _stopped = told.wait_for(|is_stopping| *is_stopping) => return,
+                    };
+                    match shaken {
+                        Ok(stream) => run(connection(stream, app), told).await,
+                        Err(error) => Err(error.into()),
+                    }
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection broke");
             }
             drop(slot);
@@ -105,7 +129,10 @@ async fn accept(listener: &TcpListener, app: &Router, told: &watch::Receiver<boo
 }
 
 /// Serves a connection until it ends; once told to stop, until its request under way has ended.
-async fn run(connection: Connection, mut told: watch::Receiver<bool>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn run<I>(connection: Connection<I>, mut told: watch::Receiver<bool>) -> Result<(), Broken>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
@@ -115,9 +142,7 @@ async fn run(connection: Connection, mut told: watch::Receiver<bool>) -> Result<
     connection.await
 }
 
-fn connection(stream: TcpStream, app: AddExtension<Router, Peer>) -> Connection {
-    // Without this, small answers may wait for the peer's acknowledgement; where it cannot be set, they do.
-    let _slower = stream.set_nodelay(true).is_err();
+fn connection<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: I, app: AddExtension<Router, Peer>) -> Connection<I> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE_TIMEOUT).max_header_list_size(MAX_HEADER_LIST_BYTES);

@@ -14,6 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use farthing_core::books::MemoryQuotas;
 use farthing_server::Server;
+use farthing_server::http::OverTls;
 use http::header::UPGRADE;
 use http::{HeaderName, Request, Response, StatusCode};
 use tower::ServiceExt;
@@ -22,6 +23,7 @@ use tower_service::Service;
 use crate::config::Limits;
 use crate::entry::{self, Desk};
 use crate::file::{self, Origins, Unmatched};
+use crate::forwarded::Peer;
 use crate::inspect::inspect;
 use crate::path::CanonicalPath;
 use crate::pattern::Spelled;
@@ -129,7 +131,7 @@ impl<S: Answering> Gateway<S> {
         }
         let asked_method = preflight::asked_method(&request);
         let method = asked_method.as_ref().unwrap_or(request.method());
-        let Some((way, header, rules)) = routes.find(method, &path) else {
+        let Some((way, deciding, rules)) = routes.find(method, &path) else {
             return match routes.unmatched() {
                 Unmatched::Deny => Err(not_for_sale(&request)),
                 Unmatched::Free => Ok(self.forward(request).await),
@@ -151,8 +153,8 @@ impl<S: Answering> Gateway<S> {
         let answer = match way {
             Way::Denied => return Err(denied(&request)),
             Way::Free => self.forward(request).await,
-            Way::Paid(service) => sell(service.clone(), ready(request, header), &settings.origins).await,
-            Way::Metered(service) => sell(service.clone(), ready(request, header), &settings.origins).await,
+            Way::Paid(service) => sell(service.clone(), ready(request, deciding), &settings.origins).await,
+            Way::Metered(service) => sell(service.clone(), ready(request, deciding), &settings.origins).await,
         };
         Ok(rules.leave(ticket, answer).await)
     }
@@ -179,11 +181,14 @@ where
 }
 
 /// A request for what is sold, without what would lead around its price.
-fn ready(mut request: Request<Body>, header: Option<&HeaderName>) -> Request<Body> {
+fn ready(mut request: Request<Body>, deciding: &[HeaderName]) -> Request<Body> {
+    if request.extensions().get::<Peer>().is_some_and(Peer::is_secure) {
+        request.extensions_mut().insert(OverTls);
+    }
     let headers = request.headers_mut();
     // What a connection is upgraded to could not be held back until it is paid for.
     headers.remove(UPGRADE);
-    if let Some(deciding) = header {
+    for deciding in deciding {
         // To a CGI or WSGI server `x_rows` is `x-rows`; it would read what was not priced.
         let is_alike =
             |name: &&HeaderName| *name != deciding && name.as_str().replace('_', "-") == deciding.as_str().replace('_', "-");

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use farthing_core::books::MemoryQuotas;
+use farthing_core::network::Network;
 use farthing_core::wire::{PaymentRequirements, Verbatim};
-use farthing_server::{PaymentLayer, PaymentService, RouteError, Server, SignInOptions};
+use farthing_server::{Ask, PaymentLayer, PaymentService, Pricer, RouteError, Server, SignInOptions};
 use http::{HeaderName, Method};
 use tower_layer::Layer;
 
@@ -12,7 +13,7 @@ use crate::entry::{Desk, EntryError, Lists, Rules, Terms};
 use crate::file::{self, Access, Identifier, Sale, Unmatched};
 use crate::pattern::{Pattern, Spelled};
 use crate::service::Answering;
-use crate::tariff::{Choice, Choosing, Counted, Meter, Metering, Money, Payable, Rate, Tariff};
+use crate::tariff::{Choosing, Counted, Meter, Metering, Money, Payable, Rate, Tariff, Timing, Together, Voice};
 
 /// Why a route cannot be served as it stands in the file.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ pub enum Explanation {
         price: String,
         /// What is offered. Where prices differ from request to request, without an amount.
         offers: Vec<Offered>,
-        /// Whether the amounts are ceilings.
+        /// Whether all the amounts are ceilings.
         is_ceiling: bool,
     },
 }
@@ -81,6 +82,8 @@ pub struct Offered {
     pub requirements: PaymentRequirements,
     /// Whether the amount is that of every request.
     pub is_fixed: bool,
+    /// Whether the amount is a ceiling.
+    pub is_ceiling: bool,
 }
 
 /// The routes in the order of the file.
@@ -94,8 +97,8 @@ pub(crate) struct Routes<S> {
 struct Entry<S> {
     pattern: Pattern,
     way: Way<S>,
-    /// The header of a request that decides the price, if one does.
-    header: Option<HeaderName>,
+    /// The headers of a request that decide the price, if any do.
+    deciding: Vec<HeaderName>,
     rules: Arc<Rules>,
     explained: Explained,
 }
@@ -136,23 +139,23 @@ impl<S: Answering> Routes<S> {
                 Access::Denied => (Way::Denied, Explanation::Denied),
                 Access::Priced(sale) => Till { server, upstream, settings, sale, name }.build().map_err(told)?,
             };
-            let header = match &route.access {
-                Access::Priced(sale) => sale.price.header().cloned(),
-                Access::Free | Access::Denied => None,
+            let deciding = match &route.access {
+                Access::Priced(sale) => sale.price.headers(),
+                Access::Free | Access::Denied => Vec::new(),
             };
             let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
-            entries.push(Entry { pattern: route.matches.clone(), way, header, rules, explained });
+            entries.push(Entry { pattern: route.matches.clone(), way, deciding, rules, explained });
         }
         Ok(Self { entries, unmatched: settings.unmatched, lists, desk: Arc::clone(desk) })
     }
 
-    /// Where a request goes, the header that decides its price, and the terms around that: the first route that is for it decides.
-    pub(crate) fn find(&self, method: &Method, path: &Spelled) -> Option<(&Way<S>, Option<&HeaderName>, &Rules)> {
+    /// Where a request goes, the headers that decide its price, and the terms around that: the first route that is for it decides.
+    pub(crate) fn find(&self, method: &Method, path: &Spelled) -> Option<(&Way<S>, &[HeaderName], &Rules)> {
         let is_for = |entry: &&Entry<S>| match entry.way {
             Way::Free => entry.pattern.is_exactly(method, path),
             Way::Denied | Way::Paid(_) | Way::Metered(_) => entry.pattern.is_like(method, path),
         };
-        self.entries.iter().find(is_for).map(|entry| (&entry.way, entry.header.as_ref(), entry.rules.as_ref()))
+        self.entries.iter().find(is_for).map(|entry| (&entry.way, entry.deciding.as_slice(), entry.rules.as_ref()))
     }
 
     /// Whose addresses are let in.
@@ -186,28 +189,92 @@ struct Till<'a, S> {
 
 type Built<S> = (Way<S>, Explanation);
 
+/// One price of a route, made ready.
+struct Priced {
+    voice: Voice,
+    offers: Vec<Offered>,
+    /// Where it is counted in the answer.
+    metering: Option<Metering>,
+}
+
 impl<S: Answering> Till<'_, S> {
     fn build(&self) -> Result<Built<S>, Fault> {
-        let on_all = self.sale.accepts.is_empty();
-        let server = if on_all { self.server.clone() } else { self.server.only_on(&self.sale.accepts)? };
-        match &self.sale.price {
-            Tariff::Fixed(price) => self.fixed(&server, price),
-            Tariff::Rate(rate) if rate.is_metered() => self.metered(&server, rate),
-            Tariff::Rate(rate) => self.counted(&server, rate),
-            Tariff::Choice(choice) => self.chosen(&server, choice),
+        let server = on(self.server, &self.sale.accepts)?;
+        let (mut voices, mut offers, mut meterings) = (Vec::new(), Vec::new(), Vec::new());
+        for (price, accepts) in parts_of(&self.sale.price) {
+            let priced = self.price(&on(&server, accepts)?, price, accepts)?;
+            voices.push(priced.voice);
+            offers.extend(priced.offers);
+            meterings.extend(priced.metering);
+        }
+        let is_ceiling = offers.iter().all(|offer| offer.is_ceiling);
+        let explanation = Explanation::Priced { price: self.sale.price.to_string(), offers, is_ceiling };
+        let mut fixed = Vec::new();
+        for voice in &voices {
+            if let Voice::Fixed(ask) = voice {
+                fixed.push(ask.clone());
+            }
+        }
+        if fixed.len() == voices.len() {
+            let layer = self.dress(server.charge_any(fixed)?)?;
+            return Ok((self.way(&layer, meterings), explanation));
+        }
+        let pricer = Together::new(voices);
+        if pricer.max_body_bytes().is_some() && self.sale.bound_body_bytes.is_some() {
+            return Err(Fault::BoundTwice);
+        }
+        let layer = if meterings.is_empty() { server.price_by(pricer)? } else { server.charge_any_by(pricer)? };
+        Ok((self.way(&self.dress(layer)?, meterings), explanation))
+    }
+
+    fn way<P>(&self, layer: &PaymentLayer<P>, meterings: Vec<Metering>) -> Way<S> {
+        let upstream = self.upstream.clone();
+        if meterings.is_empty() {
+            Way::Paid(layer.layer(upstream))
+        } else {
+            Way::Metered(layer.layer(Meter::new(upstream, meterings)))
         }
     }
 
-    fn fixed(&self, server: &Server, price: &Money) -> Result<Built<S>, Fault> {
-        let layer = self.dress(server.charge(price.price().clone())?)?;
-        let explanation = self.explain(offers_of(&layer, true), false);
-        Ok((Way::Paid(layer.layer(self.upstream.clone())), explanation))
+    fn price(&self, server: &Server, price: &Tariff, accepts: &[Network]) -> Result<Priced, Fault> {
+        let asked = |pricer: Box<dyn Pricer>, like: &PaymentLayer| Priced {
+            voice: Voice::Asked(pricer, accepts.to_vec()),
+            offers: offers_of(like, false, false),
+            metering: None,
+        };
+        match price {
+            Tariff::Fixed(price) => {
+                let ask = Ask::exactly(price.price().clone()).only_on(accepts.iter().cloned());
+                let offers = offers_of(&server.charge(price.price().clone())?, true, false);
+                Ok(Priced { voice: Voice::Fixed(ask), offers, metering: None })
+            }
+            Tariff::Rate(rate) if rate.is_metered() => self.metered(server, rate, accepts),
+            Tariff::Rate(rate) => {
+                // Both ends must be whole amounts of every asset; `each` need not be, because what is counted is rounded.
+                for end in rate.ends() {
+                    server.route(end.price())?;
+                }
+                let one = server.price(&rate.each().one())?;
+                let decimals = decimals_of(&one).ok_or(Fault::NoDecimals)?;
+                let pricer = Counted::new((**rate).clone(), decimals, self.settings.max_priced_body_bytes);
+                Ok(asked(Box::new(pricer), &one))
+            }
+            Tariff::Choice(choice) => {
+                let some = any_of(server, choice.prices())?;
+                Ok(asked(Box::new(Choosing::new(choice.clone(), self.settings.max_priced_body_bytes)), &some))
+            }
+            Tariff::Hours(hours) => {
+                let some = any_of(server, hours.prices())?;
+                Ok(asked(Box::new(Timing::new(hours.clone(), server.clock())), &some))
+            }
+            // A list in a list is refused where the file is read.
+            Tariff::Several(_) => Err(Fault::Route(RouteError::NoPrice)),
+        }
     }
 
-    fn metered(&self, server: &Server, rate: &Rate) -> Result<Built<S>, Fault> {
+    fn metered(&self, server: &Server, rate: &Rate, accepts: &[Network]) -> Result<Priced, Fault> {
         let ceiling = rate.at_most().unwrap_or(rate.each()).price().clone();
-        let layer = self.dress(server.charge_up_to(ceiling)?)?;
-        let explanation = self.explain(offers_of(&layer, true), true);
+        let offers = offers_of(&server.charge_up_to(ceiling.clone())?, true, true);
         // Both ends must be whole amounts of every asset; `each` need not be, because what is counted is rounded.
         for end in rate.ends() {
             let _fits = server.charge_up_to(end.price().clone())?;
@@ -215,42 +282,8 @@ impl<S: Answering> Till<'_, S> {
         let one = server.price_up_to(&rate.each().one())?;
         let assets = payable(&one).ok_or(Fault::NoDecimals)?;
         let metering = Metering::new(rate.clone(), assets, self.settings.max_held_body_bytes);
-        let meter = Meter::new(self.upstream.clone(), Arc::new(metering));
-        Ok((Way::Metered(layer.layer(meter)), explanation))
-    }
-
-    fn counted(&self, server: &Server, rate: &Rate) -> Result<Built<S>, Fault> {
-        // Both ends must be whole amounts of every asset; `each` need not be, because what is counted is rounded.
-        for end in rate.ends() {
-            server.route(end.price())?;
-        }
-        let one = server.price(&rate.each().one())?;
-        let decimals = decimals_of(&one).ok_or(Fault::NoDecimals)?;
-        let pricer = Counted::new(rate.clone(), decimals, self.settings.max_priced_body_bytes);
-        self.asked(server, pricer, &one)
-    }
-
-    fn chosen(&self, server: &Server, choice: &Choice) -> Result<Built<S>, Fault> {
-        let mut some = None;
-        for price in choice.prices() {
-            some = Some(server.charge(price.price().clone())?);
-        }
-        let some = some.ok_or(Fault::NoDecimals)?;
-        self.asked(server, Choosing::new(choice.clone(), self.settings.max_priced_body_bytes), &some)
-    }
-
-    fn asked(
-        &self,
-        server: &Server,
-        pricer: impl farthing_server::Pricer + 'static,
-        like: &PaymentLayer,
-    ) -> Result<Built<S>, Fault> {
-        if pricer.max_body_bytes().is_some() && self.sale.bound_body_bytes.is_some() {
-            return Err(Fault::BoundTwice);
-        }
-        let layer = self.dress(server.price_by(pricer)?)?;
-        let explanation = self.explain(offers_of(like, false), false);
-        Ok((Way::Paid(layer.layer(self.upstream.clone())), explanation))
+        let voice = Voice::Fixed(Ask::up_to(ceiling).only_on(accepts.iter().cloned()));
+        Ok(Priced { voice, offers, metering: Some(metering) })
     }
 
     /// All that a sale says besides its price.
@@ -284,15 +317,35 @@ impl<S: Answering> Till<'_, S> {
             None => Ok(layer),
         }
     }
+}
 
-    fn explain(&self, offers: Vec<Offered>, is_ceiling: bool) -> Explanation {
-        Explanation::Priced { price: self.sale.price.to_string(), offers, is_ceiling }
+/// The seller on these networks; on all, if there are none.
+fn on(server: &Server, networks: &[Network]) -> Result<Server, RouteError> {
+    if networks.is_empty() { Ok(server.clone()) } else { server.only_on(networks) }
+}
+
+/// The prices of a route, each with its own networks.
+fn parts_of(price: &Tariff) -> Vec<(&Tariff, &[Network])> {
+    match price {
+        Tariff::Several(several) => several.parts().iter().map(|part| (&part.price, part.accepts.as_slice())).collect(),
+        one => vec![(one, &[])],
     }
 }
 
-fn offers_of(layer: &PaymentLayer, is_fixed: bool) -> Vec<Offered> {
+/// A layer of one of these prices, each of which must be one that can be had.
+fn any_of<'a>(server: &Server, prices: impl Iterator<Item = &'a Money>) -> Result<PaymentLayer, Fault> {
+    let mut some = None;
+    for price in prices {
+        some = Some(server.charge(price.price().clone())?);
+    }
+    some.ok_or(Fault::NoDecimals)
+}
+
+fn offers_of(layer: &PaymentLayer, is_fixed: bool, is_ceiling: bool) -> Vec<Offered> {
     let offers = layer.route().offers();
-    offers.map(|offer: &Verbatim<PaymentRequirements>| Offered { requirements: (**offer).clone(), is_fixed }).collect()
+    offers
+        .map(|offer: &Verbatim<PaymentRequirements>| Offered { requirements: (**offer).clone(), is_fixed, is_ceiling })
+        .collect()
 }
 
 /// The assets in which one of a coin is asked: what one of it is in atomic units is a power of ten.

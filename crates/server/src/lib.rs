@@ -32,6 +32,7 @@
 mod accepted;
 mod admit;
 mod apart;
+mod ask;
 mod builder;
 mod charge;
 mod claim;
@@ -56,6 +57,7 @@ mod stop;
 mod template;
 pub mod usage;
 
+pub use ask::Ask;
 pub use builder::{BuildError, IntoFacilitator, ServerBuilder};
 pub use departed::InTransit;
 pub use extensions::{DEFAULT_GRANT_SECONDS, ExtensionError, SignInOptions, Visitor};

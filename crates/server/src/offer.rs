@@ -11,6 +11,7 @@ use farthing_core::scheme::PaymentFlow;
 use farthing_core::wire::{PaymentRequirements, SupportedKind, Verbatim, v1};
 use serde_json::{Map, Value};
 
+use crate::ask::Ask;
 use crate::route::{DEFAULT_MAX_TIMEOUT_SECONDS, MAX_OFFERS, RouteError};
 use crate::template::has_mark;
 
@@ -28,15 +29,15 @@ pub(crate) struct Accept {
 pub(crate) struct Manner {
     pub(crate) max_timeout_seconds: u64,
     pub(crate) flow: PaymentFlow,
-    /// Whether the work decides how much of the price is charged.
-    pub(crate) is_metered: bool,
+    /// Whether the work decides how much of the price is charged; `None` where each of its prices says so for itself.
+    pub(crate) is_metered: Option<bool>,
 }
 
 /// How a route is priced.
 #[derive(Clone)]
 pub(crate) struct Pricing {
-    /// What is asked for; if metered, at most.
-    pub(crate) price: Price,
+    /// What is asked for, of which a buyer takes one; if metered, at most.
+    pub(crate) asks: Vec<Ask>,
     pub(crate) manner: Manner,
 }
 
@@ -54,9 +55,11 @@ pub(crate) struct Offer {
 impl Manner {
     /// A fixed price, charged after the work.
     pub(crate) const FIXED: Self =
-        Self { max_timeout_seconds: DEFAULT_MAX_TIMEOUT_SECONDS, flow: PaymentFlow::Authorization, is_metered: false };
+        Self { max_timeout_seconds: DEFAULT_MAX_TIMEOUT_SECONDS, flow: PaymentFlow::Authorization, is_metered: Some(false) };
     /// A price that is a ceiling.
-    pub(crate) const METERED: Self = Self { is_metered: true, ..Self::FIXED };
+    pub(crate) const METERED: Self = Self { is_metered: Some(true), ..Self::FIXED };
+    /// Several prices, each with its own word on that.
+    pub(crate) const AS_ASKED: Self = Self { is_metered: None, ..Self::FIXED };
 }
 
 /// The offer that a payment echoes, made anew of what it says that it costs and to whom: nothing else of the echo is used.
@@ -140,7 +143,7 @@ pub(crate) fn fitting(accepts: &[Accept], manner: Manner) -> Result<Vec<&Accept>
     if manner.max_timeout_seconds == 0 {
         return Err(RouteError::NoTime);
     }
-    let is_metered = manner.is_metered;
+    let Some(is_metered) = manner.is_metered else { return Ok(accepts.iter().collect()) };
     let fitting: Vec<&Accept> = accepts.iter().filter(|accept| accept.scheme.is_metered() == is_metered).collect();
     if fitting.is_empty() {
         return Err(RouteError::NoScheme { is_metered, schemes: schemes_of(accepts) });

@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
+use farthing_core::asset::AssetId;
 use farthing_core::network::Network;
 use farthing_core::price::{Price, PriceError};
 use farthing_core::reason::Refusal;
 use farthing_core::scheme::PaymentFlow;
 use farthing_core::wire::{Extensions, PaymentRequired, PaymentRequirements, ResourceInfo, Verbatim, Version};
 
+use crate::ask::offers_for;
 use crate::extensions::{After, Declared, ExtensionError, Fresh, Seller, SignInRule, UNSIGNED, Wishes};
-use crate::offer::{Accept, Offer, Pricing, fitting, for_version_one, offers_of};
+use crate::offer::{Accept, Offer, Pricing, for_version_one};
 use crate::quotes;
 use crate::resource::RequestFacts;
 use crate::template::{Fill, HOLES, Template, quote_hole};
@@ -51,6 +53,19 @@ pub enum RouteError {
         /// How many it would make.
         got: usize,
     },
+    /// Two of several prices are for the same way to pay.
+    #[error("{asset} on {network} by {scheme} is priced twice; expected one price for each way to pay")]
+    OfferedTwice {
+        /// The scheme.
+        scheme: String,
+        /// The network.
+        network: Network,
+        /// The asset.
+        asset: AssetId,
+    },
+    /// Several prices were to be there, and none is.
+    #[error("expected at least one price, got none")]
+    NoPrice,
     /// A payment that may take no time can never be made.
     #[error("max_timeout_seconds: expected at least 1, got 0")]
     NoTime,
@@ -117,8 +132,7 @@ pub struct Route {
 
 impl Route {
     pub(crate) fn build(accepts: &[Accept], pricing: &Pricing, seller: &Seller, wishes: &Wishes) -> Result<Self, RouteError> {
-        let offers = offers_of(&fitting(accepts, pricing.manner)?, &pricing.price, pricing.manner)?;
-        Self::of(offers, seller, wishes)
+        Self::of(offers_for(accepts, &pricing.asks, pricing.manner)?, seller, wishes)
     }
 
     /// A route whose terms hold a quote for each offer, to be filled in for each answer. Its offers are without, as buyers of

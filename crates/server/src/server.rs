@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use farthing_core::network::Network;
 use farthing_core::price::Price;
+use farthing_core::time::Clock;
 
+use crate::ask::{self, Ask};
 use crate::builder::ServerBuilder;
 use crate::extensions::{Seller, SignInOptions, Wishes};
 use crate::gate::Gate;
@@ -82,7 +84,16 @@ impl Server {
 
     /// A layer that charges this price.
     pub fn charge(&self, price: Price) -> Result<PaymentLayer, RouteError> {
-        PaymentLayer::fixed(self.clone(), Some(Pricing { price, manner: Manner::FIXED }), Wishes::default())
+        let pricing = Pricing { asks: vec![Ask::exactly(price)], manner: Manner::FIXED };
+        PaymentLayer::fixed(self.clone(), Some(pricing), Wishes::default())
+    }
+
+    /// A layer that charges one of these prices, whichever the buyer takes. No two may be for the same scheme, network and
+    /// asset. Buyers of version 1, who do not say which asset they pay in, take the first for their scheme and network.
+    pub fn charge_any(&self, asks: impl IntoIterator<Item = Ask>) -> Result<PaymentLayer, RouteError> {
+        let asks: Vec<Ask> = asks.into_iter().collect();
+        let pricing = Pricing { manner: Manner { is_metered: ask::in_common(&asks), ..Manner::AS_ASKED }, asks };
+        PaymentLayer::fixed(self.clone(), Some(pricing), Wishes::default())
     }
 
     /// A layer that charges at most this price, and as much of it as the handler says through
@@ -94,7 +105,7 @@ impl Server {
 
     /// A layer that charges at most this price; see [`Self::price_up_to`].
     pub fn charge_up_to(&self, ceiling: Price) -> Result<PaymentLayer, RouteError> {
-        let pricing = Pricing { price: ceiling, manner: Manner::METERED };
+        let pricing = Pricing { asks: vec![Ask::up_to(ceiling)], manner: Manner::METERED };
         PaymentLayer::fixed(self.clone(), Some(pricing), Wishes::default())
     }
 
@@ -128,6 +139,12 @@ impl Server {
         self.ask(Arc::new(pricer), Manner::METERED)
     }
 
+    /// A layer that asks for the prices of each request, of which a buyer takes one ([`Quote::or`](crate::Quote::or)); see
+    /// [`Self::price_by`] and [`Self::charge_any`].
+    pub fn charge_any_by(&self, pricer: impl Pricer + 'static) -> Result<PaymentLayer<AskedPrice>, RouteError> {
+        self.ask(Arc::new(pricer), Manner::AS_ASKED)
+    }
+
     fn ask(&self, pricer: Arc<dyn Pricer>, manner: Manner) -> Result<PaymentLayer<AskedPrice>, RouteError> {
         let quotes = Arc::clone(self.0.quotes.as_ref().ok_or(RouteError::NoQuoteKey)?);
         PaymentLayer::asked(self.clone(), Quoter::new(pricer, quotes, manner), Wishes::default())
@@ -143,13 +160,18 @@ impl Server {
     /// The offers that this price makes, for use with [`Self::gate`] over other transports than tower's. Those of other
     /// routes are their layer's: [`PaymentLayer::route`].
     pub fn route(&self, price: &Price) -> Result<Route, RouteError> {
-        let pricing = Pricing { price: price.clone(), manner: Manner::FIXED };
+        let pricing = Pricing { asks: vec![Ask::exactly(price.clone())], manner: Manner::FIXED };
         Route::build(&self.0.accepts, &pricing, &self.0.seller, &Wishes::default())
     }
 
     /// The engine that lets paid requests in and settles them.
     pub fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    /// The clock by which quotes expire.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.0.gate.clock)
     }
 
     pub(crate) fn accepts(&self) -> &[Accept] {

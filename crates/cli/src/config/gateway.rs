@@ -100,11 +100,7 @@ impl Config {
     /// Whether some price is quoted before it is paid.
     pub fn has_quotes(&self) -> bool {
         self.route.iter().any(|route| match &route.access {
-            Access::Priced(sale) => match &sale.price {
-                Tariff::Fixed(_) => false,
-                price @ Tariff::Rate(_) => !price.is_metered(),
-                Tariff::Choice(_) => true,
-            },
+            Access::Priced(sale) => sale.price.is_quoted(),
             Access::Free | Access::Denied => false,
         })
     }

@@ -140,6 +140,36 @@ fn a_file_is_written_explained_served_from_and_never_written_over() {
 }
 
 #[test]
+fn presets_are_files_from_which_is_sold() {
+    let (market, origin, folder) = (Market::open(), Origin::open(), Folder::new("gateway-presets"));
+    let (facilitator, upstream) = (market.facilitator_url(), origin.url.as_str());
+    for (preset, free, sold, price) in [
+        ("openai", "/v1/models", None, "$0.002 per 1000 tokens"),
+        ("files", "/datasets/rain/sample.csv", Some("/datasets/rain/2026.csv"), "0.25 USDC"),
+        ("articles", "/assets/style.css", Some("/articles/on-rain"), "0.05 USDC"),
+    ] {
+        let file = folder.at(&format!("{preset}.toml"));
+        let path = file.to_str().unwrap();
+        let init = ["gateway", "init", path, "--preset", preset, "--upstream", upstream, "--facilitator", &facilitator];
+        farthing(init).arguments(["--network", "base-sepolia", "--pay-to", SELLER]).run().with_code(0);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("127.0.0.1:4020", "127.0.0.1:0")).unwrap();
+        let told = farthing(["gateway", "check", "--config", path]).run().with_code(0).stdout;
+        assert!(told.contains(price), "{told}");
+        let mut service = farthing(["gateway", "--json", "--config", path]).start();
+        let url = service.facts()["listening"].as_str().unwrap().to_owned();
+        assert_eq!(get(&format!("{url}{free}")), (200, format!("GET {free} by none")));
+        assert_eq!(get(&format!("{url}/other")).0, 404);
+        if let Some(sold) = sold {
+            let paid = farthing(["pay", &format!("{url}{sold}")]).with_wallet().run().with_code(0);
+            assert_eq!(paid.stdout, format!("GET {sold} by none"));
+        }
+        service.end("TERM").with_code(0);
+    }
+    assert_eq!(market.earned(), U256::from(300_000));
+}
+
+#[test]
 fn a_gateway_settles_for_itself_and_its_book_agrees_with_the_chain() {
     let (chain, origin) = (Chain::open(), Origin::open());
     let seller = Seller::new("gateway-own", &config(&origin.url, &chain.rpc_url(), ROUTES));

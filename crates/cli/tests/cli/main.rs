@@ -21,4 +21,5 @@ mod readme;
 mod refusals;
 mod run;
 mod settle;
+mod tls;
 mod traces;

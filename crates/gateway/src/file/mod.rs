@@ -31,6 +31,7 @@ mod entry;
 mod price;
 mod read;
 mod route;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ pub use self::entry::{
 };
 use self::read::{pairs, parsed};
 pub use self::route::{Access, Identifier, Route, Sale, SignIn};
+pub use self::tls::Tls;
 use crate::config::UpstreamConfig;
 
 /// The largest request body whose price depends on it, unless set otherwise, in bytes.
@@ -126,6 +128,9 @@ pub struct Gateway {
     /// Who is looked up before any money moves.
     #[serde(default)]
     pub screening: Option<Screening>,
+    /// By which certificate clients know the gateway; without one it speaks plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
 
 /// A text that may carry a secret, or says where one is kept. It is never shown.
@@ -199,6 +204,7 @@ impl Gateway {
             max_priced_body_bytes: DEFAULT_MAX_PRICED_BODY_BYTES,
             max_held_body_bytes: DEFAULT_MAX_HELD_BODY_BYTES,
             headers: Vec::new(),
+            tls: None,
             free_quota: None,
             subscribers: None,
             rate_limits: None,

@@ -66,6 +66,38 @@ fn every_form_of_price_is_read_and_told_in_words() {
 }
 
 #[test]
+fn a_price_may_depend_on_the_time_of_the_week() {
+    assert_eq!(
+        price("{ by = \"time\", \"mon-fri 09:00-17:00\" = \"$0.02\", zone = \"+01:00\", otherwise = \"$0.01\" }"),
+        "by the time in +01:00: mon-fri 09:00-17:00 $0.02, otherwise $0.01"
+    );
+    let hours = |keys: &str| format!("[[route]]\nmatch = \"/a\"\nprice = {{ by = \"time\", {keys} }}");
+    refused(&hours("noon = \"$1\", otherwise = \"$2\""), "expected days and hours, such as");
+    refused(&hours("\"mon-fri\" = \"$1\""), "got none for sat 00:00; add `otherwise`");
+    refused(&hours("\"mon\" = \"$1\", zone = \"CET\", otherwise = \"$2\""), "price.zone: zone: expected UTC or how far");
+    refused(&hours("\"mon\" = \"$1\", \"mon 12:00-13:00\" = \"$2\", otherwise = \"$3\""), "are both for mon 12:00");
+}
+
+#[test]
+fn a_route_may_have_several_prices() {
+    assert_eq!(price("[\"$0.01\", \"0.009 EURC\"]"), "$0.01; or 0.009 EURC");
+    let networks = "{ price = \"$0.01\", accepts = [\"base\", \"eip155:84532\"] }";
+    let metered = "{ each = \"$1\", per = \"MB\", of = \"response\", at_most = \"$2\" }";
+    assert_eq!(
+        price(&format!("[{networks}, {metered}]")),
+        "$0.01 on eip155:8453, eip155:84532; or $1 per MB of the answer, at most $2"
+    );
+    let tables = "[[route]]\nmatch = \"/a\"\n[[route.price]]\nprice = \"$1\"\n[[route.price]]\nprice = \"2 EURC\"";
+    assert!(read(tables).is_ok());
+    let list = |list: &str| format!("[[route]]\nmatch = \"/a\"\nprice = {list}");
+    refused(&list("[]"), "expected at least one price, got an empty list");
+    refused(&list("[[\"$1\"]]"), "expected a price in the list, got another list");
+    refused(&list("[{ price = \"$1\", networks = [\"base\"] }]"), "unknown field `networks`");
+    refused(&list("[{ price = \"$1\", accepts = [] }]"), "price.accepts: expected a list of networks");
+    refused(&list(&format!("[\"$1\", {metered}]\nupfront = true")), "upfront cannot be had");
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     refused("lisen = \"127.0.0.1:1\"", "unknown field `lisen`");
     refused("[[route]]\nmatch = \"/a\"\nprize = \"$1\"", "line 5");

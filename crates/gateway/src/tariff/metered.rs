@@ -48,7 +48,8 @@ pub(crate) struct Payable {
 #[derive(Clone)]
 pub(crate) struct Meter<S> {
     inner: S,
-    metering: Arc<Metering>,
+    /// One for each price of the route that is counted.
+    meterings: Arc<[Arc<Metering>]>,
 }
 
 /// Why an answer cannot be charged for.
@@ -71,6 +72,11 @@ enum Unmetered {
 impl Metering {
     pub(crate) const fn new(rate: Rate, assets: Vec<Payable>, max_body_bytes: usize) -> Self {
         Self { rate, assets, max_body_bytes }
+    }
+
+    /// Whether this is what that payment took.
+    fn is_for(&self, paid: &Paid) -> bool {
+        self.assets.iter().any(|asset| asset.network == paid.network && asset.asset == paid.asset)
     }
 
     /// Where to look; `None` for the whole answer.
@@ -136,8 +142,8 @@ impl Metering {
 }
 
 impl<S> Meter<S> {
-    pub(crate) const fn new(inner: S, metering: Arc<Metering>) -> Self {
-        Self { inner, metering }
+    pub(crate) fn new(inner: S, meterings: Vec<Metering>) -> Self {
+        Self { inner, meterings: meterings.into_iter().map(Arc::new).collect() }
     }
 }
 
@@ -151,12 +157,17 @@ impl<S: Answering> Service<Request<Body>> for Meter<S> {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> BoxAnswer {
-        let (inner, metering) = (self.inner.clone(), Arc::clone(&self.metering));
+        let inner = self.inner.clone();
         // The service that was polled ready is the one to call.
         let mut inner = std::mem::replace(&mut self.inner, inner);
-        let Some(paid) = request.extensions().get::<Paid>().cloned() else {
-            // Let in by a hook: nobody pays.
+        let metered = request.extensions().get::<Paid>().filter(|paid| paid.usage().is_metered()).cloned();
+        let Some(paid) = metered else {
+            // Let in by a hook, so that nobody pays, or paid at a price beside this one that is not counted.
             return Box::pin(inner.call(request));
+        };
+        let Some(metering) = self.meterings.iter().find(|metering| metering.is_for(&paid)).map(Arc::clone) else {
+            let version = request.version();
+            return Box::pin(async move { Ok(problem("it is paid in what has no price here", version)) });
         };
         if metering.reads_text() {
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

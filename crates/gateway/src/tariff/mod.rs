@@ -6,6 +6,8 @@
 //! | `{ each = "$0.002", per = "1000 words", of = "request:/text" }` | counted in the request, before it is paid |
 //! | `{ each = "$0.002", per = "1000 tokens", of = "response:/usage/total_tokens", at_most = "$0.05" }` | counted in the answer, after the buyer has signed for `at_most` |
 //! | `{ by = "header:x-tier", gold = "$0.05", otherwise = "$0.20" }` | looked up by what a request says |
+//! | `{ by = "time", "mon-fri 09:00-17:00" = "$0.02", otherwise = "$0.01" }` | looked up by the time of the week |
+//! | `["$0.01", "0.009 EURC"]` | one of these, whichever the buyer takes |
 //!
 //! Everything is exact. A price that is counted is rounded up once, to the smallest unit of the asset, and is never more
 //! than `at_most` nor less than `at_least`.
@@ -18,10 +20,12 @@ mod choice;
 mod counted;
 mod events;
 mod found;
+mod hours;
 mod metered;
 mod money;
 mod quantity;
 mod rate;
+mod several;
 mod source;
 mod unit;
 
@@ -32,9 +36,13 @@ use http::HeaderName;
 pub use self::choice::Choice;
 pub(crate) use self::choice::Choosing;
 pub(crate) use self::counted::Counted;
+pub(crate) use self::hours::Timing;
+pub use self::hours::{Hours, HoursError, Window, Zone};
 pub(crate) use self::metered::{Meter, Metering, Payable};
 pub use self::money::{Money, MoneyError};
 pub use self::rate::{Rate, RateError};
+pub use self::several::{Part, Several, SeveralError};
+pub(crate) use self::several::{Together, Voice};
 pub use self::source::{Source, SourceError};
 pub use self::unit::{Per, UnitError};
 
@@ -47,25 +55,45 @@ pub enum Tariff {
     Rate(Box<Rate>),
     /// A price for each value of something that a request says.
     Choice(Choice),
+    /// A price for each part of the week.
+    Hours(Hours),
+    /// Several prices, of which a buyer takes one.
+    Several(Several),
 }
 
 impl Tariff {
     /// Whether the price is known only after the work, and buyers sign a ceiling.
     #[must_use]
-    pub const fn is_metered(&self) -> bool {
-        matches!(self, Self::Rate(rate) if rate.is_metered())
+    pub fn is_metered(&self) -> bool {
+        match self {
+            Self::Rate(rate) => rate.is_metered(),
+            Self::Several(several) => several.parts().iter().any(|part| part.price.is_metered()),
+            Self::Fixed(_) | Self::Choice(_) | Self::Hours(_) => false,
+        }
     }
 
-    /// The header of a request that decides the price, if one does.
-    pub(crate) fn header(&self) -> Option<&HeaderName> {
+    /// Whether it may differ from request to request, and is quoted before it is paid.
+    #[must_use]
+    pub fn is_quoted(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Rate(rate) => !rate.is_metered(),
+            Self::Choice(_) | Self::Hours(_) => true,
+            Self::Several(several) => several.parts().iter().any(|part| part.price.is_quoted()),
+        }
+    }
+
+    /// The headers of a request that decide the price, if any do.
+    pub(crate) fn headers(&self) -> Vec<HeaderName> {
         let source = match self {
-            Self::Fixed(_) => return None,
+            Self::Fixed(_) | Self::Hours(_) => return Vec::new(),
             Self::Rate(rate) => rate.of(),
             Self::Choice(choice) => choice.by(),
+            Self::Several(several) => return several.parts().iter().flat_map(|part| part.price.headers()).collect(),
         };
         match source {
-            Source::Header(name) => Some(name),
-            Source::Request(_) | Source::Query(_) | Source::Response(_) => None,
+            Source::Header(name) => vec![name.clone()],
+            Source::Request(_) | Source::Query(_) | Source::Response(_) => Vec::new(),
         }
     }
 }
@@ -76,6 +104,8 @@ impl fmt::Display for Tariff {
             Self::Fixed(price) => write!(formatter, "{price}"),
             Self::Rate(rate) => write!(formatter, "{rate}"),
             Self::Choice(choice) => write!(formatter, "{choice}"),
+            Self::Hours(hours) => write!(formatter, "{hours}"),
+            Self::Several(several) => write!(formatter, "{several}"),
         }
     }
 }

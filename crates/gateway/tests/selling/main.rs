@@ -7,6 +7,7 @@ mod entering;
 mod free_quota;
 mod metered;
 mod payers;
+mod prices;
 mod routes;
 mod shop;
 mod wall;

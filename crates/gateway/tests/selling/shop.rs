@@ -11,8 +11,10 @@ use farthing::core::erased::AnyClientScheme;
 use farthing::core::header;
 use farthing::core::wire::Extensions;
 use farthing::evm::asset::AssetTable;
+use farthing::evm::config::AssetConfig;
 use farthing::evm::signer::{LocalSigner, Signer};
 use farthing::evm::{exact, upto};
+use farthing::server::ServerBuilder;
 use farthing::system::{SystemClock, SystemEntropy};
 use farthing_gateway::file::{self, PayTo, Route};
 use farthing_gateway::{AddedHeaders, Desk, DeskMaterials, Gateway, Peer, RoutesError};
@@ -82,17 +84,36 @@ impl Shop {
 
     pub async fn try_with(keys: &str, routes: &str) -> Result<Self, RoutesError> {
         let materials = DeskMaterials { clock: Some(Arc::new(SystemClock)), ..DeskMaterials::default() };
-        Self::at_desk(keys, routes, materials).await
+        Self::open_with(keys, routes, materials, |server| server).await
     }
 
     /// And with what the file refers to. Requests come from the address in `x-forwarded-for`, or else from this machine.
     pub async fn at_desk(keys: &str, routes: &str, materials: DeskMaterials) -> Result<Self, RoutesError> {
+        Self::open_with(keys, routes, materials, |server| server).await
+    }
+
+    /// With something else about the server, such as its clock.
+    pub async fn serving(
+        keys: &str,
+        routes: &str,
+        change: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Result<Self, RoutesError> {
+        let materials = DeskMaterials { clock: Some(Arc::new(SystemClock)), ..DeskMaterials::default() };
+        Self::open_with(keys, routes, materials, change).await
+    }
+
+    async fn open_with(
+        keys: &str,
+        routes: &str,
+        materials: DeskMaterials,
+        change: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Result<Self, RoutesError> {
         let stack = Stack::start().await.unwrap();
         let wallet = stack.funded_wallet().unwrap();
         stack.approve_permit2().unwrap();
         let File { gateway: settings, route } = read(keys, routes);
         let PayTo(pay_to) = PayTo(vec![(NETWORK.parse().unwrap(), PAY_TO.parse().unwrap())]);
-        let mut server = farthing::Server::builder().facilitator(stack.facilitator_url()).unwrap();
+        let mut server = farthing::Server::taking(&[euro()]).unwrap().facilitator(stack.facilitator_url()).unwrap();
         for (network, account) in &pay_to {
             server = server.pay_to(network.as_str(), account.as_str()).unwrap();
         }
@@ -102,7 +123,7 @@ impl Shop {
         let upstream = Stub::default();
         let app = Router::new().fallback(answer).with_state(upstream.clone());
         let desk = Desk::new(&settings, materials).unwrap_or_else(|error| panic!("{error}"));
-        let gateway = Gateway::with_desk(server.build().await.unwrap(), app, settings, &route, desk)?;
+        let gateway = Gateway::with_desk(change(server).build().await.unwrap(), app, settings, &route, desk)?;
         let here = Extension(Peer::new([127, 0, 0, 1].into(), false));
         let url = stack.serve(gateway.router().layer(here)).await.unwrap();
         let client = farthing::Client::builder().wallet(&wallet).unwrap().limit("$50 per day").unwrap().build().unwrap();
@@ -155,13 +176,18 @@ impl Shop {
 
     /// A payment for the terms of an answer, as an honest client sends it.
     pub async fn payment(&self, answer: &Answer) -> String {
+        self.payment_by(answer, 0).await
+    }
+
+    /// The same, taking the offer of that number.
+    pub async fn payment_by(&self, answer: &Answer, number: usize) -> String {
         let terms = answer.terms();
-        let offer = serde_json::from_value(terms["accepts"][0].clone()).unwrap();
-        let scheme = self.schemes.iter().find(|scheme| terms["accepts"][0]["scheme"] == scheme.name()).unwrap();
+        let accepted = &terms["accepts"][number];
+        let offer = serde_json::from_value(accepted.clone()).unwrap();
+        let scheme = self.schemes.iter().find(|scheme| accepted["scheme"] == scheme.name()).unwrap();
         let (payload, _) = scheme.pay(&offer, &Extensions::default()).await.unwrap();
         let payload: Value = serde_json::from_str(payload.raw()).unwrap();
-        let payment =
-            json!({"x402Version": 2, "resource": terms["resource"], "accepted": terms["accepts"][0], "payload": payload});
+        let payment = json!({"x402Version": 2, "resource": terms["resource"], "accepted": accepted, "payload": payload});
         header::encode(&payment).unwrap()
     }
 
@@ -185,6 +211,13 @@ impl Shop {
         };
         tokio::time::timeout(PATIENCE, exchange).await.unwrap()
     }
+}
+
+/// A coin besides the dollar, in which prices can be asked.
+fn euro() -> AssetConfig {
+    let euro = json!({"network": NETWORK, "address": "0x808456652fdb597867f38412077A9182bf77359F", "symbol": "EURC",
+        "decimals": 6, "name": "EURC", "version": "2"});
+    serde_json::from_value(euro).unwrap()
 }
 
 impl Stub {

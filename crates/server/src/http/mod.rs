@@ -84,5 +84,5 @@ pub use bind::DEFAULT_MAX_BOUND_BODY_BYTES;
 pub use body::{Held, Passed, PaymentBody};
 pub use future::PaymentFuture;
 pub use layer::{AskedPrice, FixedPrice, PaymentLayer};
-pub use request::MAX_URL_BYTES;
+pub use request::{MAX_URL_BYTES, OverTls};
 pub use service::PaymentService;

@@ -38,6 +38,11 @@ const BAD_HOST: BadRequest = BadRequest {
 const LONG_URL: BadRequest =
     BadRequest { status: StatusCode::URI_TOO_LONG, error: "url_too_long", message: "the URL is longer than 8 KiB" };
 
+/// Among a request's extensions: it came over TLS, so that the URL of what it asks for begins with `https` whatever its host. Put
+/// there by whoever listens; without it that is so for every host but this machine itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverTls;
+
 /// The URL of the resource that is asked for: whole, even where a router has cut a prefix off the path.
 pub(super) fn url_of<B>(request: &Request<B>, public_url: Option<&str>) -> Result<String, BadRequest> {
     let uri = request.extensions().get::<OriginalUri>().map_or_else(|| request.uri(), |original| &original.0);
@@ -49,7 +54,9 @@ pub(super) fn url_of<B>(request: &Request<B>, public_url: Option<&str>) -> Resul
     } else {
         let authority = uri.authority().map(http::uri::Authority::as_str);
         let host = authority.map_or_else(|| host_header(request.headers()), Ok).and_then(canonical)?;
-        [default_scheme(&host), "://", &host, slash, target].concat()
+        let is_secure = request.extensions().get::<OverTls>().is_some();
+        let scheme = if is_secure { "https" } else { default_scheme(&host) };
+        [scheme, "://", &host, slash, target].concat()
     };
     if url.len() > MAX_URL_BYTES { Err(LONG_URL) } else { Ok(url) }
 }
@@ -133,6 +140,16 @@ mod tests {
         assert_eq!(url("http://h2.example/a", &["other.example"], None).unwrap(), "https://h2.example/a");
         assert_eq!(url("/", &[], None).unwrap(), "http://localhost/");
         assert_eq!(url("/a?", &["evil.example"], Some("https://shop.example/v1")).unwrap(), "https://shop.example/v1/a?");
+    }
+
+    #[test]
+    fn what_was_asked_over_tls_is_there() {
+        let request = |public_url| {
+            let request = Request::get("/a").header(HOST, "127.0.0.1:4020").extension(OverTls).body(()).unwrap();
+            url_of(&request, public_url).unwrap()
+        };
+        assert_eq!(request(None), "https://127.0.0.1:4020/a");
+        assert_eq!(request(Some("http://shop.example")), "http://shop.example/a");
     }
 
     #[test]

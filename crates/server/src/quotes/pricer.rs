@@ -7,6 +7,8 @@ use farthing_core::price::{Price, PriceError};
 use farthing_core::{BoxFuture, Source};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
+use crate::ask::Ask;
+
 /// A sensible limit for bodies that are priced, in bytes.
 pub const DEFAULT_MAX_PRICED_BODY_BYTES: usize = 1024 * 1024;
 
@@ -71,7 +73,7 @@ pub struct PriceRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Quote {
-    pub(super) price: Price,
+    pub(super) asks: Vec<Ask>,
     pub(super) pay_to: Vec<(Network, AccountId)>,
     pub(super) description: Option<String>,
 }
@@ -92,8 +94,24 @@ pub enum NoQuote {
 
 impl Quote {
     /// This price; where the route is metered, at most this price.
-    pub const fn new(price: Price) -> Self {
-        Self { price, pay_to: Vec::new(), description: None }
+    pub fn new(price: Price) -> Self {
+        Self::asking(Ask::exactly(price))
+    }
+
+    /// This price, where a route has [several](crate::Server::charge_any_by).
+    pub fn asking(ask: Ask) -> Self {
+        Self { asks: vec![ask], pay_to: Vec::new(), description: None }
+    }
+
+    /// Another price besides, of which a buyer takes one. No two may be for the same scheme, network and asset.
+    pub fn or(mut self, ask: Ask) -> Self {
+        self.asks.push(ask);
+        self
+    }
+
+    /// All of its prices.
+    pub fn asks(&self) -> &[Ask] {
+        &self.asks
     }
 
     /// A price such as `"$0.01"` or `"0.10 USDC"`.

@@ -14,8 +14,9 @@ use http::HeaderName;
 use serde_json::Value;
 
 use super::{Binding, EXTRA, NoQuote, PRICER_TIMEOUT_SECONDS, PriceRequest, Pricer, Quote, Quotes, foreign};
+use crate::ask::offers_for;
 use crate::extensions::Wishes;
-use crate::offer::{Accept, Manner, echoed, fitting, offers_of};
+use crate::offer::{Accept, Manner, echoed, fitting};
 use crate::route::{MAX_OFFERS, Route, RouteError};
 use crate::server::Server;
 
@@ -137,8 +138,7 @@ impl Quoter {
         if let Some((network, _)) = quote.pay_to.iter().find(|(network, _)| accepts.iter().all(|a| a.network != *network)) {
             return Err(NoQuote::Failed(format!("pay_to: nobody can be paid on {network} here").into()));
         }
-        let places: Vec<&Accept> = accepts.iter().collect();
-        let offers = offers_of(&places, &quote.price, self.manner)?;
+        let offers = offers_for(&accepts, &quote.asks, self.manner)?;
         let mut route = Route::quoted(offers, premises.server.seller(), premises.wishes)?;
         route.describe_as(premises.sample);
         route.describe(quote.description.clone(), None);

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use farthing::core::time::Clock;
 use farthing::evm::asset::AssetTable;
+use farthing::system::SystemClock;
 use farthing_gateway::file::Unmatched;
 use farthing_gateway::{Explained, Explanation, Offered};
 use serde::Serialize;
@@ -16,6 +18,7 @@ use crate::exit::Exit;
 use crate::logging;
 use crate::settling;
 use crate::terminal::{ACCENT, BAD, FAINT, GOOD, PLAIN, STRONG, say, say_json};
+use crate::tls::Certificates;
 
 /// What `farthing gateway check` takes.
 #[derive(Args)]
@@ -32,6 +35,8 @@ pub struct Arguments {
 #[serde(rename_all = "camelCase")]
 struct Report {
     listen: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsReport>,
     upstream: String,
     settled_by: String,
     store: String,
@@ -41,6 +46,15 @@ struct Report {
     unmatched: &'static str,
     /// What somebody might not have meant.
     notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TlsReport {
+    /// Whom the certificate is for.
+    names: Vec<String>,
+    /// Its last day.
+    expires: String,
 }
 
 #[derive(Serialize)]
@@ -85,7 +99,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let store = config.store(described.folder()).with_context(place)?.to_string();
     let parts = Parts::of(config).with_context(place)?;
     let wired = parts.wire(config, None).await.with_context(place)?;
-    let report = report(config, store, wired.gateway.explain(), &assets);
+    let mut report = report(config, store, wired.gateway.explain(), &assets);
+    if let Some(files) = &config.gateway.tls {
+        let (_certificates, facts) = Certificates::load(files).with_context(place)?;
+        report.notes.extend(facts.warning(SystemClock.now()));
+        report.tls = Some(TlsReport { expires: facts.last_day(), names: facts.names });
+    }
     if arguments.json {
         say_json(&report)?;
     } else {
@@ -107,6 +126,7 @@ fn report(config: &Config, store: String, routes: Vec<Explained>, assets: &Asset
     let (pay_to, notes) = (config.pay_to.0.iter(), notes(config, &routes));
     Report {
         listen: config.gateway.listen.to_string(),
+        tls: None,
         upstream: config.gateway.upstream.url.origin(),
         settled_by: settled_by(config),
         store,
@@ -142,14 +162,14 @@ fn explain(route: Explained, assets: &AssetTable) -> RouteReport {
     match route.access {
         Explanation::Free => RouteReport { matches, access: "free", price: None, offers: Vec::new() },
         Explanation::Denied => RouteReport { matches, access: "denied", price: None, offers: Vec::new() },
-        Explanation::Priced { price, offers, is_ceiling } => {
-            let offers = offers.iter().map(|offer| offered(offer, is_ceiling, assets)).collect();
+        Explanation::Priced { price, offers, .. } => {
+            let offers = offers.iter().map(|offer| offered(offer, assets)).collect();
             RouteReport { matches, access: "priced", price: Some(price), offers }
         }
     }
 }
 
-fn offered(offer: &Offered, is_ceiling: bool, assets: &AssetTable) -> OfferReport {
+fn offered(offer: &Offered, assets: &AssetTable) -> OfferReport {
     let requirements = &offer.requirements;
     let known = assets.of(requirements);
     let amount = known.map(|asset| requirements.amount.to_decimal_string(asset.decimals));
@@ -159,13 +179,16 @@ fn offered(offer: &Offered, is_ceiling: bool, assets: &AssetTable) -> OfferRepor
         asset: requirements.asset.to_string(),
         symbol: known.map(|asset| asset.symbol.clone()),
         amount: amount.filter(|_| offer.is_fixed),
-        is_ceiling,
+        is_ceiling: offer.is_ceiling,
     }
 }
 
 fn tell(report: &Report) {
-    let Report { listen, upstream, settled_by, store, pay_to, routes, unmatched, notes } = report;
+    let Report { listen, tls, upstream, settled_by, store, pay_to, routes, unmatched, notes } = report;
     say(format!("{STRONG}gateway{PLAIN}  {listen} → {upstream}"));
+    if let Some(TlsReport { names, expires }) = tls {
+        say(format!("  {FAINT}TLS as {}, until {expires}{PLAIN}", names.join(", ")));
+    }
     say(format!("  {FAINT}settled by {settled_by}; book {store}{PLAIN}"));
     for Payee { network, account } in pay_to {
         say(format!("  {FAINT}paid on {network} to {account}{PLAIN}"));

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::exit::Exit;
 use crate::terminal::{ACCENT, FAINT, PLAIN, say, say_json};
 
 const TEMPLATE: &str = include_str!("farthing.toml");
+/// What presets begin with.
+const HEAD: &str = include_str!("presets/head.toml");
 /// What stands in the template for what can be said on the command line.
 const HOLES: [(&str, &str); 4] = [
     ("{upstream}", "http://127.0.0.1:3000"),
@@ -21,12 +23,36 @@ const HOLES: [(&str, &str); 4] = [
     ("{pay_to}", "0x…"),
 ];
 
+/// What is sold, by its usual routes and prices.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Preset {
+    /// A model server that speaks OpenAI's API, by the token
+    Openai,
+    /// Files of a dataset, each at one price
+    Files,
+    /// Articles of a site, beside what is free there
+    Articles,
+}
+
+impl Preset {
+    const fn routes(self) -> &'static str {
+        match self {
+            Self::Openai => include_str!("presets/openai.toml"),
+            Self::Files => include_str!("presets/files.toml"),
+            Self::Articles => include_str!("presets/articles.toml"),
+        }
+    }
+}
+
 /// What `farthing gateway init` takes.
 #[derive(Args)]
 pub struct Arguments {
     /// Where to write it
     #[arg(value_name = "FILE", default_value = "farthing.toml")]
     file: PathBuf,
+    /// Write the routes of something usual, in place of everything that can be said
+    #[arg(long, value_name = "PRESET")]
+    preset: Option<Preset>,
     /// Write over what is there
     #[arg(long)]
     force: bool,
@@ -49,9 +75,9 @@ pub struct Arguments {
 
 /// Writes the file, unless there is one.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { file, force, upstream, facilitator, network, pay_to, json: as_json } = arguments;
+    let Arguments { file, preset, force, upstream, facilitator, network, pay_to, json: as_json } = arguments;
     let said = [upstream, facilitator, network, pay_to];
-    let mut text = TEMPLATE.to_owned();
+    let mut text = preset.map_or_else(|| TEMPLATE.to_owned(), |preset| [HEAD, preset.routes()].concat());
     for ((hole, default), said) in HOLES.into_iter().zip(said) {
         text = text.replace(hole, &quoted(said.as_deref().unwrap_or(default))?);
     }
@@ -86,19 +112,23 @@ mod tests {
 
     /// Also with everything that is commented out.
     #[test]
-    fn the_template_is_a_configuration_whatever_is_taken_into_use() {
+    fn every_template_is_a_configuration_whatever_is_taken_into_use() {
         let account = "\"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"";
-        let mut text = TEMPLATE.replace("{pay_to}", account);
-        for (hole, default) in HOLES {
-            text = text.replace(hole, &format!("{default:?}"));
-        }
-        let path = std::env::temp_dir().join(format!("farthing-init-{}.toml", std::process::id()));
-        for text in [text.clone(), uncommented(&text)] {
-            std::fs::write(&path, &text).unwrap();
-            let config = Config::load(&path);
-            std::fs::remove_file(&path).unwrap();
-            let config = config.unwrap_or_else(|error| panic!("{error:#}\n{text}"));
-            assert!(!config.route.is_empty());
+        let presets = Preset::value_variants().iter().map(|preset| [HEAD, preset.routes()].concat());
+        for template in presets.chain([TEMPLATE.to_owned()]) {
+            let mut text = template.replace("{pay_to}", account);
+            for (hole, default) in HOLES {
+                assert!(template.contains(hole), "{hole} is not in {template}");
+                text = text.replace(hole, &format!("{default:?}"));
+            }
+            let path = std::env::temp_dir().join(format!("farthing-init-{}.toml", std::process::id()));
+            for text in [text.clone(), uncommented(&text)] {
+                std::fs::write(&path, &text).unwrap();
+                let config = Config::load(&path);
+                std::fs::remove_file(&path).unwrap();
+                let config = config.unwrap_or_else(|error| panic!("{error:#}\n{text}"));
+                assert!(!config.route.is_empty());
+            }
         }
     }
 

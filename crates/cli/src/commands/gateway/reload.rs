@@ -1,11 +1,14 @@
-//! New routes on SIGHUP. What cannot be served as it stands changes nothing, and is said loudly.
+//! New routes and a new certificate on SIGHUP. What cannot be served as it stands changes nothing, and is said loudly.
 
 use anyhow::{Context, bail};
+use farthing::core::time::Clock;
+use farthing::system::SystemClock;
 
 use super::Gateway as Described;
 use super::wiring::misrouted;
 use crate::config::gateway::Config;
 use crate::signals::Hangup;
+use crate::tls::Certificates;
 
 /// Waits for the signal. Listening begins when this is made.
 pub struct Reload(Hangup);
@@ -16,10 +19,13 @@ impl Reload {
         Hangup::listen().map(Self)
     }
 
-    /// Takes the file's routes anew with each signal, for as long as it is run.
-    pub async fn run(mut self, gateway: farthing_gateway::Gateway, described: Described) {
+    /// Takes the file's routes anew with each signal, and the certificate, for as long as it is run.
+    pub async fn run(mut self, gateway: farthing_gateway::Gateway, described: Described, certificates: Option<Certificates>) {
         loop {
             self.0.next().await;
+            if let Some(certificates) = &certificates {
+                renew(certificates);
+            }
             match reload(&gateway, &described) {
                 Ok(routes) => tracing::info!(routes, "the routes were read anew"),
                 Err(error) => {
@@ -27,6 +33,23 @@ impl Reload {
                     tracing::error!(%error, "the routes were not read anew; the old ones stay as they are");
                 }
             }
+        }
+    }
+}
+
+fn renew(certificates: &Certificates) {
+    let now = SystemClock.now();
+    match certificates.reload(now) {
+        Ok(facts) => {
+            let (names, expires) = (facts.names.join(", "), facts.last_day());
+            tracing::info!(names, expires, "the certificate was read anew; connections that are open keep the old one");
+            if let Some(warning) = facts.warning(now) {
+                tracing::warn!("{warning}");
+            }
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(%error, "the certificate was not read anew; the old one stays in use");
         }
     }
 }

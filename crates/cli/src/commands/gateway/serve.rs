@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use farthing::core::time::Clock;
 use farthing::store::{Access, Store};
+use farthing::system::SystemClock;
 use serde_json::json;
 
 use super::reload::Reload;
@@ -15,6 +17,7 @@ use crate::logging;
 use crate::serve;
 use crate::signals::Stop;
 use crate::terminal::{ACCENT, FAINT, PLAIN, STRONG, say, say_json};
+use crate::tls::Certificates;
 use crate::traces::Traces;
 
 /// Serves until told to stop.
@@ -26,6 +29,8 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let store_url = config.store(described.folder()).with_context(place)?;
     let listen = config.gateway.listen;
     let listener = serve::listen(listen).with_context(|| format!("{listen} cannot be listened on"))?;
+    let certificates = certificates(config).with_context(place)?;
+    let tls = certificates.as_ref().map(Certificates::acceptor).transpose().with_context(place)?;
     let store = Store::open(&store_url, Access::Own).await.with_context(|| format!("the book {store_url} cannot be used"))?;
     let Wired { gateway, upstream, local } = parts.wire(config, Some(&store)).await.with_context(place)?;
     // Before it says that it serves: from then on a signal means what it says.
@@ -39,10 +44,11 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
         tracing::info!("quotes are known again by this process alone; set gateway.quote_key where several sell the same");
     }
     let watch = tokio::spawn(upstream.watch());
-    announce(config, &format!("http://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    announce(config, &format!("{scheme}://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
     let app = gateway.router();
-    let reloading = tokio::spawn(reload.run(gateway, described));
-    serve::until(stop.wait(), listener, app).await;
+    let reloading = tokio::spawn(reload.run(gateway, described, certificates));
+    serve::until_over(stop.wait(), listener, tls, app).await;
     reloading.abort();
     watch.abort();
     if let Some(local) = local {
@@ -53,6 +59,16 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
         traces.end().await;
     }
     Ok(Exit::Ok.into())
+}
+
+/// What the gateway is known by, if it speaks TLS. Its end is told when it is near.
+fn certificates(config: &Config) -> anyhow::Result<Option<Certificates>> {
+    let Some(files) = &config.gateway.tls else { return Ok(None) };
+    let (certificates, facts) = Certificates::load(files)?;
+    if let Some(warning) = facts.warning(SystemClock.now()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(certificates))
 }
 
 fn announce(config: &Config, url: &str, store: &str, as_json: bool) -> anyhow::Result<()> {
