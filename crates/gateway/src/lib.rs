@@ -26,6 +26,7 @@ mod activity;
 mod body;
 pub mod config;
 mod connector;
+pub mod discovery;
 pub mod file;
 mod forward;
 mod forwarded;

@@ -83,6 +83,7 @@ pub(crate) struct Routes<S> {
 }
 
 struct Entry<S> {
+    route: file::Route,
     pattern: Pattern,
     way: Way<S>,
     /// The header of a request that decides the price, if one does.
@@ -125,18 +126,32 @@ impl<S: Answering> Routes<S> {
                 Access::Free | Access::Denied => None,
             };
             let explained = Explained { matches: route.matches.to_string(), access };
-            entries.push(Entry { pattern: route.matches.clone(), way, header, explained });
+            entries.push(Entry { route: route.clone(), pattern: route.matches.clone(), way, header, explained });
         }
         Ok(Self { entries, unmatched: settings.unmatched })
     }
+}
 
+impl<S> Routes<S> {
     /// Where a request goes, and the header that decides its price: the first route that is for it decides.
     pub(crate) fn find(&self, method: &Method, path: &Spelled) -> Option<(&Way<S>, Option<&HeaderName>)> {
-        let is_for = |entry: &&Entry<S>| match entry.way {
-            Way::Free => entry.pattern.is_exactly(method, path),
-            Way::Denied | Way::Paid(_) | Way::Metered(_) => entry.pattern.is_like(method, path),
-        };
-        self.entries.iter().find(is_for).map(|entry| (&entry.way, entry.header.as_ref()))
+        self.entries.iter().find(|entry| entry.is_for(method, path)).map(|entry| (&entry.way, entry.header.as_ref()))
+    }
+
+    /// The route that decides about such a request, and its place.
+    pub(crate) fn deciding(&self, method: &Method, path: &Spelled) -> Option<(usize, &file::Route)> {
+        let place = self.entries.iter().position(|entry| entry.is_for(method, path))?;
+        self.entries.get(place).map(|entry| (place, &entry.route))
+    }
+
+    /// Whether a route names this very path.
+    pub(crate) fn names(&self, path: &Spelled) -> bool {
+        self.entries.iter().any(|entry| entry.pattern.names(path))
+    }
+
+    /// Every route, with what it means.
+    pub(crate) fn described(&self) -> impl Iterator<Item = (&file::Route, &Explained)> {
+        self.entries.iter().map(|entry| (&entry.route, &entry.explained))
     }
 
     pub(crate) const fn unmatched(&self) -> Unmatched {
@@ -145,6 +160,15 @@ impl<S: Answering> Routes<S> {
 
     pub(crate) fn explain(&self) -> Vec<Explained> {
         self.entries.iter().map(|entry| entry.explained.clone()).collect()
+    }
+}
+
+impl<S> Entry<S> {
+    fn is_for(&self, method: &Method, path: &Spelled) -> bool {
+        match self.way {
+            Way::Free => self.pattern.is_exactly(method, path),
+            Way::Denied | Way::Paid(_) | Way::Metered(_) => self.pattern.is_like(method, path),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Config {
 
     /// A gateway with one route for everything, as a command line describes it.
     pub fn of_one_price(gateway: Gateway, pay_to: PayTo, price: Tariff) -> anyhow::Result<Self> {
-        let everything = Route { matches: "/**".parse()?, access: Access::Priced(Box::new(Sale::new(price))) };
+        let everything = Route { matches: "/**".parse()?, access: Access::Priced(Box::new(Sale::new(price))), listed: None };
         Ok(Self {
             gateway,
             pay_to,

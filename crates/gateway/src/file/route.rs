@@ -16,6 +16,8 @@ pub struct Route {
     pub matches: Pattern,
     /// What becomes of them.
     pub access: Access,
+    /// Whether the gateway's documents tell of it; if that is not said, of what has a price.
+    pub listed: Option<bool>,
 }
 
 /// What becomes of a request.
@@ -91,6 +93,7 @@ struct Keys {
     #[serde(default, deserialize_with = "networks")]
     accepts: Vec<Network>,
     bound_body_bytes: Option<usize>,
+    listed: Option<bool>,
 }
 
 /// `true`, or a table.
@@ -154,7 +157,7 @@ impl TryFrom<Keys> for Route {
             accepts: keys.accepts,
             bound_body_bytes: keys.bound_body_bytes,
         };
-        Ok(Self { matches, access: Access::Priced(Box::new(sale)) })
+        Ok(Self { matches, access: Access::Priced(Box::new(sale)), listed: keys.listed })
     }
 }
 
@@ -175,7 +178,7 @@ impl Keys {
                 return Err(Contradiction::Unpriced(self.matches, name));
             }
         }
-        Ok(Route { matches: self.matches, access })
+        Ok(Route { matches: self.matches, access, listed: self.listed })
     }
 }
 

@@ -56,6 +56,20 @@ impl Tariff {
         matches!(self, Self::Rate(rate) if rate.is_metered())
     }
 
+    /// The least and the most that it can cost, as far as that is known beforehand.
+    pub(crate) fn bounds(&self) -> (Option<&Money>, Option<&Money>) {
+        match self {
+            Self::Fixed(price) => (Some(price), Some(price)),
+            Self::Rate(rate) => (rate.at_least(), rate.at_most()),
+            Self::Choice(choice) => {
+                let mut prices: Vec<&Money> = choice.prices().collect();
+                prices.sort_by_key(|price| price.scaled());
+                let is_one_coin = prices.windows(2).all(|pair| matches!(pair, [one, other] if one.is_same_coin(other)));
+                if is_one_coin { (prices.first().copied(), prices.last().copied()) } else { (None, None) }
+            }
+        }
+    }
+
     /// The header of a request that decides the price, if one does.
     pub(crate) fn header(&self) -> Option<&HeaderName> {
         let source = match self {

@@ -3,6 +3,7 @@
 
 mod browsers;
 mod counted;
+mod discovery;
 mod metered;
 mod routes;
 mod shop;

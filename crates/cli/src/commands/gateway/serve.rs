@@ -6,6 +6,7 @@ use anyhow::Context;
 use farthing::store::{Access, Store};
 use serde_json::json;
 
+use super::openapi;
 use super::reload::Reload;
 use super::wiring::{Parts, Wired};
 use super::{Gateway, check};
@@ -28,6 +29,9 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let listener = serve::listen(listen).with_context(|| format!("{listen} cannot be listened on"))?;
     let store = Store::open(&store_url, Access::Own).await.with_context(|| format!("the book {store_url} cannot be used"))?;
     let Wired { gateway, upstream, local } = parts.wire(config, Some(&store)).await.with_context(place)?;
+    if let Some(imported) = openapi::from_file(config, described.folder()).with_context(place)? {
+        gateway.import(imported);
+    }
     // Before it says that it serves: from then on a signal means what it says.
     let stop = Stop::listen()?;
     let stop = if until_stdin_ends { stop.or_with_stdin()? } else { stop };
@@ -41,9 +45,11 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let watch = tokio::spawn(upstream.watch());
     announce(config, &format!("http://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
     let app = gateway.router();
+    let importing = tokio::spawn(openapi::take_from_upstream(gateway.clone(), config.gateway.discovery.openapi.clone()));
     let reloading = tokio::spawn(reload.run(gateway, described));
     serve::until(stop.wait(), listener, app).await;
     reloading.abort();
+    importing.abort();
     watch.abort();
     if let Some(local) = local {
         local.stop().await;
