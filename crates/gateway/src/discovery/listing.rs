@@ -88,17 +88,21 @@ impl<'a> Listing<'a> {
         matches!(self.explanation, Explanation::Priced { is_ceiling: true, .. })
     }
 
-    /// Networks and schemes, each pair once, as people read them: `exact on eip155:8453`.
-    pub(super) fn ways(&self) -> Vec<String> {
-        let mut ways: Vec<String> = Vec::new();
-        for Offered { requirements, .. } in self.offers() {
-            let way = format!("{} on {}", requirements.scheme, requirements.network);
-            if !ways.contains(&way) {
-                ways.push(way);
-            }
-        }
-        ways
+    pub(super) const fn has_price(&self) -> bool {
+        self.sale.is_some()
     }
+}
+
+/// Networks and schemes, each pair once, as people read them: `exact on eip155:8453`.
+pub(super) fn ways(offers: &[Offered]) -> Vec<String> {
+    let mut ways: Vec<String> = Vec::new();
+    for Offered { requirements, .. } in offers {
+        let way = format!("{} on {}", requirements.scheme, requirements.network);
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways
 }
 
 /// A price with its mode, in the form that directories read.

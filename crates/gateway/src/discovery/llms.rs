@@ -1,64 +1,58 @@
 //! `/llms.txt`: what is sold here, for how much, and how it is paid, in words.
 
 use super::About;
-use super::listing::Listing;
+use super::listing::{Listing, ways};
 
-/// The most routes that are told of; the rest stands in the OpenAPI.
+/// The most lines of a section; the rest stands in the `OpenAPI`.
 const MAX_LINES: usize = 200;
 
+/// How anything here is bought.
+const HOW_TO_PAY: &str = "## How to pay
+
+Requests are paid for one by one with x402 version 2. There is no account and no key.
+
+1. Send the request as usual. The answer is 402; its header PAYMENT-REQUIRED is base64 of JSON with `accepts`, the offers.
+2. Take an offer, sign its payment, and send the same request again with the header PAYMENT-SIGNATURE.
+3. The answer comes with PAYMENT-RESPONSE, the settlement. A request that fails is not charged.
+4. If the settlement is not known (`settlement_pending`), send the same request with the same payment again; do not sign another.
+";
+
 pub(super) fn document(about: &About<'_>, listings: &[&Listing<'_>]) -> String {
-    let mut text = format!("# {}\n\n", one_line(about.title()));
+    let mut parts = vec![format!("# {}\n", one_line(about.title()))];
     if let Some(description) = &about.settings.description {
-        text += &format!("> {}\n\n", one_line(description));
+        parts.push(format!("> {}\n", one_line(description)));
     }
-    text += "## How to pay\n\n\
-             Requests are paid for one by one with x402 version 2. There is no account and no key.\n\n\
-             1. Send the request as usual. The answer is 402; its header PAYMENT-REQUIRED is base64 of JSON with `accepts`, the offers.\n\
-             2. Take an offer, sign its payment, and send the same request again with the header PAYMENT-SIGNATURE.\n\
-             3. The answer comes with PAYMENT-RESPONSE, the settlement. A request that fails is not charged.\n\
-             4. If the settlement is not known (`settlement_pending`), send the same request with the same payment again. Do not sign \
-             another.\n\n";
-    let (priced, free): (Vec<&Listing<'_>>, Vec<&Listing<'_>>) = listings.iter().partition(|listing| listing.sale.is_some());
-    section(&mut text, "For sale", &priced);
-    section(&mut text, "Free", &free);
-    text += "## More\n\n";
-    text += &format!("- OpenAPI, with prices: {}\n", about.url(super::OPENAPI));
-    if let Some(contact) = &about.settings.contact {
-        text += &format!("- Contact: {}\n", one_line(contact));
-    }
-    text
+    parts.push(HOW_TO_PAY.to_owned());
+    let (priced, free): (Vec<&Listing<'_>>, Vec<&Listing<'_>>) = listings.iter().partition(|listing| listing.has_price());
+    parts.extend(section("For sale", &priced));
+    parts.extend(section("Free", &free));
+    let contact = about.settings.contact.as_ref().map(|contact| format!("- Contact: {}\n", one_line(contact)));
+    let openapi = about.url(super::OPENAPI);
+    parts.push(format!("## More\n\n- OpenAPI, with prices: {openapi}\n{}", contact.unwrap_or_default()));
+    parts.join("\n")
 }
 
-fn section(text: &mut String, title: &str, listings: &[&Listing<'_>]) {
-    if listings.is_empty() {
-        return;
-    }
-    *text += &format!("## {title}\n\n");
-    for listing in listings.iter().take(MAX_LINES) {
-        *text += &line(listing);
-    }
-    if let Some(more) = listings.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
-        *text += &format!("- and {more} more, in the OpenAPI\n");
-    }
-    text.push('\n');
+fn section(title: &str, listings: &[&Listing<'_>]) -> Option<String> {
+    let lines: Vec<String> = listings.iter().flat_map(|listing| lines(listing)).collect();
+    let more = lines.len().checked_sub(MAX_LINES).filter(|more| *more > 0);
+    let rest = more.map(|more| format!("- and {more} more, in the OpenAPI\n")).unwrap_or_default();
+    let shown: String = lines.into_iter().take(MAX_LINES).collect();
+    (!shown.is_empty()).then(|| format!("## {title}\n\n{shown}{rest}"))
 }
 
-fn line(listing: &Listing<'_>) -> String {
+fn lines(listing: &Listing<'_>) -> Vec<String> {
     let methods: Vec<&str> = listing.pattern.methods().iter().map(http::Method::as_str).collect();
     let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(" or ") };
-    let mut line = format!("- {methods} `{}`", listing.template.path);
-    if let Some(price) = listing.price() {
-        line += &format!(": {price}");
-    }
-    let ways = listing.ways();
-    if !ways.is_empty() {
-        line += &format!(" ({})", ways.join(", "));
-    }
-    if let Some(description) = listing.description() {
-        line += &format!(". {}", one_line(description));
-    }
-    line.push('\n');
-    line
+    let what = format!("{methods} `{}`", listing.template.path);
+    vec![line(&what, listing.price(), &ways(listing.offers()), listing.description())]
+}
+
+/// One thing, its price and the ways to pay it.
+fn line(what: &str, price: Option<&str>, ways: &[String], description: Option<&str>) -> String {
+    let price = price.map(|price| format!(": {price}")).unwrap_or_default();
+    let ways = if ways.is_empty() { String::new() } else { format!(" ({})", ways.join(", ")) };
+    let description = description.map(|text| format!(". {}", one_line(text))).unwrap_or_default();
+    format!("- {what}{price}{ways}{description}\n")
 }
 
 /// A text without line ends, so that it makes no heading and no list of its own.

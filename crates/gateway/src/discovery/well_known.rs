@@ -13,7 +13,7 @@ use super::members::set;
 const VERSION: u8 = 1;
 
 pub(super) fn document(about: &About<'_>, listings: &[&Listing<'_>]) -> Value {
-    let priced = || listings.iter().filter(|listing| listing.sale.is_some());
+    let priced = || listings.iter().filter(|listing| listing.has_price());
     let whole = priced().filter(|listing| listing.template.is_whole());
     let mut resources: Vec<String> = whole.map(|listing| about.url(&listing.template.path)).collect();
     resources.dedup();

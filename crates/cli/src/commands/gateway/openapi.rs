@@ -1,4 +1,4 @@
-//! The upstream's own OpenAPI, for what the gateway says of itself to machines.
+//! The upstream's own `OpenAPI`, for what the gateway says of itself to machines.
 
 use std::path::Path;
 use std::time::Duration;
