@@ -1,9 +1,10 @@
 //! The gateway itself: which route a request is on, and what stands on it.
 //!
 //! 1. A request that two parties could read in two ways is refused ([`inspect`](crate::inspect())).
-//! 2. The first route that is for its method and path decides; the path is the one that is forwarded, byte for byte. What no
+//! 2. What machines read about the gateway is answered here, unless a route names its path ([`discovery`](crate::discovery)).
+//! 3. The first route that is for its method and path decides; the path is the one that is forwarded, byte for byte. What no
 //!    route is for is answered with 404, unless `unmatched = "free"`.
-//! 3. On a free route it goes to the upstream. On a priced one it goes through the payment layer first, whose rules are those of
+//! 4. On a free route it goes to the upstream. On a priced one it goes through the payment layer first, whose rules are those of
 //!    [`farthing_server::http`]; preflights are answered here, and no connection is upgraded.
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use tower::ServiceExt;
 use tower_service::Service;
 
 use crate::config::Limits;
+use crate::discovery::{Discovery, ImportError, Imported};
 use crate::entry::{self, Desk};
 use crate::file::{self, Origins, Unmatched};
 use crate::forwarded::Peer;
@@ -56,6 +58,8 @@ struct Shared<S> {
     routes: RwLock<Arc<Routes<S>>>,
     /// Where this process counts what need not be counted with others.
     local: MemoryQuotas,
+    discovery: RwLock<Arc<Discovery>>,
+    imported: RwLock<Option<Arc<Imported>>>,
 }
 
 impl<S: Answering> Gateway<S> {
@@ -74,7 +78,28 @@ impl<S: Answering> Gateway<S> {
     ) -> Result<Self, RoutesError> {
         let local = MemoryQuotas::default();
         let routes = Routes::build(&server, &upstream, &settings, routes, (&Arc::new(desk), &local))?;
-        Ok(Self(Arc::new(Shared { server, upstream, settings, routes: RwLock::new(Arc::new(routes)), local })))
+        let discovery = RwLock::new(Arc::new(Discovery::build(&settings, &routes, None)));
+        let routes = RwLock::new(Arc::new(routes));
+        Ok(Self(Arc::new(Shared { server, upstream, settings, routes, local, discovery, imported: RwLock::default() })))
+    }
+
+    /// Takes an `OpenAPI` of the upstream's own into what the gateway says of itself, in the place of an earlier one.
+    pub fn import(&self, imported: Imported) {
+        *self.0.imported.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(imported));
+        self.describe();
+    }
+
+    /// Asks the upstream at this path for an `OpenAPI` of its own, and [takes it in](Self::import).
+    pub async fn import_from(&self, path: &str) -> Result<(), ImportError> {
+        self.import(Imported::fetch(self.0.upstream.clone(), path).await?);
+        Ok(())
+    }
+
+    /// Makes the documents anew, of the routes as they are.
+    fn describe(&self) {
+        let imported = self.0.imported.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let discovery = Discovery::build(&self.0.settings, &self.routes(), imported.as_deref());
+        *self.0.discovery.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(discovery);
     }
 
     /// Takes other routes from the next request on; those under way end on the routes on which they began. An error changes
@@ -92,6 +117,7 @@ impl<S: Answering> Gateway<S> {
         let Shared { server, upstream, settings, local, .. } = &*self.0;
         let routes = Arc::new(Routes::build(server, upstream, settings, routes, (desk, local))?);
         *self.0.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        self.describe();
         Ok(())
     }
 
@@ -125,6 +151,10 @@ impl<S: Answering> Gateway<S> {
         let path = request.uri().path();
         let path = CanonicalPath::parse(path).map_err(|error| Problem::bad_request(error.code(), error.to_string()))?;
         let path = Spelled::new(&path.decoded());
+        let discovery = Arc::clone(&self.0.discovery.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(document) = discovery.answer(&request) {
+            return Ok(document);
+        }
         let routes = self.routes();
         if !routes.lists().let_in(entry::address(&request, &settings.upstream.trusted_proxies)) {
             return Err(blocked());

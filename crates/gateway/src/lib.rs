@@ -28,6 +28,7 @@ mod activity;
 mod body;
 pub mod config;
 mod connector;
+pub mod discovery;
 mod entry;
 pub mod file;
 mod forward;

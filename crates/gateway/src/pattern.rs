@@ -84,6 +84,21 @@ impl Pattern {
         self.is_for(method) && is_path(&self.segments, &path.exact)
     }
 
+    /// Its methods; every one, if there are none.
+    pub(crate) fn methods(&self) -> &[Method] {
+        &self.methods
+    }
+
+    /// Its path as it was written, gaps and all.
+    pub(crate) fn path(&self) -> &str {
+        self.text.split_whitespace().last().unwrap_or("/")
+    }
+
+    /// Whether it names this very path, without a gap.
+    pub(crate) fn names(&self, path: &Spelled) -> bool {
+        self.segments.iter().all(|segment| matches!(segment, Segment::Exactly(_))) && is_path(&self.folded, &path.folded)
+    }
+
     /// Whether it is for every request that the other one is for, as far as that can be seen.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let has = |method: &Method| self.is_for(method);

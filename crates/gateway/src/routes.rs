@@ -95,6 +95,7 @@ pub(crate) struct Routes<S> {
 }
 
 struct Entry<S> {
+    route: file::Route,
     pattern: Pattern,
     way: Way<S>,
     /// The headers of a request that decide the price, if any do.
@@ -144,18 +145,19 @@ impl<S: Answering> Routes<S> {
                 Access::Free | Access::Denied => Vec::new(),
             };
             let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
-            entries.push(Entry { pattern: route.matches.clone(), way, deciding, rules, explained });
+            entries.push(Entry { route: route.clone(), pattern: route.matches.clone(), way, deciding, rules, explained });
         }
         Ok(Self { entries, unmatched: settings.unmatched, lists, desk: Arc::clone(desk) })
     }
+}
 
+impl<S> Routes<S> {
     /// Where a request goes, the headers that decide its price, and the terms around that: the first route that is for it decides.
     pub(crate) fn find(&self, method: &Method, path: &Spelled) -> Option<(&Way<S>, &[HeaderName], &Rules)> {
-        let is_for = |entry: &&Entry<S>| match entry.way {
-            Way::Free => entry.pattern.is_exactly(method, path),
-            Way::Denied | Way::Paid(_) | Way::Metered(_) => entry.pattern.is_like(method, path),
-        };
-        self.entries.iter().find(is_for).map(|entry| (&entry.way, entry.deciding.as_slice(), entry.rules.as_ref()))
+        self.entries
+            .iter()
+            .find(|entry| entry.is_for(method, path))
+            .map(|entry| (&entry.way, entry.deciding.as_slice(), entry.rules.as_ref()))
     }
 
     /// Whose addresses are let in.
@@ -168,12 +170,37 @@ impl<S: Answering> Routes<S> {
         &self.desk
     }
 
+    /// The route that decides about such a request, and its place.
+    pub(crate) fn deciding(&self, method: &Method, path: &Spelled) -> Option<(usize, &file::Route)> {
+        let place = self.entries.iter().position(|entry| entry.is_for(method, path))?;
+        self.entries.get(place).map(|entry| (place, &entry.route))
+    }
+
+    /// Whether a route names this very path.
+    pub(crate) fn names(&self, path: &Spelled) -> bool {
+        self.entries.iter().any(|entry| entry.pattern.names(path))
+    }
+
+    /// Every route, with what it means.
+    pub(crate) fn described(&self) -> impl Iterator<Item = (&file::Route, &Explained)> {
+        self.entries.iter().map(|entry| (&entry.route, &entry.explained))
+    }
+
     pub(crate) const fn unmatched(&self) -> Unmatched {
         self.unmatched
     }
 
     pub(crate) fn explain(&self) -> Vec<Explained> {
         self.entries.iter().map(|entry| entry.explained.clone()).collect()
+    }
+}
+
+impl<S> Entry<S> {
+    fn is_for(&self, method: &Method, path: &Spelled) -> bool {
+        match self.way {
+            Way::Free => self.pattern.is_exactly(method, path),
+            Way::Denied | Way::Paid(_) | Way::Metered(_) => self.pattern.is_like(method, path),
+        }
     }
 }
 

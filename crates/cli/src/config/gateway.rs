@@ -66,8 +66,12 @@ impl Config {
 
     /// A gateway with one route for everything, as a command line describes it.
     pub fn of_one_price(gateway: Gateway, pay_to: PayTo, price: Tariff) -> anyhow::Result<Self> {
-        let everything =
-            Route { matches: "/**".parse()?, access: Access::Priced(Box::new(Sale::new(price))), entry: Entry::default() };
+        let everything = Route {
+            matches: "/**".parse()?,
+            access: Access::Priced(Box::new(Sale::new(price))),
+            entry: Entry::default(),
+            listed: None,
+        };
         Ok(Self {
             gateway,
             pay_to,

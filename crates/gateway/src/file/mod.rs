@@ -27,6 +27,7 @@
 //! # Ok::<_, toml::de::Error>(())
 //! ```
 
+mod discovery;
 mod entry;
 mod price;
 mod read;
@@ -42,6 +43,7 @@ use farthing_core::wire::v1;
 use http::{HeaderName, HeaderValue};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+pub use self::discovery::{Discovery, OpenApi};
 use self::entry::or_off;
 pub use self::entry::{
     Algorithm, DEFAULT_SCREENING_CACHE_SECONDS, DEFAULT_SCREENING_TIMEOUT_SECONDS, Entry, Fallback, FreeQuota, Keys, List,
@@ -98,6 +100,9 @@ pub struct Gateway {
     /// where a secret is kept.
     #[serde(default, deserialize_with = "pairs")]
     pub headers: Vec<(HeaderText, Reference)>,
+    /// What the gateway tells machines about what it sells.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// What is free before it costs, on priced routes that say nothing else.
     #[serde(default, deserialize_with = "or_off")]
     pub free_quota: Option<OrOff<FreeQuota>>,
@@ -204,6 +209,7 @@ impl Gateway {
             max_priced_body_bytes: DEFAULT_MAX_PRICED_BODY_BYTES,
             max_held_body_bytes: DEFAULT_MAX_HELD_BODY_BYTES,
             headers: Vec::new(),
+            discovery: Discovery::default(),
             tls: None,
             free_quota: None,
             subscribers: None,

@@ -20,6 +20,8 @@ pub struct Route {
     pub access: Access,
     /// On which terms around the payment.
     pub entry: Entry,
+    /// Whether the gateway's documents tell of it; if that is not said, of what has a price.
+    pub listed: Option<bool>,
 }
 
 /// What becomes of a request.
@@ -95,6 +97,7 @@ struct Keys {
     #[serde(default, deserialize_with = "networks")]
     accepts: Vec<Network>,
     bound_body_bytes: Option<usize>,
+    listed: Option<bool>,
     #[serde(default, deserialize_with = "or_off")]
     free_quota: Option<OrOff<FreeQuota>>,
     subscribers: Option<Vec<Proof>>,
@@ -165,7 +168,7 @@ impl TryFrom<Keys> for Route {
             accepts: keys.accepts,
             bound_body_bytes: keys.bound_body_bytes,
         };
-        Ok(Self { matches, access: Access::Priced(Box::new(sale)), entry })
+        Ok(Self { matches, access: Access::Priced(Box::new(sale)), entry, listed: keys.listed })
     }
 }
 
@@ -192,7 +195,7 @@ impl Keys {
             }
         }
         let entry = self.entry();
-        Ok(Route { matches: self.matches, access, entry })
+        Ok(Route { matches: self.matches, access, entry, listed: self.listed })
     }
 
     fn entry(&self) -> Entry {

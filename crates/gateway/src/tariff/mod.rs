@@ -72,6 +72,18 @@ impl Tariff {
         }
     }
 
+    /// The least and the most that it can cost, as far as that is known beforehand.
+    pub(crate) fn bounds(&self) -> (Option<&Money>, Option<&Money>) {
+        match self {
+            Self::Fixed(price) => (Some(price), Some(price)),
+            Self::Rate(rate) => (rate.at_least(), rate.at_most()),
+            Self::Choice(choice) => ends(choice.prices().collect()),
+            Self::Hours(hours) => ends(hours.prices().collect()),
+            // One and the same thing has several prices, in coins that may differ.
+            Self::Several(_) => (None, None),
+        }
+    }
+
     /// Whether it may differ from request to request, and is quoted before it is paid.
     #[must_use]
     pub fn is_quoted(&self) -> bool {
@@ -108,4 +120,11 @@ impl fmt::Display for Tariff {
             Self::Several(several) => write!(formatter, "{several}"),
         }
     }
+}
+
+/// The least and the greatest of some prices, where they can be compared.
+fn ends(mut prices: Vec<&Money>) -> (Option<&Money>, Option<&Money>) {
+    prices.sort_by_key(|price| price.scaled());
+    let is_one_coin = prices.windows(2).all(|pair| matches!(pair, [one, other] if one.is_same_coin(other)));
+    if is_one_coin { (prices.first().copied(), prices.last().copied()) } else { (None, None) }
 }

@@ -96,6 +96,11 @@ impl Rate {
         self.at_most.as_ref()
     }
 
+    /// The least that it can cost, if there is a least.
+    pub(crate) const fn at_least(&self) -> Option<&Money> {
+        self.at_least.as_ref()
+    }
+
     pub(crate) const fn of(&self) -> &Source {
         &self.of
     }

@@ -3,6 +3,7 @@
 
 mod browsers;
 mod counted;
+mod discovery;
 mod entering;
 mod free_quota;
 mod metered;

@@ -26,6 +26,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// What the stub says of itself.
+const DESCRIPTION: &str = include_str!("described.json");
 /// How long an answer on a bare socket may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -265,6 +267,7 @@ async fn answer(State(stub): State<Stub>, request: Request) -> Response {
             typed("text/event-stream", events)
         }
         "/zipped" => ([("content-encoding", "gzip")], "????").into_response(),
+        "/described" => typed("application/json", DESCRIPTION.to_owned()),
         "/echo" => Body::from(body).into_response(),
         _ => ([("cache-control", "public, max-age=3600")], format!("{} {target}", parts.method)).into_response(),
     }

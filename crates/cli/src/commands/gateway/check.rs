@@ -11,8 +11,8 @@ use farthing_gateway::file::Unmatched;
 use farthing_gateway::{Explained, Explanation, Offered};
 use serde::Serialize;
 
-use super::Described;
 use super::wiring::Parts;
+use super::{Described, openapi};
 use crate::config::gateway::Config;
 use crate::exit::Exit;
 use crate::logging;
@@ -99,6 +99,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let store = config.store(described.folder()).with_context(place)?.to_string();
     let parts = Parts::of(config).with_context(place)?;
     let wired = parts.wire(config, None).await.with_context(place)?;
+    openapi::from_file(config, described.folder()).with_context(place)?;
     let mut report = report(config, store, wired.gateway.explain(), &assets);
     if let Some(files) = &config.gateway.tls {
         let (_certificates, facts) = Certificates::load(files).with_context(place)?;

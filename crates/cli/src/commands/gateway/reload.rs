@@ -3,8 +3,10 @@
 use anyhow::{Context, bail};
 use farthing::core::time::Clock;
 use farthing::system::SystemClock;
+use farthing_gateway::file::OpenApi;
 
 use super::Gateway as Described;
+use super::openapi;
 use super::wiring::misrouted;
 use crate::config::gateway::Config;
 use crate::signals::Hangup;
@@ -27,7 +29,14 @@ impl Reload {
                 renew(certificates);
             }
             match reload(&gateway, &described) {
-                Ok(routes) => tracing::info!(routes, "the routes were read anew"),
+                Ok(routes) => {
+                    tracing::info!(routes, "the routes were read anew");
+                    if let Some(OpenApi::Upstream(path)) = &described.config.gateway.discovery.openapi
+                        && let Err(error) = gateway.import_from(path).await
+                    {
+                        tracing::warn!(%error, path, "the upstream's OpenAPI could not be had anew; the earlier one stays");
+                    }
+                }
                 Err(error) => {
                     let error = format!("{error:#}");
                     tracing::error!(%error, "the routes were not read anew; the old ones stay as they are");
@@ -60,6 +69,10 @@ fn reload(gateway: &farthing_gateway::Gateway, described: &Described) -> anyhow:
     if !config.differs_only_in_routes(&described.config) {
         bail!("{}: something besides the routes has changed, which needs a restart; nothing was taken from it", path.display());
     }
+    let imported = openapi::from_file(&config, described.folder())?;
     gateway.reload(&config.route).map_err(|error| misrouted(&config, error)).with_context(|| path.display().to_string())?;
+    if let Some(imported) = imported {
+        gateway.import(imported);
+    }
     Ok(config.route.len())
 }

@@ -8,6 +8,7 @@ use farthing::store::{Access, Store};
 use farthing::system::SystemClock;
 use serde_json::json;
 
+use super::openapi;
 use super::reload::Reload;
 use super::wiring::{Parts, Wired};
 use super::{Gateway, check};
@@ -33,6 +34,9 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let tls = certificates.as_ref().map(Certificates::acceptor).transpose().with_context(place)?;
     let store = Store::open(&store_url, Access::Own).await.with_context(|| format!("the book {store_url} cannot be used"))?;
     let Wired { gateway, upstream, local } = parts.wire(config, Some(&store)).await.with_context(place)?;
+    if let Some(imported) = openapi::from_file(config, described.folder()).with_context(place)? {
+        gateway.import(imported);
+    }
     // Before it says that it serves: from then on a signal means what it says.
     let stop = Stop::listen()?;
     let stop = if until_stdin_ends { stop.or_with_stdin()? } else { stop };
@@ -47,9 +51,11 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let scheme = if tls.is_some() { "https" } else { "http" };
     announce(config, &format!("{scheme}://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
     let app = gateway.router();
+    let importing = tokio::spawn(openapi::take_from_upstream(gateway.clone(), config.gateway.discovery.openapi.clone()));
     let reloading = tokio::spawn(reload.run(gateway, described, certificates));
     serve::until_over(stop.wait(), listener, tls, app).await;
     reloading.abort();
+    importing.abort();
     watch.abort();
     if let Some(local) = local {
         local.stop().await;
