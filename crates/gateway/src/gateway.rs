@@ -4,7 +4,8 @@
 //! 2. The first route that is for its method and path decides; the path is the one that is forwarded, byte for byte. What no
 //!    route is for is answered with 404, unless `unmatched = "free"`.
 //! 3. On a free route it goes to the upstream. On a priced one it goes through the payment layer first, whose rules are those of
-//!    [`farthing_server::http`]; preflights are answered here, and no connection is upgraded.
+//!    [`farthing_server::http`]; preflights are answered here, and no connection is upgraded. Browsers get a page
+//!    in the place of bare terms.
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +24,7 @@ use crate::file::{self, Origins, Unmatched};
 use crate::inspect::inspect;
 use crate::path::CanonicalPath;
 use crate::pattern::Spelled;
+use crate::paywall::{Coins, Left, Paywall, Visit};
 use crate::preflight;
 use crate::problem::Problem;
 use crate::routes::{Explained, Routes, RoutesError, Way};
@@ -49,6 +51,7 @@ struct Shared<S> {
     server: Server,
     upstream: S,
     settings: file::Gateway,
+    paywall: Option<Paywall>,
     routes: RwLock<Arc<Routes<S>>>,
 }
 
@@ -56,7 +59,8 @@ impl<S: Answering> Gateway<S> {
     /// Puts routes in front of an upstream. The server says who is paid where, and by whom payments are settled.
     pub fn new(server: Server, upstream: S, settings: file::Gateway, routes: &[file::Route]) -> Result<Self, RoutesError> {
         let routes = RwLock::new(Arc::new(Routes::build(&server, &upstream, &settings, routes)?));
-        Ok(Self(Arc::new(Shared { server, upstream, settings, routes })))
+        let paywall = Paywall::new(&settings.paywall, server.gate().kept_answers().max_bytes);
+        Ok(Self(Arc::new(Shared { server, upstream, settings, paywall, routes })))
     }
 
     /// Takes other routes from the next request on; those under way end on the routes on which they began. An error changes
@@ -92,12 +96,13 @@ impl<S: Answering> Gateway<S> {
         }
     }
 
-    async fn pass(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+    async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
         let settings = &self.0.settings;
         inspect(&request, self.limits())?;
         let path = request.uri().path();
         let path = CanonicalPath::parse(path).map_err(|error| Problem::bad_request(error.code(), error.to_string()))?;
         let path = Spelled::new(&path.decoded());
+        let left = Left::take(request.headers_mut());
         let asked_method = preflight::asked_method(&request);
         let routes = self.routes();
         let method = asked_method.as_ref().unwrap_or(request.method());
@@ -113,8 +118,23 @@ impl<S: Answering> Gateway<S> {
         match way {
             Way::Denied => Err(denied(&request)),
             Way::Free => Ok(self.forward(request).await),
-            Way::Paid(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
-            Way::Metered(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
+            Way::Paid(service) => Ok(self.sell(service.clone(), ready(request, header), left, routes.coins()).await),
+            Way::Metered(service) => Ok(self.sell(service.clone(), ready(request, header), left, routes.coins()).await),
+        }
+    }
+
+    /// What stands on a priced route answers, programs and people in their own ways.
+    async fn sell<P, B>(&self, service: P, mut request: Request<Body>, left: Option<Left>, coins: &Coins) -> Response<Body>
+    where
+        P: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+        B: http_body::Body<Data = bytes::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let Shared { settings, paywall, .. } = &*self.0;
+        let visited = paywall.as_ref().and_then(|paywall| Some((paywall, Visit::of(&mut request, left)?)));
+        let answer = sell(service, request, &settings.origins).await;
+        match visited {
+            Some((paywall, visit)) => paywall.answer(&visit, coins, answer),
+            None => answer,
         }
     }
 

@@ -9,6 +9,7 @@ use tower_layer::Layer;
 
 use crate::file::{self, Access, Identifier, Sale, Unmatched};
 use crate::pattern::{Pattern, Spelled};
+use crate::paywall::Coins;
 use crate::service::Answering;
 use crate::tariff::{Choice, Choosing, Counted, Meter, Metering, Money, Payable, Rate, Tariff};
 
@@ -80,6 +81,7 @@ pub struct Offered {
 pub(crate) struct Routes<S> {
     entries: Vec<Entry<S>>,
     unmatched: Unmatched,
+    coins: Coins,
 }
 
 struct Entry<S> {
@@ -127,7 +129,7 @@ impl<S: Answering> Routes<S> {
             let explained = Explained { matches: route.matches.to_string(), access };
             entries.push(Entry { pattern: route.matches.clone(), way, header, explained });
         }
-        Ok(Self { entries, unmatched: settings.unmatched })
+        Ok(Self { entries, unmatched: settings.unmatched, coins: Coins::of(server, routes) })
     }
 
     /// Where a request goes, and the header that decides its price: the first route that is for it decides.
@@ -141,6 +143,11 @@ impl<S: Answering> Routes<S> {
 
     pub(crate) const fn unmatched(&self) -> Unmatched {
         self.unmatched
+    }
+
+    /// What the assets stand for in which routes are priced.
+    pub(crate) const fn coins(&self) -> &Coins {
+        &self.coins
     }
 
     pub(crate) fn explain(&self) -> Vec<Explained> {
@@ -267,7 +274,7 @@ fn offers_of(layer: &PaymentLayer, is_fixed: bool) -> Vec<Offered> {
 }
 
 /// The assets in which one of a coin is asked: what one of it is in atomic units is a power of ten.
-fn payable(one: &PaymentLayer) -> Option<Vec<Payable>> {
+pub(crate) fn payable(one: &PaymentLayer) -> Option<Vec<Payable>> {
     let decimals = |offer: &PaymentRequirements| u8::try_from(offer.amount.to_string().len().checked_sub(1)?).ok();
     let offers = one.route().offers();
     offers

@@ -27,6 +27,7 @@
 //! # Ok::<_, toml::de::Error>(())
 //! ```
 
+mod paywall;
 mod price;
 mod read;
 mod route;
@@ -40,6 +41,7 @@ use farthing_core::wire::v1;
 use http::{HeaderName, HeaderValue};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+pub use self::paywall::{Colour, Link, Logo, Origin, Paywall};
 use self::read::{pairs, parsed};
 pub use self::route::{Access, Identifier, Route, Sale, SignIn};
 use crate::config::UpstreamConfig;
@@ -90,6 +92,9 @@ pub struct Gateway {
     /// where a secret is kept.
     #[serde(default, deserialize_with = "pairs")]
     pub headers: Vec<(HeaderText, Reference)>,
+    /// The page that browsers get where something is for sale.
+    #[serde(default)]
+    pub paywall: Paywall,
 }
 
 /// A text that may carry a secret, or says where one is kept. It is never shown.
@@ -163,6 +168,7 @@ impl Gateway {
             max_priced_body_bytes: DEFAULT_MAX_PRICED_BODY_BYTES,
             max_held_body_bytes: DEFAULT_MAX_HELD_BODY_BYTES,
             headers: Vec::new(),
+            paywall: Paywall::default(),
         }
     }
 }

@@ -56,6 +56,15 @@ impl Tariff {
         matches!(self, Self::Rate(rate) if rate.is_metered())
     }
 
+    /// A sum in the coin in which it is priced.
+    pub(crate) fn some_sum(&self) -> Option<&Money> {
+        match self {
+            Self::Fixed(price) => Some(price),
+            Self::Rate(rate) => Some(rate.each()),
+            Self::Choice(choice) => choice.prices().next(),
+        }
+    }
+
     /// The header of a request that decides the price, if one does.
     pub(crate) fn header(&self) -> Option<&HeaderName> {
         let source = match self {
