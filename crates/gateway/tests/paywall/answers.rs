@@ -56,7 +56,7 @@ async fn a_payment_that_is_refused_is_told_in_json() {
     let site = Site::open().await;
     let ask = site.http.get(site.at("/article")).header("accept", HTML).header("user-agent", FIREFOX);
     let answer = site.ask(ask.header("payment-signature", "e30=")).await;
-    assert_eq!((answer.status, &answer.headers["content-type"]), (400, &"application/json".parse().unwrap()));
+    assert_eq!((answer.status, &answer.headers["content-type"]), (402, &"application/json".parse().unwrap()));
 }
 
 #[tokio::test]

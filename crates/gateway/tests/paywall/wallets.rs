@@ -62,7 +62,7 @@ async fn without_a_wallet_the_page_says_how_to_get_one_and_how_programs_pay() {
     person.sees(&format!("text=farthing pay '{}'", site.at("/article"))).await.unwrap();
     let silent = site.person_with(&browser, json!({"wallets": [], "scripts": false})).await;
     silent.goto(&site.at("/article")).await.unwrap();
-    silent.sees("text=This page needs JavaScript").await.unwrap();
+    silent.sees("noscript .plain").await.unwrap();
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 const data = JSON.parse(at("data").textContent);
 // A page that is loaded to open a purchase, and is this one again within so long, did not open it.
 const RELOAD_MILLISECONDS = 15_000;
+const LOADED_KEY = `${KEY} loaded`;
 let wallets = null;
 let choice = null;
 let isBusy = false;
@@ -51,7 +52,8 @@ function stop(headline, detail) {
 
 /** Something of before is still there. */
 function resume(kept) {
-  run(() => finish(kept), "Finishing your payment", `You have signed for ${kept.price} already. The same payment is presented again.`);
+  const [headline, detail] = ["Finishing your payment", `You have signed for ${kept.price} already. The same payment is presented again, so you pay once.`];
+  run(() => finish(kept, headline, detail), headline, detail);
 }
 
 function offerAgain(kept) {
@@ -60,7 +62,7 @@ function offerAgain(kept) {
     headline: "You have bought this",
     detail: "Opening it again costs nothing, as long as it is kept for you.",
     actions: [
-      { label: "Open it again", isMain: true, run: () => run(() => finish(kept), "Asking for it again", "") },
+      { label: "Open it again", isMain: true, run: () => run(() => finish(kept, "Asking for it again", ""), "Asking for it again", "") },
       ...(choices.length ? [{ label: `Buy it anew for ${choices[0].price}`, run: () => choose("", kept.header) }] : []),
     ],
   });
@@ -182,8 +184,8 @@ function decimal(amount, decimals) {
 }
 
 /** Presents a payment that is kept, and hands over what it bought. */
-async function finish(kept) {
-  busy(kept.delivered ? "Asking for it again" : "Paying", kept.delivered ? "" : `${kept.price}, once. This takes a few seconds.`, 3);
+async function finish(kept, headline = "Paying", detail = `${kept.price}, once. This takes a few seconds.`) {
+  busy(headline, detail, 3);
   const outcome = await present(kept, (attempt, { isPending, message }) => {
     const why = isPending ? "The payment is on its way and not confirmed yet." : message;
     busy(isPending ? "Waiting for confirmation" : "Asking again", `${why} The same payment is presented again, so you pay once.`.trim(), 3);
@@ -216,9 +218,10 @@ function handOver(kept, { answer, body }) {
   const receipt = decoded(answer.headers.get("payment-response"));
   const way = wayOf(answer, body);
   // Where loading it has just shown this page again, it is handed over here.
-  const isLoaded = way === "load" && Date.now() - (kept.loadedAt ?? 0) > RELOAD_MILLISECONDS;
-  keeper.write({ ...kept, delivered: true, ...(isLoaded && { loadedAt: Date.now() }) });
+  const isLoaded = way === "load" && Date.now() - (sessionStorage.getItem(LOADED_KEY) ?? 0) > RELOAD_MILLISECONDS;
+  keeper.write({ ...kept, delivered: true });
   if (isLoaded && keeper.leave(kept.header)) {
+    sessionStorage.setItem(LOADED_KEY, Date.now());
     busy("Paid. Opening it", "", 3);
     return location.reload();
   }
