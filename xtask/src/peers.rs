@@ -1,5 +1,5 @@
 //! Installs what the tests need from the registries: the official SDKs, an independent node, a conformance suite, the
-//! Solidity compiler, a spelling checker.
+//! Solidity compiler, what drives a browser, a spelling checker.
 //!
 //! Each set is pinned by files of the work tree and lies in the cache, in a folder named for what pins it:
 //! `<cache>/peers/<name>-<fingerprint>/`. It is put together in a folder of its own and then renamed, so a folder with
@@ -32,6 +32,7 @@ enum Registry {
 
 const SETS: &[(&str, &str, Registry)] = &[
     ("anvil", "interop/peers/anvil", Registry::Npm),
+    ("browser", "interop/peers/browser", Registry::Npm),
     ("ts", "interop/peers/ts", Registry::Npm),
     ("ts-v1", "interop/peers/ts-v1", Registry::Npm),
     ("python", "interop/peers/python", Registry::PyPi),

@@ -14,6 +14,12 @@ const TOOLS: &[(&str, &[&str], &str)] = &[
     ("git", &["--version"], "git"),
     // Debian keeps the server's programs out of the path.
     ("sh", &["-c", "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb"], "postgresql"),
+    // Some systems name it otherwise, and whoever has another one says in CHROMIUM where it is.
+    (
+        "sh",
+        &["-c", "command -v \"${CHROMIUM:-chromium}\" || command -v chromium-browser || command -v google-chrome"],
+        "chromium",
+    ),
 ];
 
 /// Makes sure that the tools are here. Installs what is missing where that is possible without a question: as root, on
@@ -32,7 +38,7 @@ pub fn require() -> Result<()> {
     let packages = missing();
     if !packages.is_empty() {
         bail!(
-            "the tests need Node.js 20 with npm, Python 3.11 with venv, git, and PostgreSQL 13 or newer. Missing here: {}. \
+            "the tests need Node.js 20 with npm, Python 3.11 with venv, git, PostgreSQL 13 or newer, and Chromium. Missing here: {}. \
              On Debian: apt-get install {}",
             packages.join(", "),
             packages.join(" "),

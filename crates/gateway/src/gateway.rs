@@ -5,7 +5,8 @@
 //! 3. The first route that is for its method and path decides; the path is the one that is forwarded, byte for byte. What no
 //!    route is for is answered with 404, unless `unmatched = "free"`.
 //! 4. On a free route it goes to the upstream. On a priced one it goes through the payment layer first, whose rules are those of
-//!    [`farthing_server::http`]; preflights are answered here, and no connection is upgraded.
+//!    [`farthing_server::http`]; preflights are answered here, and no connection is upgraded. Browsers get a page
+//!    in the place of bare terms.
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,6 +30,7 @@ use crate::forwarded::Peer;
 use crate::inspect::inspect;
 use crate::path::CanonicalPath;
 use crate::pattern::Spelled;
+use crate::paywall::{Coins, Left, Paywall, Visit};
 use crate::preflight;
 use crate::problem::Problem;
 use crate::routes::{Explained, Routes, RoutesError, Way};
@@ -55,6 +57,7 @@ struct Shared<S> {
     server: Server,
     upstream: S,
     settings: file::Gateway,
+    paywall: Option<Paywall>,
     routes: RwLock<Arc<Routes<S>>>,
     /// Where this process counts what need not be counted with others.
     local: MemoryQuotas,
@@ -80,7 +83,9 @@ impl<S: Answering> Gateway<S> {
         let routes = Routes::build(&server, &upstream, &settings, routes, (&Arc::new(desk), &local))?;
         let discovery = RwLock::new(Arc::new(Discovery::build(&settings, &routes, None)));
         let routes = RwLock::new(Arc::new(routes));
-        Ok(Self(Arc::new(Shared { server, upstream, settings, routes, local, discovery, imported: RwLock::default() })))
+        let paywall = Paywall::new(&settings.paywall, server.gate().kept_answers().max_bytes);
+        let imported = RwLock::default();
+        Ok(Self(Arc::new(Shared { server, upstream, settings, paywall, routes, local, discovery, imported })))
     }
 
     /// Takes an `OpenAPI` of the upstream's own into what the gateway says of itself, in the place of an earlier one.
@@ -151,13 +156,14 @@ impl<S: Answering> Gateway<S> {
         let path = request.uri().path();
         let path = CanonicalPath::parse(path).map_err(|error| Problem::bad_request(error.code(), error.to_string()))?;
         let path = Spelled::new(&path.decoded());
-        let discovery = Arc::clone(&self.0.discovery.read().unwrap_or_else(PoisonError::into_inner));
-        if let Some(document) = discovery.answer(&request) {
-            return Ok(document);
-        }
+        let left = Left::take(request.headers_mut());
         let routes = self.routes();
         if !routes.lists().let_in(entry::address(&request, &settings.upstream.trusted_proxies)) {
             return Err(blocked());
+        }
+        let discovery = Arc::clone(&self.0.discovery.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(document) = discovery.answer(&request) {
+            return Ok(document);
         }
         let asked_method = preflight::asked_method(&request);
         let method = asked_method.as_ref().unwrap_or(request.method());
@@ -183,10 +189,25 @@ impl<S: Answering> Gateway<S> {
         let answer = match way {
             Way::Denied => return Err(denied(&request)),
             Way::Free => self.forward(request).await,
-            Way::Paid(service) => sell(service.clone(), ready(request, deciding), &settings.origins).await,
-            Way::Metered(service) => sell(service.clone(), ready(request, deciding), &settings.origins).await,
+            Way::Paid(service) => self.sell(service.clone(), ready(request, deciding), left, routes.coins()).await,
+            Way::Metered(service) => self.sell(service.clone(), ready(request, deciding), left, routes.coins()).await,
         };
         Ok(rules.leave(ticket, answer).await)
+    }
+
+    /// What stands on a priced route answers, programs and people in their own ways.
+    async fn sell<P, B>(&self, service: P, mut request: Request<Body>, left: Option<Left>, coins: &Coins) -> Response<Body>
+    where
+        P: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+        B: http_body::Body<Data = bytes::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let Shared { settings, paywall, .. } = &*self.0;
+        let visited = paywall.as_ref().and_then(|paywall| Some((paywall, Visit::of(&mut request, left)?)));
+        let answer = sell(service, request, &settings.origins).await;
+        match visited {
+            Some((paywall, visit)) => paywall.answer(&visit, coins, answer),
+            None => answer,
+        }
     }
 
     async fn forward(&self, request: Request<Body>) -> Response<Body> {

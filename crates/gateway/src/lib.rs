@@ -39,6 +39,7 @@ pub mod hygiene;
 mod inspect;
 pub mod path;
 pub mod pattern;
+mod paywall;
 mod preflight;
 mod problem;
 mod routes;

@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use crate::entry::{Desk, EntryError, Lists, Rules, Terms};
 use crate::file::{self, Access, Identifier, Sale, Unmatched};
 use crate::pattern::{Pattern, Spelled};
+use crate::paywall::Coins;
 use crate::service::Answering;
 use crate::tariff::{Choosing, Counted, Meter, Metering, Money, Payable, Rate, Tariff, Timing, Together, Voice};
 
@@ -92,6 +93,7 @@ pub(crate) struct Routes<S> {
     unmatched: Unmatched,
     lists: Arc<Lists>,
     desk: Arc<Desk>,
+    coins: Coins,
 }
 
 struct Entry<S> {
@@ -147,7 +149,7 @@ impl<S: Answering> Routes<S> {
             let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
             entries.push(Entry { route: route.clone(), pattern: route.matches.clone(), way, deciding, rules, explained });
         }
-        Ok(Self { entries, unmatched: settings.unmatched, lists, desk: Arc::clone(desk) })
+        Ok(Self { entries, unmatched: settings.unmatched, lists, desk: Arc::clone(desk), coins: Coins::of(server, routes) })
     }
 }
 
@@ -188,6 +190,11 @@ impl<S> Routes<S> {
 
     pub(crate) const fn unmatched(&self) -> Unmatched {
         self.unmatched
+    }
+
+    /// What the assets stand for in which routes are priced.
+    pub(crate) const fn coins(&self) -> &Coins {
+        &self.coins
     }
 
     pub(crate) fn explain(&self) -> Vec<Explained> {
@@ -376,7 +383,7 @@ fn offers_of(layer: &PaymentLayer, is_fixed: bool, is_ceiling: bool) -> Vec<Offe
 }
 
 /// The assets in which one of a coin is asked: what one of it is in atomic units is a power of ten.
-fn payable(one: &PaymentLayer) -> Option<Vec<Payable>> {
+pub(crate) fn payable(one: &PaymentLayer) -> Option<Vec<Payable>> {
     let decimals = |offer: &PaymentRequirements| u8::try_from(offer.amount.to_string().len().checked_sub(1)?).ok();
     let offers = one.route().offers();
     offers

@@ -29,6 +29,7 @@
 
 mod discovery;
 mod entry;
+mod paywall;
 mod price;
 mod read;
 mod route;
@@ -49,6 +50,7 @@ pub use self::entry::{
     Algorithm, DEFAULT_SCREENING_CACHE_SECONDS, DEFAULT_SCREENING_TIMEOUT_SECONDS, Entry, Fallback, FreeQuota, Keys, List,
     MAX_SCREENING_TIMEOUT_SECONDS, OnError, OrOff, PayerName, Period, Proof, RateLimit, Screening, Subject, Tokens, Unknown,
 };
+pub use self::paywall::{Colour, Link, Logo, Origin, Paywall};
 use self::read::{pairs, parsed};
 pub use self::route::{Access, Identifier, Route, Sale, SignIn};
 pub use self::tls::Tls;
@@ -136,6 +138,9 @@ pub struct Gateway {
     /// By which certificate clients know the gateway; without one it speaks plain HTTP.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// The page that browsers get where something is for sale.
+    #[serde(default)]
+    pub paywall: Paywall,
 }
 
 /// A text that may carry a secret, or says where one is kept. It is never shown.
@@ -209,6 +214,7 @@ impl Gateway {
             max_priced_body_bytes: DEFAULT_MAX_PRICED_BODY_BYTES,
             max_held_body_bytes: DEFAULT_MAX_HELD_BODY_BYTES,
             headers: Vec::new(),
+            paywall: Paywall::default(),
             discovery: Discovery::default(),
             tls: None,
             free_quota: None,

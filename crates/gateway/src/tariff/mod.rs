@@ -95,6 +95,17 @@ impl Tariff {
         }
     }
 
+    /// A sum in each coin in which it is priced.
+    pub(crate) fn sums(&self) -> Vec<&Money> {
+        match self {
+            Self::Fixed(price) => vec![price],
+            Self::Rate(rate) => vec![rate.each()],
+            Self::Choice(choice) => choice.prices().collect(),
+            Self::Hours(hours) => hours.prices().collect(),
+            Self::Several(several) => several.parts().iter().flat_map(|part| part.price.sums()).collect(),
+        }
+    }
+
     /// The headers of a request that decide the price, if any do.
     pub(crate) fn headers(&self) -> Vec<HeaderName> {
         let source = match self {

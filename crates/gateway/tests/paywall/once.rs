@@ -1,0 +1,98 @@
+//! Whatever happens on the way, a person pays once.
+
+use farthing_testkit::browser::Browser;
+use serde_json::json;
+
+use crate::site::Site;
+
+async fn signatures(person: &farthing_testkit::browser::Person) -> usize {
+    person.list("calls").await.unwrap().iter().filter(|call| *call == "eth_signTypedData_v4").count()
+}
+
+#[tokio::test]
+async fn three_clicks_pay_once() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/article")).await.unwrap();
+    person.order("double", json!({"selector": "text=Pay $0.01", "times": 3})).await.unwrap();
+    person.sees("text=The sea is grey").await.unwrap();
+    assert_eq!((signatures(&person).await, site.earned(), site.works()), (1, 10_000, 1));
+}
+
+#[tokio::test]
+async fn a_reload_in_the_middle_pays_once() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/article")).await.unwrap();
+    person.order("hold", json!({})).await.unwrap();
+    person.click("text=Pay $0.01").await.unwrap();
+    person.sees("text=This takes a few seconds").await.unwrap();
+    person.reload().await.unwrap();
+    person.sees("text=The same payment is presented again").await.unwrap();
+    person.order("release", json!({})).await.unwrap();
+    person.sees("text=The sea is grey").await.unwrap();
+    assert_eq!((signatures(&person).await, site.earned(), site.works()), (1, 10_000, 1));
+}
+
+#[tokio::test]
+async fn answers_that_get_lost_are_fetched_again_with_the_same_payment() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/article")).await.unwrap();
+    person.order("lose", json!({"times": 2})).await.unwrap();
+    person.click("text=Pay $0.01").await.unwrap();
+    person.sees("text=The answer did not arrive.").await.unwrap();
+    person.sees("text=The sea is grey").await.unwrap();
+    assert_eq!((signatures(&person).await, site.earned(), site.works()), (1, 10_000, 1));
+}
+
+/// What was lost with the page that waited for it is there when the person comes back.
+#[tokio::test]
+async fn an_answer_that_was_lost_with_its_page_is_there_later() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/article")).await.unwrap();
+    person.order("lose", json!({"times": 1})).await.unwrap();
+    person.click("text=Pay $0.01").await.unwrap();
+    person.sees("text=The answer did not arrive.").await.unwrap();
+    person.goto("about:blank").await.unwrap();
+    person.goto(&site.at("/article")).await.unwrap();
+    person.sees("text=The sea is grey").await.unwrap();
+    assert_eq!((signatures(&person).await, site.earned(), site.works()), (1, 10_000, 1));
+}
+
+#[tokio::test]
+async fn two_tabs_pay_once() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let first = site.person(&browser, site.wallet()).await;
+    let second = first.another_tab().await.unwrap();
+    for tab in [&first, &second] {
+        tab.goto(&site.at("/article")).await.unwrap();
+        tab.sees("text=Pay $0.01").await.unwrap();
+    }
+    first.order("hold", json!({})).await.unwrap();
+    first.click("text=Pay $0.01").await.unwrap();
+    first.sees("text=This takes a few seconds").await.unwrap();
+    // The second hears of the payment of the first, and will not make one of its own.
+    second.sees("text=Another tab is paying for this").await.unwrap();
+    first.order("release", json!({})).await.unwrap();
+    first.sees("text=The sea is grey").await.unwrap();
+    second.sees("text=You have bought this").await.unwrap();
+    second.click("text=Open it again").await.unwrap();
+    second.sees("text=The sea is grey").await.unwrap();
+    assert_eq!((signatures(&first).await, site.earned(), site.works()), (1, 10_000, 1));
+}
+
+#[tokio::test]
+async fn who_wants_it_anew_pays_anew() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/data.csv")).await.unwrap();
+    person.click("text=Pay $0.01").await.unwrap();
+    person.sees("text=Paid. It is here").await.unwrap();
+    person.reload().await.unwrap();
+    person.click("text=Buy it anew for $0.01").await.unwrap();
+    person.click("text=Pay $0.01 with Test Wallet").await.unwrap();
+    person.sees("text=Paid. It is here").await.unwrap();
+    assert_eq!((signatures(&person).await, site.earned(), site.works()), (2, 20_000, 2));
+}

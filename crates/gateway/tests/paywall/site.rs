@@ -1,0 +1,161 @@
+//! A site behind a gateway, with a chain, a facilitator, and people who come with browsers.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{Html, IntoResponse, Response};
+use farthing_gateway::Gateway;
+use farthing_gateway::file::{self, Route};
+use farthing_testkit::Stack;
+use farthing_testkit::browser::{Browser, Person};
+use farthing_testkit::golden::{CHAIN_ID, NETWORK, PAY_TO};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+/// What a browser says that it takes, and that it is.
+pub const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+pub const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:152.0) Gecko/20100101 Firefox/152.0";
+
+/// A picture of one pixel.
+const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\xdac\xfc\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\xa8\xcb\x9c\x9b\0\0\0\0IEND\xaeB`\x82";
+
+#[derive(serde::Deserialize)]
+struct File {
+    gateway: file::Gateway,
+    route: Vec<Route>,
+}
+
+/// The site, and everybody around it.
+pub struct Site {
+    pub url: String,
+    pub http: reqwest::Client,
+    pub stack: Stack,
+    upstream: Upstream,
+}
+
+/// What is behind the gateway: it remembers the headers that came.
+#[derive(Clone, Default)]
+struct Upstream(Arc<Mutex<Vec<(String, HeaderMap)>>>);
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+pub const ROUTES: &str = r#"
+    [[route]]
+    match = "/metered"
+    price = { each = "$0.000001", per = "1 byte", of = "response", at_most = "$0.05" }
+    description = "By the byte"
+    [[route]]
+    match = "/plain/**"
+    price = "$0.01"
+    [[route]]
+    match = "/**"
+    price = "$0.01"
+    description = "The sea in winter"
+"#;
+
+impl Site {
+    pub async fn open() -> Self {
+        Self::with("", ROUTES).await
+    }
+
+    /// With more in `[gateway]`, and these routes.
+    pub async fn with(keys: &str, routes: &str) -> Self {
+        let stack = Stack::start().await.unwrap();
+        stack.funded_wallet().unwrap();
+        let text = format!("[gateway]\nupstream = \"http://127.0.0.1:1\"\n{keys}\n{routes}");
+        let File { gateway: settings, route } = toml::from_str(&text).unwrap();
+        let server = farthing::Server::builder().facilitator(stack.facilitator_url()).unwrap();
+        let server = server.pay_to(NETWORK, PAY_TO).unwrap().build().await.unwrap();
+        let upstream = Upstream::default();
+        let app = Router::new().fallback(answer).with_state(upstream.clone());
+        let gateway = Gateway::new(server, app, settings, &route).unwrap();
+        let url = stack.serve(gateway.router()).await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { url, http, stack, upstream }
+    }
+
+    pub fn at(&self, target: &str) -> String {
+        format!("{}{target}", self.url)
+    }
+
+    /// What the seller has, in atomic units.
+    pub fn earned(&self) -> u64 {
+        self.stack.devnet().usdc_balance(PAY_TO.parse().unwrap()).to()
+    }
+
+    /// What reached the upstream since the last time, such as `GET /a`, with its headers.
+    pub fn seen(&self) -> Vec<(String, HeaderMap)> {
+        std::mem::take(&mut self.upstream.0.lock().unwrap())
+    }
+
+    pub fn works(&self) -> usize {
+        self.seen().len()
+    }
+
+    /// Asks as a browser does on loading a page.
+    pub async fn visit(&self, target: &str) -> Answer {
+        self.ask(self.http.get(self.at(target)).header("accept", HTML).header("user-agent", FIREFOX)).await
+    }
+
+    pub async fn ask(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Answer { status, headers, text: answer.text().await.unwrap() }
+    }
+
+    /// A wallet with money on the chain.
+    pub fn wallet(&self) -> Value {
+        self.wallet_of(1)
+    }
+
+    /// The wallet of a development account, with money or without.
+    pub fn wallet_of(&self, account: usize) -> Value {
+        let secret = self.stack.devnet().accounts()[account].secret;
+        let key = secret.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        json!({"name": "Test Wallet", "key": key, "chainId": CHAIN_ID})
+    }
+
+    /// Somebody with that wallet.
+    pub async fn person(&self, browser: &Browser, wallet: Value) -> Person {
+        self.person_with(browser, json!({"wallets": [wallet]})).await
+    }
+
+    pub async fn person_with(&self, browser: &Browser, mut wishes: Value) -> Person {
+        wishes["rpcUrl"] = json!(self.stack.devnet().rpc_url().to_string());
+        browser.open(wishes).await.unwrap()
+    }
+}
+
+async fn answer(State(upstream): State<Upstream>, request: Request) -> Response {
+    let target = request.uri().path_and_query().unwrap().to_string();
+    let count = {
+        let mut seen = upstream.0.lock().unwrap();
+        seen.push((format!("{} {target}", request.method()), request.headers().clone()));
+        seen.len()
+    };
+    let typed = |media_type: &'static str, body: Vec<u8>| ([("content-type", media_type)], body).into_response();
+    match request.uri().path() {
+        "/picture.png" => typed("image/png", PIXEL.to_vec()),
+        "/large.html" => typed("text/html", vec![b'x'; 2 << 20]),
+        "/data.csv" => {
+            let headers = [("content-type", "text/csv"), ("content-disposition", "attachment; filename=\"tides of 2026.csv\"")];
+            (headers, "time,height\n").into_response()
+        }
+        "/moved" => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
+        "/elsewhere" => Html("<h1>Elsewhere</h1>").into_response(),
+        "/missing" => (StatusCode::NOT_FOUND, "no such page").into_response(),
+        "/free-402" => (StatusCode::PAYMENT_REQUIRED, "our own till").into_response(),
+        _ => Html(format!(
+            "<!doctype html><title>Bought</title><style>h1{{color:rgb(1,2,3)}}</style><h1>The sea is grey</h1>\
+             <p id=seen>{count}</p><script>document.querySelector('h1').textContent += ', and wide'</script>"
+        ))
+        .into_response(),
+    }
+}
