@@ -1,9 +1,12 @@
-//! New routes on SIGHUP. What cannot be served as it stands changes nothing, and is said loudly.
+//! New routes on SIGHUP, and what keys, key sets and lists of payers say by then. What cannot be served as it stands changes nothing, and is said loudly.
+
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use farthing::core::books::Quotas;
 
-use super::Gateway as Described;
 use super::wiring::misrouted;
+use super::{Gateway as Described, desk};
 use crate::config::gateway::Config;
 use crate::signals::Hangup;
 
@@ -17,10 +20,10 @@ impl Reload {
     }
 
     /// Takes the file's routes anew with each signal, for as long as it is run.
-    pub async fn run(mut self, gateway: farthing_gateway::Gateway, described: Described) {
+    pub async fn run(mut self, gateway: farthing_gateway::Gateway, described: Described, quotas: Arc<dyn Quotas>) {
         loop {
             self.0.next().await;
-            match reload(&gateway, &described) {
+            match reload(&gateway, &described, &quotas) {
                 Ok(routes) => tracing::info!(routes, "the routes were read anew"),
                 Err(error) => {
                     let error = format!("{error:#}");
@@ -31,12 +34,16 @@ impl Reload {
     }
 }
 
-fn reload(gateway: &farthing_gateway::Gateway, described: &Described) -> anyhow::Result<usize> {
+fn reload(gateway: &farthing_gateway::Gateway, described: &Described, quotas: &Arc<dyn Quotas>) -> anyhow::Result<usize> {
     let Some(path) = &described.path else { bail!("there is no file to read; restart with another command line") };
     let config = Config::load(path)?;
     if !config.differs_only_in_routes(&described.config) {
         bail!("{}: something besides the routes has changed, which needs a restart; nothing was taken from it", path.display());
     }
-    gateway.reload(&config.route).map_err(|error| misrouted(&config, error)).with_context(|| path.display().to_string())?;
+    let desk = desk::of(&config, Arc::clone(quotas)).with_context(|| path.display().to_string())?;
+    gateway
+        .reload_with_desk(&config.route, desk)
+        .map_err(|error| misrouted(&config, error))
+        .with_context(|| path.display().to_string())?;
     Ok(config.route.len())
 }
