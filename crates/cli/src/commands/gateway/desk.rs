@@ -39,7 +39,7 @@ pub fn of(config: &Config, quotas: Arc<dyn Quotas>) -> anyhow::Result<Desk> {
             materials.screening_authorization = Some(value);
         }
     }
-    Desk::new(settings, materials).context("gateway")
+    Desk::new(settings, &materials).context("gateway")
 }
 
 fn fetched(place: Option<&Reference>, name: &'static str) -> anyhow::Result<Option<Zeroizing<String>>> {
