@@ -22,13 +22,13 @@ use crate::run::{Ended, Folder, OPERATOR_KEY, Service, farthing, get};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is behind the gateway: it says what it was asked, and with which key.
-struct Origin {
-    url: String,
+pub struct Origin {
+    pub url: String,
     _runtime: Runtime,
 }
 
 impl Origin {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let runtime = Runtime::new().unwrap();
         let url = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,13 +54,13 @@ async fn slow() -> Body {
 }
 
 /// Somebody who runs a gateway, in a folder.
-struct Seller {
-    folder: Folder,
+pub struct Seller {
+    pub folder: Folder,
     config: String,
 }
 
 impl Seller {
-    fn new(test: &str, config: &str) -> Self {
+    pub fn new(test: &str, config: &str) -> Self {
         let folder = Folder::new(test);
         let config = folder.file("farthing.toml", config).to_str().unwrap().to_owned();
         Self { folder, config }
@@ -70,21 +70,21 @@ impl Seller {
         self.folder.file("farthing.toml", config);
     }
 
-    fn start(&self) -> (Service, String) {
+    pub fn start(&self) -> (Service, String) {
         let gateway = farthing(["gateway", "--json", "--config", &self.config]);
         let mut service = gateway.env("FACILITATOR_KEY", OPERATOR_KEY).env("UPSTREAM_KEY", "hunter2").start();
         let url = service.facts()["listening"].as_str().unwrap().to_owned();
         (service, url)
     }
 
-    fn check(&self, more: &[&str]) -> Ended {
+    pub fn check(&self, more: &[&str]) -> Ended {
         let check = farthing(["gateway", "check", "--config", &self.config]).arguments(more.iter().copied());
         check.env("FACILITATOR_KEY", OPERATOR_KEY).env("UPSTREAM_KEY", "hunter2").run()
     }
 }
 
 /// A file of a gateway that settles for itself.
-fn config(upstream: &str, rpc: &str, routes: &str) -> String {
+pub fn config(upstream: &str, rpc: &str, routes: &str) -> String {
     format!(
         "[gateway]\nlisten = \"127.0.0.1:0\"\nupstream = {upstream:?}\n[gateway.headers]\nauthorization = \"Bearer env:UPSTREAM_KEY\"\n\
          [pay_to]\n{NETWORK:?} = {SELLER:?}\n[network.{NETWORK:?}]\nrpc = {rpc:?}\nsigner = \"env:FACILITATOR_KEY\"\n{routes}"

@@ -9,6 +9,7 @@ mod demo;
 mod devnet;
 mod facilitator;
 mod gateway;
+mod gateway_entry;
 mod help;
 mod inspect;
 mod ledger;

@@ -263,7 +263,8 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Option<(u16, V
     Some((status, serde_json::from_str(&body).unwrap()))
 }
 
-fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Option<(u16, String)> {
+/// Status and body of a request; `None` if the connection ended without an answer.
+pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Option<(u16, String)> {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
     let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();

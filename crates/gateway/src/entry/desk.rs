@@ -74,8 +74,8 @@ pub enum DeskError {
 
 impl Desk {
     /// A desk for these settings.
-    pub fn new(settings: &file::Gateway, materials: DeskMaterials) -> Result<Self, DeskError> {
-        let DeskMaterials { clock, quotas, key_file, token_secret, key_set, .. } = &materials;
+    pub fn new(settings: &file::Gateway, materials: &DeskMaterials) -> Result<Self, DeskError> {
+        let DeskMaterials { clock, quotas, key_file, token_secret, key_set, .. } = materials;
         let keys = settings.keys.as_ref().map(|table| Keys::new(table, key_file.as_deref())).transpose()?;
         let secret = token_secret.as_ref().map(|secret| secret.as_bytes());
         let tokens = settings.tokens.as_ref().map(|table| Tokens::new(table, secret, key_set.as_deref())).transpose()?;
@@ -84,7 +84,7 @@ impl Desk {
         {
             return Err(DeskError::SameHeader(keys.header.clone()));
         }
-        let screening = settings.screening.as_ref().map(|table| Screening::new(table, &materials)).transpose()?;
+        let screening = settings.screening.as_ref().map(|table| Screening::new(table, materials)).transpose()?;
         Ok(Self { clock: clock.clone(), quotas: quotas.clone(), keys, tokens, screening })
     }
 }

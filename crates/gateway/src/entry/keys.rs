@@ -87,10 +87,14 @@ impl Keys {
     }
 }
 
-/// What a header says: what follows `Bearer` in `authorization`, and all of any other. `None` if it is not there; of several
-/// the first, to which the check of requests has seen already.
+/// What a header says: what follows `Bearer` in `authorization`, and all of any other. `None` if it is not there; of several in
+/// one request none is anybody's, for the upstream might read another one.
 pub(super) fn presented<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let value = headers.get(name)?.as_bytes();
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.as_bytes();
+    if values.next().is_some() {
+        return Some(&[]);
+    }
     if name != http::header::AUTHORIZATION {
         return Some(value.trim_ascii());
     }
@@ -165,5 +169,7 @@ mod tests {
         assert_eq!(presented(&headers, &http::header::AUTHORIZATION), Some(&b"t"[..]));
         headers.insert("authorization", "Basic dTpw".parse().unwrap());
         assert_eq!(presented(&headers, &http::header::AUTHORIZATION), None);
+        headers.append("x-api-key", "k".parse().unwrap());
+        assert_eq!(presented(&headers, &HeaderName::from_static("x-api-key")), Some(&b""[..]));
     }
 }

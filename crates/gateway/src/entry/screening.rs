@@ -28,7 +28,7 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024;
 /// The most verdicts that are kept.
 const MAX_KEPT_VERDICTS: usize = 100_000;
 /// How long an unused connection to a screener is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Looks payers up.
 pub(crate) struct Screening {

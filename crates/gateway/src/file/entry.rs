@@ -443,3 +443,6 @@ const fn screening_timeout_seconds() -> u64 {
 const fn screening_cache_seconds() -> u64 {
     DEFAULT_SCREENING_CACHE_SECONDS
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,12 +9,13 @@ use axum::routing::post;
 use axum::{Json, Router};
 use farthing::core::books::MemoryQuotas;
 use farthing_gateway::DeskMaterials;
-use farthing_testkit::golden::PAYER;
 use serde_json::{Value, json};
 
 use crate::free_quota::counting_in;
 use crate::shop::{Answer, Shop};
 
+/// Who pays in the shop.
+const PAYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 const ROUTES: &str = r#"
     [[route]]
     match = "/reports/*"

@@ -124,7 +124,7 @@ impl Shop {
         }
         let upstream = Stub::default();
         let app = Router::new().fallback(answer).with_state(upstream.clone());
-        let desk = Desk::new(&settings, materials).unwrap_or_else(|error| panic!("{error}"));
+        let desk = Desk::new(&settings, &materials).unwrap_or_else(|error| panic!("{error}"));
         let gateway = Gateway::with_desk(change(server).build().await.unwrap(), app, settings, &route, desk)?;
         let here = Extension(Peer::new([127, 0, 0, 1].into(), false));
         let url = stack.serve(gateway.router().layer(here)).await.unwrap();

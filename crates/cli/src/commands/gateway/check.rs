@@ -74,6 +74,9 @@ struct RouteReport {
     price: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     offers: Vec<OfferReport>,
+    /// What holds around the payment, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    around: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -152,6 +155,12 @@ fn notes(config: &Config, routes: &[Explained]) -> Vec<String> {
             notes.push(format!("{path} is free by every method but {methods}, unless another route is for it"));
         }
     }
+    let (allow, block) = (&config.gateway.allow.addresses, &config.gateway.block.addresses);
+    if !allow.is_empty() || !block.is_empty() {
+        let who =
+            if allow.is_empty() { "everybody may ask".to_owned() } else { format!("{} networks alone may ask", allow.len()) };
+        notes.push(format!("{who}, and {} networks may not", block.len()));
+    }
     if config.has_quotes() && config.gateway.quote_key.is_none() {
         notes.push("quoted prices are known again by one process alone; set quote_key where several sell the same".to_owned());
     }
@@ -159,13 +168,13 @@ fn notes(config: &Config, routes: &[Explained]) -> Vec<String> {
 }
 
 fn explain(route: Explained, assets: &AssetTable) -> RouteReport {
-    let matches = route.matches;
+    let (matches, around) = (route.matches, route.entry);
     match route.access {
-        Explanation::Free => RouteReport { matches, access: "free", price: None, offers: Vec::new() },
-        Explanation::Denied => RouteReport { matches, access: "denied", price: None, offers: Vec::new() },
+        Explanation::Free => RouteReport { matches, access: "free", price: None, offers: Vec::new(), around },
+        Explanation::Denied => RouteReport { matches, access: "denied", price: None, offers: Vec::new(), around },
         Explanation::Priced { price, offers, .. } => {
             let offers = offers.iter().map(|offer| offered(offer, assets)).collect();
-            RouteReport { matches, access: "priced", price: Some(price), offers }
+            RouteReport { matches, access: "priced", price: Some(price), offers, around }
         }
     }
 }
@@ -196,7 +205,7 @@ fn tell(report: &Report) {
     }
     say(format!("{STRONG}routes{PLAIN}  {FAINT}the first that is for a request decides{PLAIN}"));
     let width = routes.iter().map(|route| route.matches.chars().count()).max().unwrap_or_default();
-    for RouteReport { matches, access, price, offers } in routes {
+    for RouteReport { matches, access, price, offers, around } in routes {
         let (colour, what) = match price {
             Some(price) => (ACCENT, price.as_str()),
             None if *access == "free" => (GOOD, "free"),
@@ -205,6 +214,9 @@ fn tell(report: &Report) {
         say(format!("  {matches:<width$}  {colour}{what}{PLAIN}"));
         for offer in offers {
             say(format!("  {:width$}  {FAINT}{}{PLAIN}", "", words(offer)));
+        }
+        for line in around {
+            say(format!("  {:width$}  {FAINT}{line}{PLAIN}", ""));
         }
     }
     let rest = if *unmatched == "free" { "free: it goes to the upstream unpaid" } else { "denied, with 404" };

@@ -3,6 +3,7 @@
 //! Described by a file (`--config`), or by one command line with one price for everything.
 
 mod check;
+mod desk;
 mod init;
 mod one_price;
 mod openapi;

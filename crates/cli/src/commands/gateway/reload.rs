@@ -1,13 +1,17 @@
-//! New routes and a new certificate on SIGHUP. What cannot be served as it stands changes nothing, and is said loudly.
+//! New routes and a new certificate on SIGHUP, and what keys, key sets and lists of payers say by then. What cannot be served as
+//! it stands changes nothing, and is said loudly.
+
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use farthing::core::books::Quotas;
 use farthing::core::time::Clock;
 use farthing::system::SystemClock;
 use farthing_gateway::file::OpenApi;
 
-use super::Gateway as Described;
 use super::openapi;
 use super::wiring::misrouted;
+use super::{Gateway as Described, desk};
 use crate::config::gateway::Config;
 use crate::signals::Hangup;
 use crate::tls::Certificates;
@@ -22,13 +26,19 @@ impl Reload {
     }
 
     /// Takes the file's routes anew with each signal, and the certificate, for as long as it is run.
-    pub async fn run(mut self, gateway: farthing_gateway::Gateway, described: Described, certificates: Option<Certificates>) {
+    pub async fn run(
+        mut self,
+        gateway: farthing_gateway::Gateway,
+        described: Described,
+        quotas: Arc<dyn Quotas>,
+        certificates: Option<Certificates>,
+    ) {
         loop {
             self.0.next().await;
             if let Some(certificates) = &certificates {
                 renew(certificates);
             }
-            match reload(&gateway, &described) {
+            match reload(&gateway, &described, &quotas) {
                 Ok(routes) => {
                     tracing::info!(routes, "the routes were read anew");
                     if let Some(OpenApi::Upstream(path)) = &described.config.gateway.discovery.openapi
@@ -63,14 +73,18 @@ fn renew(certificates: &Certificates) {
     }
 }
 
-fn reload(gateway: &farthing_gateway::Gateway, described: &Described) -> anyhow::Result<usize> {
+fn reload(gateway: &farthing_gateway::Gateway, described: &Described, quotas: &Arc<dyn Quotas>) -> anyhow::Result<usize> {
     let Some(path) = &described.path else { bail!("there is no file to read; restart with another command line") };
     let config = Config::load(path)?;
     if !config.differs_only_in_routes(&described.config) {
         bail!("{}: something besides the routes has changed, which needs a restart; nothing was taken from it", path.display());
     }
     let imported = openapi::from_file(&config, described.folder())?;
-    gateway.reload(&config.route).map_err(|error| misrouted(&config, error)).with_context(|| path.display().to_string())?;
+    let desk = desk::of(&config, Arc::clone(quotas)).with_context(|| path.display().to_string())?;
+    gateway
+        .reload_with_desk(&config.route, desk)
+        .map_err(|error| misrouted(&config, error))
+        .with_context(|| path.display().to_string())?;
     if let Some(imported) = imported {
         gateway.import(imported);
     }

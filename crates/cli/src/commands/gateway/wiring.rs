@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
+use farthing::core::books::{MemoryQuotas, Quotas};
 use farthing::facilitator::{Local, Setup};
 use farthing::secret::SecretRef;
 use farthing::server::{IntoFacilitator, Server, ServerBuilder, quote_key};
@@ -11,6 +12,7 @@ use farthing_gateway::{Gateway, Materials, RoutesError, Upstream};
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+use super::desk;
 use crate::config::gateway::Config;
 use crate::settling;
 
@@ -69,7 +71,9 @@ impl Parts {
                 (build(builder, Arc::clone(&local)).await?, Some(local))
             }
         };
-        let gateway = Gateway::new(server, upstream.clone(), config.gateway.clone(), &config.route);
+        let quotas: Arc<dyn Quotas> = store.map_or_else(|| Arc::new(MemoryQuotas::default()) as Arc<_>, Store::quotas);
+        let desk = desk::of(config, quotas)?;
+        let gateway = Gateway::with_desk(server, upstream.clone(), config.gateway.clone(), &config.route, desk);
         let gateway = gateway.map_err(|error| misrouted(config, error))?;
         Ok(Wired { gateway, upstream, local })
     }
@@ -114,7 +118,7 @@ fn upstream(config: &Config) -> anyhow::Result<Upstream> {
 }
 
 /// A text that ends in where a secret is kept, with the secret in its place: `Bearer env:UPSTREAM_KEY`.
-fn header_value(text: &str) -> anyhow::Result<HeaderValue> {
+pub fn header_value(text: &str) -> anyhow::Result<HeaderValue> {
     let (before, place) = text.rsplit_once(' ').map_or(("", text), |(before, place)| (before, place));
     let secret = place.parse::<SecretRef>()?.resolve()?;
     let gap = if before.is_empty() { "" } else { " " };
