@@ -22,13 +22,13 @@ use crate::run::{Ended, Folder, OPERATOR_KEY, Service, farthing, get};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is behind the gateway: it says what it was asked, and with which key.
-struct Origin {
-    url: String,
+pub struct Origin {
+    pub url: String,
     _runtime: Runtime,
 }
 
 impl Origin {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let runtime = Runtime::new().unwrap();
         let url = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,7 +84,7 @@ impl Seller {
 }
 
 /// A file of a gateway that settles for itself.
-fn config(upstream: &str, rpc: &str, routes: &str) -> String {
+pub fn config(upstream: &str, rpc: &str, routes: &str) -> String {
     format!(
         "[gateway]\nlisten = \"127.0.0.1:0\"\nupstream = {upstream:?}\n[gateway.headers]\nauthorization = \"Bearer env:UPSTREAM_KEY\"\n\
          [pay_to]\n{NETWORK:?} = {SELLER:?}\n[network.{NETWORK:?}]\nrpc = {rpc:?}\nsigner = \"env:FACILITATOR_KEY\"\n{routes}"

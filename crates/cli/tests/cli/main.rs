@@ -20,5 +20,7 @@ mod peer;
 mod readme;
 mod refusals;
 mod run;
+mod sales;
+mod seller;
 mod settle;
 mod traces;
