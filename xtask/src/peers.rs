@@ -37,6 +37,7 @@ const SETS: &[(&str, &str, Registry)] = &[
     ("ts-v1", "interop/peers/ts-v1", Registry::Npm),
     ("python", "interop/peers/python", Registry::PyPi),
     ("conformance", "interop/peers/conformance", Registry::PyPi),
+    ("accounts", "interop/peers/accounts", Registry::PyPi),
     ("contracts", "contracts", Registry::Npm),
 ];
 

@@ -22,6 +22,17 @@ pub struct BookConfig {
 }
 
 impl BookConfig {
+    /// Where the book of sales is that this file names.
+    pub fn sales_book(path: &Path) -> anyhow::Result<StoreUrl> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let place = || path.display().to_string();
+        let table: Table = toml::from_str(&text).map_err(|error| explain(&error, &text)).with_context(place)?;
+        if !table.contains_key("gateway") {
+            bail!("{}: this is no gateway's file; name the book of whoever sells with --store", place());
+        }
+        gateway::Config::load(path)?.store(path.parent().unwrap_or(Path::new(""))).with_context(place)
+    }
+
     /// Reads and checks the file.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;

@@ -21,6 +21,8 @@ mod peer;
 mod readme;
 mod refusals;
 mod run;
+mod sales;
+mod seller;
 mod settle;
 mod tls;
 mod traces;

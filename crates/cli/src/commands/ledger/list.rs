@@ -80,7 +80,8 @@ fn query(arguments: &Arguments) -> anyhow::Result<SettlementQuery> {
     })
 }
 
-fn account(option: &'static str, text: Option<&str>) -> Result<Option<AccountId>, Usage> {
+/// Reads an account in the letter case of the book.
+pub fn account(option: &'static str, text: Option<&str>) -> Result<Option<AccountId>, Usage> {
     let read = text.map(|text| in_book_case(text).parse()).transpose();
     read.map_err(|error: NameError| Usage::new(option, error.to_string()))
 }

@@ -1,8 +1,12 @@
-//! `farthing ledger`: what the book of who settles says, and whether the chain agrees. Reads only; the facilitator may run.
+//! `farthing ledger`: what the book of who settles says, and whether the chain agrees; and what the book of who sells says.
+//! Reads only; facilitator and gateway may run.
 
+mod export;
 mod list;
+mod receipt;
 mod reconcile;
 mod row;
+mod sales;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +35,12 @@ enum Action {
     List(list::Arguments),
     /// Explain one payment's life, by its id or by a transaction
     Show(show::Arguments),
+    /// List what was sold, the newest first, by the book of a gateway or another seller
+    Sales(sales::Arguments),
+    /// Show one sale, whole
+    Receipt(receipt::Arguments),
+    /// Export sales for accounts, as CSV, JSON or beancount
+    Export(export::Arguments),
     /// Compare every payment of the book with the chain, to the atom
     Reconcile(reconcile::Arguments),
 }
@@ -56,11 +66,22 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.action {
         Action::List(arguments) => list::run(arguments).await,
         Action::Show(arguments) => show::run(arguments).await,
+        Action::Sales(arguments) => sales::run(arguments).await,
+        Action::Receipt(arguments) => receipt::run(arguments).await,
+        Action::Export(arguments) => export::run(arguments).await,
         Action::Reconcile(arguments) => reconcile::run(arguments).await,
     }
 }
 
 impl Book {
+    /// The book, to read what was sold. Sellers have one whoever settles for them.
+    async fn open_sales(&self) -> anyhow::Result<Store> {
+        match &self.config {
+            Some(path) => open(&BookConfig::sales_book(path)?).await,
+            None => Ok(self.open().await?.0),
+        }
+    }
+
     /// The book, to read it, and the tokens by whose names its amounts are shown.
     async fn open(&self) -> anyhow::Result<(Store, AssetTable)> {
         match (&self.config, &self.store) {
