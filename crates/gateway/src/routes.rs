@@ -6,7 +6,7 @@ use farthing_server::{Ask, PaymentLayer, PaymentService, Pricer, RouteError, Ser
 use http::{HeaderName, Method};
 use tower_layer::Layer;
 
-use crate::file::{self, Access, Identifier, Sale, Unmatched};
+use crate::file::{self, Access, Identifier, Sale, Settle, Unmatched};
 use crate::pattern::{Pattern, Spelled};
 use crate::service::Answering;
 use crate::tariff::{Choosing, Counted, Meter, Metering, Money, Payable, Rate, Tariff, Timing, Together, Voice};
@@ -258,9 +258,8 @@ impl<S: Answering> Till<'_, S> {
 
     /// All that a sale says besides its price.
     fn dress<P>(&self, mut layer: PaymentLayer<P>) -> Result<PaymentLayer<P>, RouteError> {
-        let Sale {
-            description, mime_type, max_timeout_seconds, upfront, payment_identifier, sign_in, bound_body_bytes, ..
-        } = self.sale;
+        let Sale { description, mime_type, max_timeout_seconds, settle, payment_identifier, sign_in, bound_body_bytes, .. } =
+            self.sale;
         if let Some(description) = description {
             layer = layer.description(description);
         }
@@ -270,9 +269,11 @@ impl<S: Answering> Till<'_, S> {
         if let Some(seconds) = max_timeout_seconds {
             layer = layer.max_timeout_seconds(*seconds)?;
         }
-        if *upfront {
-            layer = layer.upfront()?;
-        }
+        layer = match settle {
+            Settle::After => layer,
+            Settle::Head => layer.settling_at_head()?,
+            Settle::Upfront => layer.upfront()?,
+        };
         if let Some(identifier) = payment_identifier {
             layer = layer.payment_identifier(*identifier == Identifier::Required)?;
         }

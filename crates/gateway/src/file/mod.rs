@@ -42,7 +42,7 @@ use http::{HeaderName, HeaderValue};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use self::read::{pairs, parsed};
-pub use self::route::{Access, Identifier, Route, Sale, SignIn};
+pub use self::route::{Access, Identifier, Route, Sale, Settle, SignIn};
 pub use self::tls::Tls;
 use crate::config::UpstreamConfig;
 

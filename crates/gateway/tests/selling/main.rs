@@ -4,6 +4,7 @@
 mod browsers;
 mod counted;
 mod metered;
+mod moves;
 mod prices;
 mod routes;
 mod shop;

@@ -21,6 +21,7 @@ mod remembering;
 mod remote;
 mod repeating;
 mod replicas;
+mod sending;
 mod settling;
 mod sign_in_support;
 mod signing_in;
