@@ -106,7 +106,8 @@ impl Pattern {
         has_methods && covers(&self.segments, &other.segments)
     }
 
-    fn is_for(&self, method: &Method) -> bool {
+    /// Whether it is for requests by that method.
+    pub(crate) fn is_for(&self, method: &Method) -> bool {
         let has = |method: &Method| self.methods.contains(method);
         self.methods.is_empty() || has(method) || (method == Method::HEAD && has(&Method::GET))
     }

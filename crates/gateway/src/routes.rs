@@ -10,7 +10,7 @@ use http::{HeaderName, Method};
 use tower_layer::Layer;
 
 use crate::entry::{Desk, EntryError, Lists, Rules, Terms};
-use crate::file::{self, Access, Identifier, Sale, Unmatched};
+use crate::file::{self, Access, Identifier, Sale, Settle, Unmatched};
 use crate::pattern::{Pattern, Spelled};
 use crate::paywall::Coins;
 use crate::service::Answering;
@@ -322,9 +322,8 @@ impl<S: Answering> Till<'_, S> {
 
     /// All that a sale says besides its price.
     fn dress<P>(&self, mut layer: PaymentLayer<P>) -> Result<PaymentLayer<P>, RouteError> {
-        let Sale {
-            description, mime_type, max_timeout_seconds, upfront, payment_identifier, sign_in, bound_body_bytes, ..
-        } = self.sale;
+        let Sale { description, mime_type, max_timeout_seconds, settle, payment_identifier, sign_in, bound_body_bytes, .. } =
+            self.sale;
         layer = layer.sold_as(self.name.clone())?;
         if let Some(description) = description {
             layer = layer.description(description);
@@ -335,9 +334,11 @@ impl<S: Answering> Till<'_, S> {
         if let Some(seconds) = max_timeout_seconds {
             layer = layer.max_timeout_seconds(*seconds)?;
         }
-        if *upfront {
-            layer = layer.upfront()?;
-        }
+        layer = match settle {
+            Settle::After => layer,
+            Settle::Head => layer.settling_at_head()?,
+            Settle::Upfront => layer.upfront()?,
+        };
         if let Some(identifier) = payment_identifier {
             layer = layer.payment_identifier(*identifier == Identifier::Required)?;
         }

@@ -21,6 +21,7 @@ use crate::order::Order;
 use crate::purchase::Named;
 use crate::resource::{RequestFacts, is_same_resource};
 use crate::route::Route;
+use crate::sending::Sends;
 use crate::settle::{self, Settled};
 use crate::sold::Sold;
 use crate::stop::{Stop, bought_already, failure_of, forgotten, refusal_of, repeated, taken_already};
@@ -146,7 +147,7 @@ impl Gate {
             return self.settle_first(claim, order, span).await;
         }
         let watch = Watch::new(&self.hooks, || order.hook_context(key), None);
-        Ok(Admitted { claim, order, charged: None, span, watch })
+        Ok(Admitted { claim, order, charged: None, span, watch, sends: Sends::default() })
     }
 
     /// Has a new payment verified, unless its settlement does that, and its purchase named.
@@ -215,7 +216,7 @@ impl Gate {
             Ok(settled) => settled.map_err(Stop::Unsettled)?,
             Err(_) => return Err(Stop::Unsettled(Settled::unknown(network))),
         };
-        Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch })
+        Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch, sends: Sends::default() })
     }
 
     /// Lets a payment in that may have been charged before, once it is certain that it was; or gives it the answer that did not
@@ -233,7 +234,9 @@ impl Gate {
                     None if owed.settlement.is_some() || claim.charged(&response, &bill).await => {
                         order.charged_before(&response);
                         let watch = Watch::new(&self.hooks, || order.hook_context(claim.key()), Some(&response));
-                        return Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch });
+                        // What is no settlement was found out above.
+                        let sends = owed.settlement.as_deref().and_then(|text| Sends::read(text).ok()).unwrap_or_default();
+                        return Ok(Admitted { claim, order, charged: Some(Box::new(response)), span, watch, sends });
                     }
                     _ => Settled::charged_unwritten(&order, response),
                 }

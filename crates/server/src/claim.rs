@@ -10,6 +10,7 @@
 //! | is about to be settled | `settling`, with its bill |
 //! | has settled before its work | `charged`, with its sale, and only then does the work begin |
 //! | has settled | `served`, with its sale and the answer, and only then does the answer go |
+//! | has settled at the head of its answer | `charged`, and only then does anything of the answer go; `served` at its end |
 //! | has sent all of an answer that is kept for nobody else | `delivered`, by [`crate::departed`], for which nobody waits |
 //! | does not know whether it has settled, or has nobody left to answer | `unsettled` |
 //! | resumes an unsettled payment, and fails or is refused, however clearly | `unsettled`: an earlier request may have settled it |
@@ -132,6 +133,11 @@ impl Claim {
     /// somebody of whom nobody knows that he has paid.
     pub(crate) async fn charged(&mut self, response: &SettleResponse, bill: &Bill) -> bool {
         let Some(receipt) = self.receipt(response) else { return false };
+        self.charged_as(response, receipt, bill).await
+    }
+
+    /// The same, with a receipt in the words that the book is to keep.
+    pub(crate) async fn charged_as(&mut self, response: &SettleResponse, receipt: Receipt, bill: &Bill) -> bool {
         let charged = Charged { receipt: &receipt, bill, settled_by: settled_by(response) };
         let written = self.deliveries.charged(self.id, &charged).await;
         self.is_held("charged", written)

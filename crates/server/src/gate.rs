@@ -46,6 +46,7 @@ use crate::departed::{Departed, InTransit};
 use crate::hooks::{CancelReason, HandlerAnswer, HookFailed, HookList, Hooks, TurnedAway, Watch};
 pub use crate::keep::{Answer, KeepAnswers, Repeat, Repeated};
 use crate::order::Order;
+use crate::sending::Sends;
 use crate::settle::{self, Ended, Settled};
 use crate::usage::{Usage, UsageError};
 
@@ -152,6 +153,8 @@ pub struct Admitted {
     pub(crate) span: Span,
     /// Tells hooks if it comes to nothing.
     pub(crate) watch: Option<Watch>,
+    /// How often an answer has begun to go out for the payment before.
+    pub(crate) sends: Sends,
 }
 
 impl Gate {

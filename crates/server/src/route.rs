@@ -66,6 +66,9 @@ pub enum RouteError {
     /// Several prices were to be there, and none is.
     #[error("expected at least one price, got none")]
     NoPrice,
+    /// What is used is known at the end of an answer.
+    #[error("settling at the head of an answer: expected prices that are known then, got one up to a ceiling")]
+    MeteredHead,
     /// A payment that may take no time can never be made.
     #[error("max_timeout_seconds: expected at least 1, got 0")]
     NoTime,

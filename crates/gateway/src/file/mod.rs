@@ -52,7 +52,7 @@ pub use self::entry::{
 };
 pub use self::paywall::{Colour, Link, Logo, Origin, Paywall};
 use self::read::{pairs, parsed};
-pub use self::route::{Access, Identifier, Route, Sale, SignIn};
+pub use self::route::{Access, Identifier, Route, Sale, Settle, SignIn};
 pub use self::tls::Tls;
 use crate::config::UpstreamConfig;
 

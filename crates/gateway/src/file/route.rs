@@ -1,6 +1,7 @@
 //! One `[[route]]` of the file: which requests it is for, and what they cost.
 
 use farthing_core::network::Network;
+use http::Method;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::entry::or_off;
@@ -46,8 +47,8 @@ pub struct Sale {
     pub mime_type: Option<String>,
     /// How long a payment may take from its signature to its settlement.
     pub max_timeout_seconds: Option<u64>,
-    /// Whether the money moves before the work.
-    pub upfront: bool,
+    /// When the money moves.
+    pub settle: Settle,
     /// Whether purchases may, or must, have a name.
     pub payment_identifier: Option<Identifier>,
     /// Whether who has paid may come back by signing in.
@@ -56,6 +57,19 @@ pub struct Sale {
     pub accepts: Vec<Network>,
     /// How many bytes of a request's body a payment is bound to; to none, unless its price depends on it or it has a name.
     pub bound_body_bytes: Option<usize>,
+}
+
+/// When the money for an answer moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Settle {
+    /// Once the answer is whole, which is held back until then: nobody pays for a failure.
+    #[default]
+    After,
+    /// Once its head is there, and then it goes out as it comes: for large downloads.
+    Head,
+    /// Before the upstream is asked.
+    Upfront,
 }
 
 /// Names of purchases (`payment-identifier`).
@@ -92,6 +106,7 @@ struct Keys {
     mime_type: Option<String>,
     max_timeout_seconds: Option<u64>,
     upfront: Option<bool>,
+    settle: Option<Settle>,
     payment_identifier: Option<Identifier>,
     sign_in: Option<SignInKeys>,
     #[serde(default, deserialize_with = "networks")]
@@ -131,6 +146,10 @@ enum Contradiction {
     Unpriced(Pattern, &'static str),
     #[error("{0}: {1} cannot be had where the price is counted in the answer")]
     Metered(Pattern, &'static str),
+    #[error("{0}: upfront = true is short for settle = \"upfront\"; expected one of upfront and settle, got both")]
+    Twice(Pattern),
+    #[error("{0}: settle = \"head\" is for GET, because an answer that breaks off is fetched again")]
+    NoDownload(Pattern),
 }
 
 impl TryFrom<Keys> for Route {
@@ -145,14 +164,23 @@ impl TryFrom<Keys> for Route {
             (false, false, false) => return Err(Contradiction::Access(matches, "none")),
             _ => return Err(Contradiction::Access(matches, "several")),
         }
-        let (upfront, entry) = (keys.upfront.unwrap_or_default(), keys.entry());
+        let entry = keys.entry();
         let Some(price) = keys.price else { return Err(Contradiction::Access(matches, "none")) };
         let sign_in = match keys.sign_in {
             None | Some(SignInKeys::Plainly(false)) => None,
             Some(SignInKeys::Plainly(true)) => Some(SignIn::default()),
             Some(SignInKeys::With(SignInTable { statement, granted_seconds })) => Some(SignIn { statement, granted_seconds }),
         };
-        for (is_set, name) in [(upfront, "upfront"), (sign_in.is_some(), "sign_in")] {
+        let settle = match (keys.upfront, keys.settle) {
+            (Some(_), Some(_)) => return Err(Contradiction::Twice(matches)),
+            (Some(true), None) => Settle::Upfront,
+            (Some(false) | None, settle) => settle.unwrap_or_default(),
+        };
+        if settle == Settle::Head && !matches.is_for(&Method::GET) {
+            return Err(Contradiction::NoDownload(matches));
+        }
+        let (upfront, head) = (settle == Settle::Upfront, settle == Settle::Head);
+        for (is_set, name) in [(upfront, "upfront"), (head, "settle = \"head\""), (sign_in.is_some(), "sign_in")] {
             if is_set && price.is_metered() {
                 return Err(Contradiction::Metered(matches, name));
             }
@@ -162,7 +190,7 @@ impl TryFrom<Keys> for Route {
             description: keys.description,
             mime_type: keys.mime_type,
             max_timeout_seconds: keys.max_timeout_seconds,
-            upfront,
+            settle,
             payment_identifier: keys.payment_identifier,
             sign_in,
             accepts: keys.accepts,
@@ -180,6 +208,7 @@ impl Keys {
             (self.mime_type.is_some(), "mime_type"),
             (self.max_timeout_seconds.is_some(), "max_timeout_seconds"),
             (self.upfront.is_some(), "upfront"),
+            (self.settle.is_some(), "settle"),
             (self.payment_identifier.is_some(), "payment_identifier"),
             (self.sign_in.is_some(), "sign_in"),
             (!self.accepts.is_empty(), "accepts"),
@@ -218,7 +247,7 @@ impl Sale {
             description: None,
             mime_type: None,
             max_timeout_seconds: None,
-            upfront: false,
+            settle: Settle::After,
             payment_identifier: None,
             sign_in: None,
             accepts: Vec::new(),

@@ -122,10 +122,15 @@ fn keys_that_contradict_each_other_are_refused() {
     refused(&route("free = true\nprice = \"$1\""), "got several");
     refused(&route("free = true\ndeny = true"), "got several");
     refused(&route("free = true\nupfront = true"), "upfront is for routes that have a price");
+    refused(&route("free = true\nsettle = \"head\""), "settle is for routes that have a price");
+    refused(&route("price = \"$1\"\nupfront = true\nsettle = \"after\""), "expected one of upfront and settle, got both");
+    refused(&route("price = \"$1\"\nsettle = \"later\""), "unknown variant `later`, expected one of");
+    refused("[[route]]\nmatch = \"POST /a\"\nprice = \"$1\"\nsettle = \"head\"", "settle = \"head\" is for GET");
     refused(&route("deny = true\naccepts = [\"base\"]"), "accepts is for routes that have a price");
     let metered = "price = { each = \"$1\", per = \"MB\", of = \"response\", at_most = \"$2\" }\n";
     refused(&route(&format!("{metered}upfront = true")), "upfront cannot be had where the price is counted in the answer");
     refused(&route(&format!("{metered}sign_in = true")), "sign_in cannot be had");
+    refused(&route(&format!("{metered}settle = \"head\"")), "settle = \"head\" cannot be had");
     refused(&route("price = \"$1\"\naccepts = []"), "at least one network");
 }
 

@@ -7,6 +7,7 @@ mod discovery;
 mod entering;
 mod free_quota;
 mod metered;
+mod moves;
 mod payers;
 mod prices;
 mod routes;

@@ -248,6 +248,16 @@ impl Answer {
     }
 }
 
+/// So many bytes in chunks, of which nobody knows before how many there are; broken off after some, if that is said.
+fn large(bytes: usize, until: Option<usize>) -> Response {
+    const CHUNK_BYTES: usize = 1 << 16;
+    let chunks = (0..bytes / CHUNK_BYTES).map(move |number| match until {
+        Some(until) if number * CHUNK_BYTES >= until => Err(std::io::Error::other("lost")),
+        _ => Ok(vec![b'a'; CHUNK_BYTES]),
+    });
+    Body::from_stream(futures_util::stream::iter(chunks)).into_response()
+}
+
 async fn answer(State(stub): State<Stub>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().unwrap().to_string();
@@ -266,6 +276,13 @@ async fn answer(State(stub): State<Stub>, request: Request) -> Response {
                 format!("data: {{\"usage\":null}}\n\ndata: {}\n\ndata: [DONE]\n\n", usage(&String::from_utf8_lossy(&body)));
             typed("text/event-stream", events)
         }
+        "/large" => large(1 << 20, None),
+        // Breaks off in the middle, the first time that it is asked for.
+        "/flaky" => {
+            let is_first = stub.0.lock().unwrap().iter().filter(|seen| seen.line == format!("GET {target}")).count() == 1;
+            large(1 << 20, is_first.then_some(1 << 19))
+        }
+        "/broken" => large(1 << 20, Some(1 << 19)),
         "/zipped" => ([("content-encoding", "gzip")], "????").into_response(),
         "/described" => typed("application/json", DESCRIPTION.to_owned()),
         "/echo" => Body::from(body).into_response(),

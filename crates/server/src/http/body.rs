@@ -12,6 +12,7 @@ use http_body_util::Either;
 
 use super::headers;
 use crate::departed::InTransit;
+use crate::sending::Sending;
 
 /// The body of an answer that has passed a [`PaymentService`](super::PaymentService) around a service with bodies `B`.
 pub type PaymentBody<B> = Either<Held, Passed<B>>;
@@ -51,11 +52,37 @@ impl Held {
 
 /// A body as its handler sends it, but for the protocol's names in its trailers: neither there nor among the headers may a
 /// handler say what became of a payment.
-pub struct Passed<B>(Pin<Box<B>>);
+pub struct Passed<B> {
+    body: Pin<Box<B>>,
+    /// What was paid for it before it was whole, until it is.
+    sending: Option<Sending>,
+    /// How many bytes there still are, where that is known.
+    left_bytes: Option<u64>,
+}
 
-impl<B> Passed<B> {
+impl<B: Body> Passed<B> {
     pub(super) fn new(body: B) -> Self {
-        Self(Box::pin(body))
+        Self { left_bytes: body.size_hint().exact(), body: Box::pin(body), sending: None }
+    }
+
+    /// One that was paid for, and says when it has gone out.
+    pub(super) fn paid(body: B, sending: Sending) -> Self {
+        Self { sending: Some(sending), ..Self::new(body) }
+    }
+
+    /// Not every reader asks again when it has what it was told to expect.
+    fn has_sent(&mut self, bytes: usize) {
+        let sent = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(sent));
+        if self.left_bytes == Some(0) || self.body.is_end_stream() {
+            self.has_ended();
+        }
+    }
+
+    fn has_ended(&mut self) {
+        if let Some(sending) = self.sending.take() {
+            sending.has_ended();
+        }
     }
 }
 
@@ -64,21 +91,38 @@ impl<B: Body<Data = Bytes>> Body for Passed<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.0.as_mut().poll_frame(context).map_ok(|frame| match frame.into_trailers() {
+        let polled = std::task::ready!(self.body.as_mut().poll_frame(context));
+        let frame = match polled {
+            None => {
+                self.has_ended();
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                // It has broken off, whatever its reader does with it now.
+                drop(self.sending.take());
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        Poll::Ready(Some(Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
+                self.has_ended();
                 headers::strip(&mut trailers);
                 Frame::trailers(trailers)
             }
-            Err(frame) => frame,
-        })
+            Err(frame) => {
+                self.has_sent(frame.data_ref().map_or(0, Bytes::len));
+                frame
+            }
+        })))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 

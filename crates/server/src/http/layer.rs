@@ -56,7 +56,15 @@ impl PaymentLayer<AskedPrice> {
 impl<P> PaymentLayer<P> {
     fn new(server: Server, charge: Charge, wishes: Wishes) -> Result<Self, RouteError> {
         let route = charge.route(&server, &wishes)?;
-        let toll = Toll { server, charge, wishes, route, passes_preflights: false, unpaid: LastAnswer::default() };
+        let toll = Toll {
+            server,
+            charge,
+            wishes,
+            route,
+            passes_preflights: false,
+            settles_at_head: false,
+            unpaid: LastAnswer::default(),
+        };
         Ok(Self { toll: Arc::new(toll), price: PhantomData })
     }
 
@@ -91,6 +99,23 @@ impl<P> PaymentLayer<P> {
     /// An error where an accepted scheme cannot be charged so, such as `upto`.
     pub fn upfront(self) -> Result<Self, RouteError> {
         self.priced_anew("upfront", |manner| manner.flow = PaymentFlow::Upfront)
+    }
+
+    /// Takes the money as soon as the head of a good answer is there, and lets the answer go out as it comes, where it is too
+    /// large to be [kept](crate::KeepAnswers) or does not say how large it is: for downloads. Smaller answers, and those to other
+    /// methods than GET, are held back as always.
+    ///
+    /// Where such an answer breaks off, it was paid for: that is in the book, and the same payment with the same request has the
+    /// handler run again, uncharged, [`MAX_SENDS`](crate::MAX_SENDS) times in all within
+    /// [`SEND_AGAIN_SECONDS`](crate::SEND_AGAIN_SECONDS). A handler that understands `Range` sends only what is missing.
+    ///
+    /// An error on routes that are priced up to a ceiling: what they use is known at the end.
+    pub fn settling_at_head(mut self) -> Result<Self, RouteError> {
+        if self.toll.route.offer_list().iter().any(|offer| offer.scheme.is_metered()) {
+            return Err(RouteError::MeteredHead);
+        }
+        self.toll_mut().settles_at_head = true;
+        Ok(self)
     }
 
     /// Lets buyers give a purchase a name, so that it is made once however often it is asked for (`payment-identifier`); if

@@ -32,8 +32,12 @@ enum OverridesError {
 /// Takes the handler at its word, and makes a failure of work that charges what cannot be charged. What it said through
 /// [`Usage`] itself counts more than the header.
 pub(super) fn follow<B, E>(work: Work<B, E>, usage: &Usage) -> Work<B, E> {
-    let Work::Done(answer) = &work else { return work };
-    match read(answer.headers(), usage) {
+    let headers = match &work {
+        Work::Done(answer) => answer.headers(),
+        Work::Begun(answer) => answer.headers(),
+        Work::Declined(_) | Work::Failed(_) | Work::Error(_) => return work,
+    };
+    match read(headers, usage) {
         Ok(()) => work,
         Err(error) => {
             let cause = &error as &dyn std::error::Error;

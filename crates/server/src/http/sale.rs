@@ -7,18 +7,21 @@ use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{Accepted, PaymentPayload, Version};
 use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};
+use http_body_util::Either;
 
 use super::answer::{challenge, first_challenge, problem, turned_away};
-use super::body::Held;
+use super::body::{Held, Passed, PaymentBody};
 use super::headers::{self, PAYER_ALONE};
 use super::kept;
 use super::toll::{Arrival, Toll, bad_request, unreadable};
+use super::work::AnswerBody;
 use crate::count::Outcome;
 use crate::extensions::Fresh;
 use crate::gate::{Admission, Admitted, Denied, Repeated};
 use crate::quotes::{Binding, Honoured, NoQuote, PriceRequest, Quoter};
 use crate::resource::RequestFacts;
 use crate::route::Route;
+use crate::sending::{MAX_SENDS, SEND_AGAIN_SECONDS};
 use crate::settle::Settled;
 
 /// One request at a priced route.
@@ -134,6 +137,50 @@ impl Sale<'_> {
         headers::mark(answer.headers_mut(), PAYER_ALONE);
         headers::tell_settlement(answer.headers_mut(), settled.response(), version);
         answer
+    }
+
+    /// Lets an answer go out as it comes if the money has moved, and drops it if not.
+    pub(super) async fn send<B: AnswerBody>(
+        &self,
+        answer: Response<B>,
+        admitted: Admitted,
+        url: &str,
+    ) -> Response<PaymentBody<B>> {
+        let version = admitted.version();
+        let sending = match self.toll.server.gate().settle_at_head(admitted).await {
+            Ok(sending) => sending,
+            Err(settled) => {
+                drop(answer);
+                return self.withhold(&settled, version, url).await.map(|body| Either::Left(Held::from(body)));
+            }
+        };
+        let (mut parts, body) = answer.into_parts();
+        headers::strip(&mut parts.headers);
+        headers::mark(&mut parts.headers, PAYER_ALONE);
+        headers::tell_settlement(&mut parts.headers, sending.settlement(), version);
+        Response::from_parts(parts, Either::Right(Passed::paid(body, sending)))
+    }
+
+    /// The answer to a payment for which an answer has gone out, or begun to, as often as it may.
+    pub(super) async fn use_up(&self, admitted: Admitted, url: &str) -> Response<Held> {
+        let (version, charged) = (admitted.version(), admitted.charged().cloned());
+        let is_ended = self.toll.server.gate().use_up(admitted).await;
+        Outcome::Refused.count();
+        let mut answer = if is_ended {
+            let transaction = charged.as_ref().map(|charged| charged.transaction.clone()).unwrap_or_default();
+            let message = format!(
+                "this payment has settled in transaction {transaction}, and its answer has begun to go out {MAX_SENDS} times, or longer \
+                 than {SEND_AGAIN_SECONDS} seconds ago; show the seller the transaction, or sign a new payment"
+            );
+            self.challenge(url, Some(&Refusal::new(Reason::PaymentAlreadyUsed, message))).await
+        } else {
+            let message = "payments cannot be recorded right now; nothing was charged by this request; come again later";
+            problem(StatusCode::SERVICE_UNAVAILABLE, "book_unavailable", message)
+        };
+        if let Some(charged) = charged {
+            headers::tell_settlement(answer.headers_mut(), &charged, version);
+        }
+        answer.map(Held::from)
     }
 
     /// The answer instead of one that does not go.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use farthing_core::Source;
 use farthing_core::wire::PaymentPayload;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Either;
 use tower_service::Service;
@@ -21,7 +21,7 @@ use super::headers::{self, PAYER_ALONE};
 use super::request::{is_preflight, trace_of};
 use super::sale::Sale;
 use super::toll::{Arrival, Charge, Toll};
-use super::work::{self, AnswerBody, Failure, Work};
+use super::work::{self, AnswerBody, Failure, Hold, Work};
 use super::{asked, kept, overrides};
 use crate::extensions::Visitor;
 use crate::gate::Admitted;
@@ -184,11 +184,17 @@ where
         Ok(admitted) => admitted,
         Err(answer) => return Ok(answer.map(Either::Left)),
     };
+    let passes = sale.toll.settles_at_head && request.method() == Method::GET;
+    if passes && admitted.sends.are_used_up(gate.clock.now()) {
+        return Ok(sale.use_up(admitted, &facts.resource_url).await.map(Either::Left));
+    }
     headers::strip(request.headers_mut());
     request.extensions_mut().insert(admitted.paid().clone());
+    let passes_above_bytes = passes.then_some(gate.kept_answers().max_bytes);
+    let hold = Hold { max_bytes: server.max_held_body_bytes(), passes_above_bytes };
     let work = match admitted.instead() {
         Some(answer) => Work::Done(in_place(answer)),
-        None => work::run(inner, request, server.max_held_body_bytes()).instrument(admitted.span.clone()).await,
+        None => work::run(inner, request, hold).instrument(admitted.span.clone()).await,
     };
     match overrides::follow(work, admitted.paid().usage()) {
         Work::Done(answer) => {
@@ -198,6 +204,7 @@ where
             let answer = sale.release(answer, &settled, version, &facts.resource_url).await;
             Ok(answer.map(|body| Either::Left(body.in_transit(transit))))
         }
+        Work::Begun(answer) => Ok(sale.send(answer, admitted, &facts.resource_url).await),
         Work::Declined(answer) => {
             let mut answer = passed(answer);
             headers::mark(answer.headers_mut(), PAYER_ALONE);
@@ -235,7 +242,7 @@ where
 }
 
 /// An answer that is not held back, but says nothing in the protocol's name.
-fn passed<B>(mut answer: Response<B>) -> Response<PaymentBody<B>> {
+fn passed<B: AnswerBody>(mut answer: Response<B>) -> Response<PaymentBody<B>> {
     headers::strip(answer.headers_mut());
     answer.map(|body| Either::Right(Passed::new(body)))
 }

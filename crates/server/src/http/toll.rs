@@ -32,6 +32,8 @@ pub(super) struct Toll {
     /// What the route offers; where prices are asked, a sample of it.
     pub(super) route: Route,
     pub(super) passes_preflights: bool,
+    /// Whether large answers go out as they come, once their payment has settled.
+    pub(super) settles_at_head: bool,
     pub(super) unpaid: LastAnswer,
 }
 

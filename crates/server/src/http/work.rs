@@ -23,6 +23,8 @@ impl<B: Body<Data = Bytes, Error: Into<Source>>> AnswerBody for B {}
 pub(super) enum Work<B, E> {
     /// With an answer that is worth its money.
     Done(Response<Held>),
+    /// With the head of a good answer, of which the rest is too large to be held back, or nobody knows how large it is.
+    Begun(Response<B>),
     /// With an answer of status 400 or above, which is free.
     Declined(Response<B>),
     /// Without an answer.
@@ -70,8 +72,17 @@ impl Failure {
     }
 }
 
-/// Serves the request and collects the answer's body, at most `max_body_bytes` of it.
-pub(super) async fn run<S, Q, B>(mut inner: S, request: Request<Q>, max_body_bytes: usize) -> Work<B, S::Error>
+/// How much of an answer is held back.
+#[derive(Clone, Copy)]
+pub(super) struct Hold {
+    /// The most that is.
+    pub(super) max_bytes: usize,
+    /// Above so many bytes it goes out as it comes, if it may.
+    pub(super) passes_above_bytes: Option<usize>,
+}
+
+/// Serves the request and collects the answer's body, as far as that is held back.
+pub(super) async fn run<S, Q, B>(mut inner: S, request: Request<Q>, hold: Hold) -> Work<B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>>,
     B: AnswerBody,
@@ -85,8 +96,11 @@ where
         if response.status().as_u16() >= 400 {
             return Work::Declined(response);
         }
+        if hold.passes_above_bytes.is_some_and(|bytes| is_larger(response.body(), bytes)) {
+            return Work::Begun(response);
+        }
         let (parts, body) = response.into_parts();
-        match Limited::new(body, max_body_bytes).collect().await {
+        match Limited::new(body, hold.max_bytes).collect().await {
             Ok(collected) => {
                 let trailers = collected.trailers().cloned();
                 Work::Done(Response::from_parts(parts, Held::new(collected.to_bytes(), trailers)))
@@ -96,4 +110,10 @@ where
         }
     });
     work.catch_unwind().await.unwrap_or(Work::Failed(Failure::Panicked))
+}
+
+/// Whether a body may have more bytes than that.
+fn is_larger(body: &impl Body, bytes: usize) -> bool {
+    let most = body.size_hint().upper().and_then(|most| usize::try_from(most).ok());
+    !body.is_end_stream() && most.is_none_or(|most| most > bytes)
 }

@@ -22,6 +22,7 @@ mod remote;
 mod repeating;
 mod replicas;
 mod sales;
+mod sending;
 mod settling;
 mod sign_in_support;
 mod signing_in;

@@ -26,7 +26,7 @@ const HOLES: [(&str, &str); 4] = [
 /// What is sold, by its usual routes and prices.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Preset {
-    /// A model server that speaks OpenAI's API, by the token
+    /// A model server with the usual API of chat completions, by the token
     Openai,
     /// Files of a dataset, each at one price
     Files,
