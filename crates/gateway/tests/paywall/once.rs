@@ -96,3 +96,37 @@ async fn who_wants_it_anew_pays_anew() {
     person.sees("text=Paid. It is here").await.unwrap();
     assert_eq!((signatures(&person).await, site.earned(), site.works()), (2, 20_000, 2));
 }
+
+/// The money has moved, and nobody has heard of it yet.
+#[tokio::test]
+async fn a_settlement_that_is_not_confirmed_is_waited_for_with_the_same_payment() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/article")).await.unwrap();
+    site.till.loses_settlements(true);
+    person.click("text=Pay $0.01").await.unwrap();
+    person.sees("text=Waiting for confirmation").await.unwrap();
+    site.till.loses_settlements(false);
+    person.sees("text=The sea is grey").await.unwrap();
+    assert_eq!((signatures(&person).await, site.earned()), (1, 10_000));
+}
+
+#[tokio::test]
+async fn a_purchase_that_is_not_kept_any_more_is_told_and_can_be_made_anew() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/article")).await.unwrap();
+    // What another site would have kept: a payment that bought nothing here.
+    let kept = "localStorage.setItem('farthing GET /article', JSON.stringify({header: btoa(JSON.stringify({x402Version: 2, \
+                accepted: JSON.parse(document.getElementById('data').textContent).terms.accepts[0], payload: {}})), \
+                until: Date.now() / 1000, network: 'eip155:84532', price: '$0.01', delivered: true}))";
+    person.value(kept).await.unwrap();
+    person.reload().await.unwrap();
+    person.sees("text=You have bought this").await.unwrap();
+    person.click("text=Open it again").await.unwrap();
+    person.sees("text=It is not kept any more").await.unwrap();
+    person.click("text=Buy it anew").await.unwrap();
+    person.click("text=Pay $0.01 with Test Wallet").await.unwrap();
+    person.sees("text=The sea is grey").await.unwrap();
+    assert_eq!(site.earned(), 10_000);
+}
