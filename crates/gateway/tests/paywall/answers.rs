@@ -70,7 +70,7 @@ async fn what_is_free_or_not_for_sale_has_no_page() {
 
 #[tokio::test]
 async fn what_a_seller_or_an_address_says_stays_text() {
-    let name = r#"</title><script>alert(1)</script>"#;
+    let name = r"</title><script>alert(1)</script>";
     let routes = format!("[[route]]\nmatch = \"/**\"\nprice = \"$0.01\"\ndescription = '''{name} \" & <!-- {{{{script}}}}'''");
     let paywall = format!(
         "[gateway.paywall]\nname = '''{name}'''\ntext = '''{name}'''\naccent = \"#ffcc00\"\nlogo = \"/logo.svg\"\nsupport = \"/help\""
@@ -83,8 +83,6 @@ async fn what_a_seller_or_an_address_says_stays_text() {
     assert_eq!(page.text.matches("<script").count(), 2);
     assert!(page.text.contains("&lt;/title&gt;&lt;script&gt;alert(1)") && page.text.contains("{{script}}"));
     assert!(page.text.contains("--accent:#ffcc00;--on-accent:#111"));
-    assert!(page.text.contains("farthing pay &#39;") || page.text.contains("farthing pay '"), "{}", page.text);
-    assert!(!page.text.contains("b=&#39;%3C") || page.text.contains("b=%27%3C"), "a quote in a command is encoded");
 }
 
 #[tokio::test]

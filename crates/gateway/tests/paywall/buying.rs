@@ -123,7 +123,7 @@ async fn a_person_chooses_the_network() {
     let person = site.person(&browser, site.wallet()).await;
     person.goto(&site.at("/article")).await.unwrap();
     person.sees("text=Pay $0.01 with Test Wallet").await.unwrap();
-    assert_eq!(person.text("#unit").await.unwrap(), "in USD Coin on Base");
+    assert_eq!(person.text("#unit").await.unwrap(), "in USDC on Base");
     // By keyboard, as a group of radio buttons is used.
     person.press("Tab").await.unwrap();
     person.press("ArrowDown").await.unwrap();

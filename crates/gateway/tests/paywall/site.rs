@@ -157,7 +157,7 @@ impl Site {
     }
 
     pub async fn person_with(&self, browser: &Browser, mut wishes: Value) -> Person {
-        wishes["rpcUrl"] = json!(self.stack.devnet().rpc_url().to_string());
+        wishes["rpcUrl"] = json!(self.stack.devnet().rpc_url());
         browser.open(wishes).await.unwrap()
     }
 }
