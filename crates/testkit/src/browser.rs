@@ -62,7 +62,7 @@ impl Browser {
         Ok(Self(Arc::new(Driver { pipes: Mutex::new(Some(pipes)), counter: AtomicU64::new(0), process })))
     }
 
-    /// Opens a window, with these wishes: `width`, `height`, `dark`, `still` (no motion), `scripts`, `scale`, `rpcUrl`, and
+    /// Opens a window, with these wishes: `width`, `height`, `dark`, `still` (no motion), `scripts`, `locks`, `scale`, `rpcUrl`, and
     /// `wallets` (`{name, key, chainId, knows, isOlder, declines, waits}`).
     pub async fn open(&self, wishes: Value) -> Result<Person, Source> {
         let id = self.0.counter.fetch_add(1, Ordering::Relaxed);

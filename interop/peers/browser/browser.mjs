@@ -38,7 +38,7 @@ class Person {
   #loses = 0;
   #held = null;
 
-  async open({ width = 1100, height = 900, dark = false, still = false, scripts = true, scale = 1, wallets = [], rpcUrl }) {
+  async open({ width = 1100, height = 900, dark = false, still = false, scripts = true, locks = true, scale = 1, wallets = [], rpcUrl }) {
     this.wallets = wallets.map(wallet => new Wallet(wallet, rpcUrl));
     this.context = await browser.newContext({
       viewport: { width, height },
@@ -51,6 +51,8 @@ class Person {
     this.context.setDefaultTimeout(PATIENCE_MILLISECONDS);
     this.context.on("request", request => this.requests.push({ url: request.url(), method: request.method() }));
     await this.context.exposeBinding("askWallet", (_, index, question) => this.wallets[index].asked(question));
+    // Pages that did not come by TLS have none.
+    if (!locks) await this.context.addInitScript("Object.defineProperty(navigator, 'locks', { value: undefined })");
     await this.context.addInitScript(announce, this.wallets.map(wallet => wallet.face));
     await this.context.route("**/*", route => this.#pass(route));
     this.pages = [];
