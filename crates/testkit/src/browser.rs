@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farthing_core::Source;
 use serde_json::{Value, json};
@@ -15,7 +15,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 /// How long one order may take, in seconds; the browser itself waits for less.
-const ORDER_SECONDS: u64 = 60;
+const ORDER_SECONDS: u64 = 90;
+
+/// How long a browser may take to end, in seconds.
+const END_SECONDS: u64 = 10;
 
 /// A browser. It ends when it is dropped, with everybody who uses it.
 pub struct Browser(Arc<Driver>);
@@ -29,9 +32,10 @@ pub struct Person {
 }
 
 struct Driver {
-    pipes: Mutex<Pipes>,
+    /// There until the end.
+    pipes: Mutex<Option<Pipes>>,
     counter: AtomicU64,
-    _process: Child,
+    process: Child,
 }
 
 struct Pipes {
@@ -55,10 +59,10 @@ impl Browser {
         if ready.get("ready") != Some(&Value::Bool(true)) {
             return Err(format!("the browser did not start: {ready}").into());
         }
-        Ok(Self(Arc::new(Driver { pipes: Mutex::new(pipes), counter: AtomicU64::new(0), _process: process })))
+        Ok(Self(Arc::new(Driver { pipes: Mutex::new(Some(pipes)), counter: AtomicU64::new(0), process })))
     }
 
-    /// Opens a window, with these wishes: `width`, `height`, `dark`, `still` (no motion), `scripts`, `scale`, `rpcUrl`, and
+    /// Opens a window, with these wishes: `width`, `height`, `dark`, `still` (no motion), `scripts`, `locks`, `scale`, `rpcUrl`, and
     /// `wallets` (`{name, key, chainId, knows, isOlder, declines, waits}`).
     pub async fn open(&self, wishes: Value) -> Result<Person, Source> {
         let id = self.0.counter.fetch_add(1, Ordering::Relaxed);
@@ -78,6 +82,7 @@ impl Person {
                 .map(|(name, value)| (name.to_owned(), value)),
         );
         let mut pipes = self.driver.pipes.lock().await;
+        let pipes = pipes.as_mut().ok_or("the browser has ended")?;
         pipes.orders.write_all(format!("{wishes}\n").as_bytes()).await?;
         loop {
             let mut outcome = pipes.next().await?;
@@ -155,6 +160,20 @@ impl Person {
         let found = self.order("axe", json!({})).await?;
         let is_serious = |barrier: &Value| matches!(barrier["impact"].as_str(), Some("serious" | "critical"));
         Ok(found.as_array().into_iter().flatten().filter(|barrier| is_serious(barrier)).cloned().collect())
+    }
+}
+
+impl Drop for Driver {
+    /// The browser ends when nobody can order anything any more, and takes its files along; by force, if it does not.
+    fn drop(&mut self) {
+        drop(self.pipes.get_mut().take());
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(END_SECONDS) {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

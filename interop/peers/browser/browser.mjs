@@ -1,5 +1,5 @@
 // A real Chromium, driven line by line: an order in, its outcome out. interop/peers/README.md states the contract.
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -9,7 +9,7 @@ import { Wallet, announce } from "./wallet.mjs";
 const { chromium } = load("playwright-core");
 const AXE = load.resolve("axe-core/axe.min.js");
 
-const PATIENCE_MILLISECONDS = 20_000;
+const PATIENCE_MILLISECONDS = 40_000;
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -38,7 +38,7 @@ class Person {
   #loses = 0;
   #held = null;
 
-  async open({ width = 1100, height = 900, dark = false, still = false, scripts = true, scale = 1, wallets = [], rpcUrl }) {
+  async open({ width = 1100, height = 900, dark = false, still = false, scripts = true, locks = true, scale = 1, wallets = [], rpcUrl }) {
     this.wallets = wallets.map(wallet => new Wallet(wallet, rpcUrl));
     this.context = await browser.newContext({
       viewport: { width, height },
@@ -51,6 +51,8 @@ class Person {
     this.context.setDefaultTimeout(PATIENCE_MILLISECONDS);
     this.context.on("request", request => this.requests.push({ url: request.url(), method: request.method() }));
     await this.context.exposeBinding("askWallet", (_, index, question) => this.wallets[index].asked(question));
+    // Pages that did not come by TLS have none.
+    if (!locks) await this.context.addInitScript("Object.defineProperty(navigator, 'locks', { value: undefined })");
     await this.context.addInitScript(announce, this.wallets.map(wallet => wallet.face));
     await this.context.route("**/*", route => this.#pass(route));
     this.pages = [];
@@ -138,7 +140,6 @@ const ORDERS = {
   release: async person => person.release(),
   axe: async (_, __, page) => {
     // The page's own policy forbids scripts of others, so it is put in as the browser's own.
-    const { readFileSync } = await import("node:fs");
     await page.evaluate(readFileSync(AXE, "utf8"));
     const { violations } = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })");
     return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(node => `${node.html} ${node.failureSummary}`) }));

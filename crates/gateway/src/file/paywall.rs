@@ -221,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_example_is_read() {
+        #[derive(serde::Deserialize)]
+        struct File {
+            gateway: Tables,
+        }
+        #[derive(serde::Deserialize)]
+        struct Tables {
+            paywall: Paywall,
+        }
+        let examples = include_str!("../../../../docs/gateway.md").split("```toml").filter_map(|rest| rest.split("```").next());
+        let example = examples.into_iter().find(|example| example.contains("[gateway.paywall]")).unwrap();
+        let File { gateway: Tables { paywall } } = toml::from_str(example).unwrap();
+        assert!(paywall.enabled && paywall.name.is_some() && paywall.frame_ancestors.len() == 1);
+    }
+
+    #[test]
     fn what_could_leave_the_site_or_the_page_is_refused() {
         for (text, taught) in [
             ("logo = \"https://cdn.example/logo.png\"", "needs no other site"),

@@ -22,6 +22,8 @@ pub(super) const SCRIPT: &str = concat!(
 
 /// The scheme whose amounts are ceilings.
 const METERED: &str = "upto";
+/// What that means.
+const USED: &str = "<p>You sign for the most that it can cost, and pay for what is used.</p>";
 
 /// The style, in the seller's colour.
 pub(super) fn style(settings: &file::Paywall) -> String {
@@ -73,11 +75,11 @@ impl Sheet<'_> {
                 "seller" => escaped(seller),
                 "logo" => self.logo(),
                 "title" => escaped(title),
-                // A quote would end the shell's.
-                "shell_url" => escaped(&resource.url.replace('\'', "%27")),
+                "shell_url" => escaped(&quotable(&resource.url)),
                 "place" => format!("<span>{}</span>{}", escaped(host), escaped(path)),
                 "price" => escaped(&coins.written(offer)),
                 "ceiling" => if offer.scheme == METERED { "up to" } else { "" }.to_owned(),
+                "used" => if offer.scheme == METERED { USED } else { "" }.to_owned(),
                 "text" => self.settings.text.as_deref().map(|text| format!("<p>{}</p>", escaped(text))).unwrap_or_default(),
                 "support" => self.support(),
                 _ => return None,
@@ -112,6 +114,11 @@ impl Sheet<'_> {
     }
 }
 
+/// A URL that can stand between a shell's single quotes: one inside would end them, and what follows would be a command.
+fn quotable(url: &str) -> String {
+    url.replace('\'', "%27")
+}
+
 /// Host, and path with query, of a URL.
 fn place(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -134,6 +141,11 @@ mod tests {
             }
         }
         assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("innerHTML") && !SCRIPT.contains("eval("));
+    }
+
+    #[test]
+    fn no_url_ends_the_quotes_of_a_command() {
+        assert_eq!(quotable("https://a.example/b?c='d"), "https://a.example/b?c=%27d");
     }
 
     #[test]

@@ -116,3 +116,23 @@ async fn a_form_that_was_sent_cannot_be_paid_for_by_a_page() {
     let page = site.ask(form).await;
     assert!(page.status == 402 && page.text.contains("\"method\":\"POST\""), "{}", page.text);
 }
+
+#[tokio::test]
+async fn a_person_chooses_the_network() {
+    let (site, browser) = (Site::also_on("eip155:8453").await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    person.goto(&site.at("/article")).await.unwrap();
+    person.sees("text=Pay $0.01 with Test Wallet").await.unwrap();
+    assert_eq!(person.text("#unit").await.unwrap(), "in USDC on Base");
+    // By keyboard, as a group of radio buttons is used.
+    person.press("Tab").await.unwrap();
+    person.press("ArrowDown").await.unwrap();
+    assert_eq!(person.text("#unit").await.unwrap(), "in USDC on Base Sepolia");
+    if let Some(folder) = std::env::var_os("FARTHING_PICTURES") {
+        person.picture(&std::path::PathBuf::from(folder).join("networks.png")).await.unwrap();
+    }
+    assert_eq!(person.barriers().await.unwrap(), Vec::<serde_json::Value>::new());
+    person.click("text=Pay $0.01 with Test Wallet").await.unwrap();
+    person.sees("text=The sea is grey").await.unwrap();
+    assert_eq!(site.earned(), 10_000);
+}

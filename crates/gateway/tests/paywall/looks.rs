@@ -52,13 +52,15 @@ async fn nobody_is_kept_out_by_how_the_page_is_made() {
 async fn nothing_of_others_runs_in_the_page() {
     let bad = "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 2'>";
     let routes = format!("[[route]]\nmatch = \"/**\"\nprice = \"$0.01\"\ndescription = '''{bad}'''");
-    let paywall = format!("[gateway.paywall]\ntext = '''{bad}'''\nname = \"<b onclick=alert(1)>\"");
+    let paywall = format!("[gateway.paywall]\ntext = '''{bad}'''\nname = \"<b onclick=alert(1)>\"\naccent = \"#ffcc00\"");
     let (site, browser) = (Site::with(&paywall, &routes).await, Browser::start().await.unwrap());
     let mut wallet = site.wallet();
     wallet["name"] = json!("<img src=x onerror='window.ran=3'>");
     let person = site.person(&browser, wallet).await;
     person.goto(&site.at("/a?%3Cscript%3Ewindow.ran=4%3C/script%3E=%22'")).await.unwrap();
     person.sees("text=Pay $0.01 with <img").await.unwrap();
+    let colour = person.value("getComputedStyle(document.querySelector('button.main')).backgroundColor").await.unwrap();
+    assert_eq!(colour, json!("rgb(255, 204, 0)"), "the seller's own style is let in");
     assert!(person.text("h1").await.unwrap().starts_with("</script><script>"));
     let inject = "(() => { const made = document.createElement('script'); \
                   try { made.textContent = 'window.ran = 5'; document.body.append(made); } catch {} return window.ran ?? 0 })()";

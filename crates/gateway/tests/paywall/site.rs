@@ -1,8 +1,10 @@
 //! A site behind a gateway, with a chain, a facilitator, and people who come with browsers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::response::{Html, IntoResponse, Response};
 use farthing_gateway::Gateway;
@@ -31,7 +33,19 @@ pub struct Site {
     pub url: String,
     pub http: reqwest::Client,
     pub stack: Stack,
+    pub till: Till,
     upstream: Upstream,
+}
+
+/// What stands between the gateway and its facilitator.
+#[derive(Clone)]
+pub struct Till {
+    facilitator_url: String,
+    http: reqwest::Client,
+    /// Whether what it says of settlements gets lost.
+    loses: Arc<AtomicBool>,
+    /// A network besides its own of which the facilitator says that it settles there.
+    claims: Option<&'static str>,
 }
 
 /// What is behind the gateway: it remembers the headers that came.
@@ -67,18 +81,33 @@ impl Site {
 
     /// With more in `[gateway]`, and these routes.
     pub async fn with(keys: &str, routes: &str) -> Self {
+        Self::on(None, keys, routes).await
+    }
+
+    /// Sold on another network first.
+    pub async fn also_on(network: &'static str) -> Self {
+        Self::on(Some(network), "", ROUTES).await
+    }
+
+    async fn on(claims: Option<&'static str>, keys: &str, routes: &str) -> Self {
         let stack = Stack::start().await.unwrap();
         stack.funded_wallet().unwrap();
         let text = format!("[gateway]\nupstream = \"http://127.0.0.1:1\"\n{keys}\n{routes}");
         let File { gateway: settings, route } = toml::from_str(&text).unwrap();
-        let server = farthing::Server::builder().facilitator(stack.facilitator_url()).unwrap();
-        let server = server.pay_to(NETWORK, PAY_TO).unwrap().build().await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let facilitator_url = stack.facilitator_url().to_owned();
+        let till = Till { facilitator_url, http: http.clone(), loses: Arc::default(), claims };
+        let relay = stack.serve(Router::new().fallback(relay).with_state(till.clone())).await.unwrap();
+        let mut server = farthing::Server::builder().facilitator(relay).unwrap();
+        for network in claims.into_iter().chain([NETWORK]) {
+            server = server.pay_to(network, PAY_TO).unwrap();
+        }
+        let server = server.build().await.unwrap();
         let upstream = Upstream::default();
         let app = Router::new().fallback(answer).with_state(upstream.clone());
         let gateway = Gateway::new(server, app, settings, &route).unwrap();
         let url = stack.serve(gateway.router()).await.unwrap();
-        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { url, http, stack, upstream }
+        Self { url, http, stack, till, upstream }
     }
 
     pub fn at(&self, target: &str) -> String {
@@ -128,9 +157,35 @@ impl Site {
     }
 
     pub async fn person_with(&self, browser: &Browser, mut wishes: Value) -> Person {
-        wishes["rpcUrl"] = json!(self.stack.devnet().rpc_url().to_string());
+        wishes["rpcUrl"] = json!(self.stack.devnet().rpc_url());
         browser.open(wishes).await.unwrap()
     }
+}
+
+impl Till {
+    pub fn loses_settlements(&self, loses: bool) {
+        self.loses.store(loses, Ordering::Relaxed);
+    }
+}
+
+async fn relay(State(till): State<Till>, request: Request) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let body = to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    let ask = till.http.request(method, format!("{}{path}", till.facilitator_url)).header("content-type", "application/json");
+    let answer = ask.body(body).send().await.unwrap();
+    let (status, mut text) = (answer.status(), answer.text().await.unwrap());
+    if path == "/settle" && till.loses.load(Ordering::Relaxed) {
+        return (StatusCode::BAD_GATEWAY, "lost").into_response();
+    }
+    if let Some(network) = till.claims.filter(|_| path == "/supported") {
+        let mut supported: Value = serde_json::from_str(&text).unwrap();
+        let kinds = supported["kinds"].as_array_mut().unwrap();
+        let mut more = kinds.clone();
+        more.iter_mut().filter(|kind| kind["network"] == NETWORK).for_each(|kind| kind["network"] = json!(network));
+        kinds.extend(more);
+        text = supported.to_string();
+    }
+    (status, [("content-type", "application/json")], text).into_response()
 }
 
 async fn answer(State(upstream): State<Upstream>, request: Request) -> Response {

@@ -45,12 +45,13 @@ const keeper = {
     const rest = `; Path=${location.pathname}; SameSite=Lax${location.protocol === "https:" ? "; Secure" : ""}`;
     const size = 3600;
     const count = header ? Math.ceil(header.length / size) : 0;
+    if (count > data.cookiePieces) return this.leave(null);
     for (let piece = 0; piece < data.cookiePieces; piece++) {
       const text = (piece === 0 ? `${count}.` : "") + (header ?? "").slice(piece * size, (piece + 1) * size);
       document.cookie = `${data.cookie}${piece}=${text}; Max-Age=${piece < count ? OPEN_SECONDS : 0}${rest}`;
     }
     const left = document.cookie.split("; ").filter(pair => pair.startsWith(data.cookie)).length;
-    return count > 0 && count <= data.cookiePieces && left >= count;
+    return count > 0 && left >= count;
   },
 };
 

@@ -13,7 +13,7 @@ let listed = null;
 /** The offers that a page can pay, as people choose among them. */
 const choices = data.terms.accepts.flatMap((offer, index) => {
   if (methodOf(offer) instanceof Error) return [];
-  const token = offer.extra?.name ?? "";
+  const token = tokenName(offer);
   const [price, network] = [data.prices[index], networkName(offer.network)];
   const unit = price.startsWith("$") && token ? `in ${token} on ${network}` : `on ${network}`;
   return [{ offer, index, price, network, unit, label: token ? `${network} · ${token}` : network }];
@@ -78,7 +78,7 @@ function choose(headline = "", replaces = null) {
       tone: "ask",
       headline: headline || "No wallet found in this browser",
       detail: "A wallet is an app that holds digital dollars and signs for what you spend. With one installed, come back to this page.",
-      content: [note(link("https://ethereum.org/wallets/find-wallet/", "Find a wallet"), " that suits you, and put some ", `${choice.offer.extra?.name || "of the token"} on ${choice.network} into it.`)],
+      content: [note(link("https://ethereum.org/wallets/find-wallet/", "Find a wallet"), " that suits you, and put some ", `${tokenName(choice.offer) || "of the token"} on ${choice.network} into it.`)],
       actions: [{ label: "Look again", isMain: true, run: () => location.reload() }],
     });
   }
@@ -157,7 +157,7 @@ async function pay(wallet, { offer, price, index, network }, replaces) {
 async function hasEnough(wallet, offer, account, price, decimals) {
   const needed = BigInt(offer.amount);
   const balance = await balanceOf(wallet, offer.asset, account);
-  const token = offer.extra?.name ?? "the token";
+  const token = tokenName(offer) || "the token";
   if (balance !== null && balance < needed) {
     const holds = decimals === null ? "less" : `${decimal(balance, decimals)} ${token}`;
     show({
@@ -247,7 +247,11 @@ function handOver(kept, { answer, body }) {
 if (choices.length) {
   choice = choices[0];
   showPrice(choice);
-  if (choices.length > 1) listNetworks(choices, chosen => { choice = chosen; showPrice(choice); });
+  if (choices.length > 1) listNetworks(choices, chosen => {
+    choice = chosen;
+    showPrice(choice);
+    if (listed) choose(...listed);
+  });
 }
 findWallets(found => {
   const isFirst = wallets === null;

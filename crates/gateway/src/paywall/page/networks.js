@@ -61,3 +61,11 @@ function transactionUrl(network, hash) {
   const explorer = NETWORKS[chainIdOf(network)]?.[3];
   return explorer && /^0x[0-9a-fA-F]{64}$/.test(hash) ? `${explorer}/tx/${hash}` : null;
 }
+
+// What people call tokens that are signed for under other names.
+const TOKENS = { "USD Coin": "USDC", "Bridged USDC": "USDC.e", "Tether USD": "USDT", "USD\u20ae0": "USDT0" };
+
+/** What people call the token of an offer; nothing, if it has no name. */
+function tokenName({ extra }) {
+  return TOKENS[extra?.name] ?? extra?.name ?? "";
+}

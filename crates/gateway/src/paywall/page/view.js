@@ -13,7 +13,8 @@ function element(name, properties = {}, ...children) {
  * that it belongs to. Who was somewhere in what goes away is taken to what comes.
  */
 function show({ tone = "", headline = "", detail = "", actions = [], content = [], step = 0, networks = false }) {
-  const had = [at("actions"), at("networks"), at("content"), at("status")].some(part => part.contains(document.activeElement));
+  const place = document.activeElement;
+  const isHere = [at("actions"), at("networks"), at("content")].some(part => part.contains(place));
   at("status").dataset.tone = headline ? tone : "none";
   at("headline").textContent = headline;
   at("detail").replaceChildren(...[detail].flat());
@@ -26,7 +27,8 @@ function show({ tone = "", headline = "", detail = "", actions = [], content = [
     if (index + 1 === step) item.setAttribute("aria-current", "step");
     else item.removeAttribute("aria-current");
   });
-  if (had) (headline ? at("status") : (at("actions").querySelector("button, a") ?? at("status"))).focus();
+  const isGone = isHere ? !place.isConnected || place.closest("[hidden]") : place === at("status") && !headline;
+  if (isGone) (headline ? at("status") : (at("actions").querySelector("button, a") ?? at("status"))).focus();
 }
 
 function button({ label, run, icon, isMain, href, download }) {
