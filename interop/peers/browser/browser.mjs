@@ -36,6 +36,7 @@ class Person {
   errors = [];
   downloads = [];
   #loses = 0;
+  #serves = true;
   #held = null;
 
   async open({ width = 1100, height = 900, dark = false, still = false, scripts = true, locks = true, scale = 1, wallets = [], rpcUrl }) {
@@ -75,15 +76,16 @@ class Person {
       if (pays && this.#held) await this.#held.promise;
       if (pays && this.#loses > 0) {
         this.#loses -= 1;
-        await route.fetch();
+        if (this.#serves) await route.fetch();
         return await route.abort("connectionreset");
       }
       await route.continue();
     } catch { /* The page that asked is gone. */ }
   }
 
-  lose({ times = 1 }) {
+  lose({ times = 1, served = true }) {
     this.#loses = times;
+    this.#serves = served;
   }
 
   hold() {

@@ -88,6 +88,19 @@ async fn nobody_pays_for_what_is_not_there() {
     assert_eq!(site.earned(), 0);
 }
 
+#[tokio::test]
+async fn prices_that_are_counted_and_purchases_that_must_have_a_name_are_paid() {
+    let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
+    let person = site.person(&browser, site.wallet()).await;
+    for (target, price, earned) in [("/counted?pages=3", "$0.03", 30_000), ("/first/a", "$0.10", 130_000)] {
+        person.goto(&site.at(target)).await.unwrap();
+        person.click(&format!("text=Pay {price} with Test Wallet")).await.unwrap();
+        person.sees("text=The sea is grey, and wide").await.unwrap();
+        assert_eq!(person.reload().await.unwrap(), 200, "{target} is given again");
+        assert_eq!((site.earned(), site.works()), (earned, 1), "{target}");
+    }
+}
+
 /// Where the price is a ceiling, what is signed moves through Permit2, which has to be approved.
 #[tokio::test]
 async fn a_metered_page_costs_what_it_used() {

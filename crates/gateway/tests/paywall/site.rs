@@ -66,6 +66,14 @@ pub const ROUTES: &str = r#"
     price = { each = "$0.000001", per = "1 byte", of = "response", at_most = "$0.05" }
     description = "By the byte"
     [[route]]
+    match = "/counted"
+    price = { each = "$0.01", per = "page", of = "query:pages", at_most = "$1" }
+    [[route]]
+    match = "/first/**"
+    price = "$0.10"
+    upfront = true
+    payment_identifier = "required"
+    [[route]]
     match = "/plain/**"
     price = "$0.01"
     [[route]]

@@ -83,11 +83,17 @@ async fn a_refusal_is_told_in_words_and_costs_nothing() {
     let (site, browser) = (Site::open().await, Browser::start().await.unwrap());
     let devnet = site.stack.devnet();
     devnet.give_usdc(devnet.accounts()[2].address, "10000".parse().unwrap()).unwrap();
-    let person = site.person(&browser, site.wallet_of(2)).await;
-    person.goto(&site.at("/article")).await.unwrap();
+    let [person, unlucky] = [(); 2].map(|()| site.person(&browser, site.wallet_of(2)));
+    let (person, unlucky) = (person.await, unlucky.await);
+    for somebody in [&person, &unlucky] {
+        somebody.goto(&site.at("/article")).await.unwrap();
+    }
     person.order("hold", json!({})).await.unwrap();
     person.click("text=Pay $0.01").await.unwrap();
     person.sees("text=This takes a few seconds").await.unwrap();
+    unlucky.order("lose", json!({"times": 100, "served": false})).await.unwrap();
+    unlucky.click("text=Pay $0.01").await.unwrap();
+    unlucky.sees("text=The answer did not arrive.").await.unwrap();
     let elsewhere = site.person(&browser, site.wallet_of(2)).await;
     elsewhere.goto(&site.at("/plain/other")).await.unwrap();
     elsewhere.click("text=Pay $0.01").await.unwrap();
@@ -99,4 +105,9 @@ async fn a_refusal_is_told_in_words_and_costs_nothing() {
     person.click("text=Start again").await.unwrap();
     person.sees("text=Pay $0.01").await.unwrap();
     assert_eq!((site.earned(), site.works()), (10_000, 1));
+    // Of a payment that was sent before, nobody here can tell that it was not charged, and nobody throws it away.
+    unlucky.order("lose", json!({"times": 0})).await.unwrap();
+    unlucky.sees("text=look in your wallet whether it was charged").await.unwrap();
+    unlucky.click("text=Buy it anew").await.unwrap();
+    unlucky.sees("text=Pay $0.01").await.unwrap();
 }

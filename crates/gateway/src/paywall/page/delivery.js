@@ -20,14 +20,17 @@ async function currentTerms() {
 /** Presents a payment until it is known what became of it: `{answer, body}`, `{refused, message}` or `{unknown, message}`. */
 async function present(kept, telling) {
   let last = { unknown: true, message: "" };
+  // Sent before, by this page or one before it, it may have been charged whatever is said now.
+  let wasSent = kept.wasSent ?? false;
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     if (attempt > 0) {
       telling(attempt, last);
       const pause = Math.min(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), MAX_PAUSE_SECONDS);
       await new Promise(resolve => setTimeout(resolve, 1000 * Math.max(pause, last.pause ?? 0)));
     }
-    last = await presentOnce(kept);
+    last = { ...(await presentOnce(kept)), wasSent };
     if (!last.unknown || last.isFinal) return last;
+    wasSent = true;
   }
   return last;
 }
@@ -70,6 +73,8 @@ function judged(answer, { error, message }) {
   return { unknown: true, isFinal: true, message: message || `The site answered ${status} instead of what is sold here. ${settled}` };
 }
 
+// What is said of a payment that has moved its money.
+const USED = /nonce_already_used|invalid_nonce|payment_already_used/;
 const REASONS = [
   [/insufficient_(funds|balance)/, "The account holds too little of the token for this price."],
   [/payment_expired|valid_before|deadline_expired|quote_expired/, "It took too long between signing and paying, so the signature is not good any more."],

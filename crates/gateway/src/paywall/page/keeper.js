@@ -12,7 +12,7 @@ const MARGIN_SECONDS = 24 * 60 * 60;
 const OPEN_SECONDS = 60 * 60;
 
 const keeper = {
-  /** `{header, until, network, price, delivered}`, if there is one. */
+  /** `{header, until, network, price, delivered, wasSent}`, if there is one. */
   read() {
     try {
       const kept = JSON.parse(localStorage.getItem(KEY));

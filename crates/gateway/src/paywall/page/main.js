@@ -186,11 +186,12 @@ function decimal(amount, decimals) {
 /** Presents a payment that is kept, and hands over what it bought. */
 async function finish(kept, headline = "Paying", detail = `${kept.price}, once. This takes a few seconds.`) {
   busy(headline, detail, 3);
+  keeper.write({ ...kept, wasSent: true });
   const outcome = await present(kept, (attempt, { isPending, message }) => {
     const why = isPending ? "The payment is on its way and not confirmed yet." : message;
     busy(isPending ? "Waiting for confirmation" : "Asking again", `${why} The same payment is presented again, so you pay once.`.trim(), 3);
   });
-  if (outcome.answer) return handOver(kept, outcome);
+  if (outcome.answer) return handOver({ ...kept, wasSent: true }, outcome);
   if (outcome.refused) return refused(kept, outcome);
   show({
     tone: "bad",
@@ -200,15 +201,18 @@ async function finish(kept, headline = "Paying", detail = `${kept.price}, once. 
   });
 }
 
-/** The payment buys nothing more. */
+/** The payment buys nothing more. What may have been charged is thrown away by the person alone, who may have to show it. */
 function refused(kept, outcome) {
   const anew = { label: "Buy it anew", isMain: kept.delivered, run: () => { keeper.forget(); start(); } };
   if (kept.delivered) {
     return show({ tone: "ask", headline: "It is not kept any more", detail: "What you bought here earlier can’t be opened again.", actions: [anew] });
   }
-  if (outcome.reason === "payment_already_used") {
-    // It is paid for, and what it bought never came: nothing of that is thrown away before the person says so.
-    return show({ tone: "bad", headline: "This was paid for already", detail: outcome.message || inWords(outcome), actions: [again("Ask again"), anew] });
+  if (USED.test(outcome.reason)) {
+    return show({ tone: "bad", headline: "This signature has been used", detail: outcome.message || inWords(outcome), actions: [again("Ask again"), anew] });
+  }
+  if (outcome.wasSent) {
+    const detail = `${inWords(outcome)} It was presented before, and that answer did not arrive: look in your wallet whether it was charged before you pay anew.`;
+    return show({ tone: "bad", headline: "The payment was refused", detail, actions: [again("Ask again"), anew] });
   }
   keeper.forget();
   show({ tone: "bad", headline: "The payment was refused", detail: `${inWords(outcome)} You have not been charged.`, actions: [again("Start again")] });
@@ -238,7 +242,6 @@ function handOver(kept, { answer, body }) {
     detail: way === "nothing" ? "The answer has no content." : `${name}: ${size}`,
     actions: way === "nothing" ? [] : [save],
     content,
-    step: 3,
   });
   // What is not shown is saved at once; the button is for a second time.
   if (way === "save" || way === "load") at("actions").querySelector("a").click();
