@@ -124,7 +124,8 @@ impl<S: Answering> Gateway<S> {
         let path = CanonicalPath::parse(path).map_err(|error| Problem::bad_request(error.code(), error.to_string()))?;
         let path = Spelled::new(&path.decoded());
         let routes = self.routes();
-        if !routes.lists().let_in(entry::address(&request, &settings.upstream.trusted_proxies)) {
+        let lists = routes.lists();
+        if lists.name_addresses() && !lists.let_in(entry::address(&request, &settings.upstream.trusted_proxies)) {
             return Err(blocked());
         }
         let asked_method = preflight::asked_method(&request);
@@ -135,7 +136,7 @@ impl<S: Answering> Gateway<S> {
                 Unmatched::Free => Ok(self.forward(request).await),
             };
         };
-        if let (Way::Paid(_) | Way::Metered(_), Some(method)) = (way, &asked_method) {
+        if let (Way::Paid(_) | Way::Metered(_) | Way::Pass(_), Some(method)) = (way, &asked_method) {
             return Ok(preflight::answer(&settings.origins, method, request.headers()));
         }
         let origin = preflight::allowed(&settings.origins, request.headers());
@@ -153,6 +154,7 @@ impl<S: Answering> Gateway<S> {
             Way::Free => self.forward(request).await,
             Way::Paid(service) => sell(service.clone(), ready(request, header), &settings.origins).await,
             Way::Metered(service) => sell(service.clone(), ready(request, header), &settings.origins).await,
+            Way::Pass(service) => sell(service.clone(), ready(request, header), &settings.origins).await,
         };
         Ok(rules.leave(ticket, answer).await)
     }

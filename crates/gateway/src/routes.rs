@@ -8,7 +8,7 @@ use farthing_server::{PaymentLayer, PaymentService, RouteError, Server, SignInOp
 use http::{HeaderName, Method};
 use tower_layer::Layer;
 
-use crate::entry::{Desk, EntryError, Lists, Rules, Terms};
+use crate::entry::{Desk, EntryError, Lists, PassSale, Rules, Terms};
 use crate::file::{self, Access, Identifier, Sale, Unmatched};
 use crate::pattern::{Pattern, Spelled};
 use crate::service::Answering;
@@ -40,6 +40,9 @@ pub enum Fault {
     /// The body of every request is read for its price already.
     #[error("bound_body_bytes: a payment is bound to the body already, because its price is counted in that; leave it out")]
     BoundTwice,
+    /// Which one a route means could not be told.
+    #[error("two passes are called {0}; expected a name for each")]
+    TwoPasses(String),
     /// Its terms around the payment cannot be kept.
     #[error(transparent)]
     Entry(#[from] EntryError),
@@ -110,6 +113,8 @@ pub(crate) enum Way<S> {
     Paid(PaymentService<S>),
     /// The same, with its answer counted.
     Metered(PaymentService<Meter<S>>),
+    /// To a pass that is bought.
+    Pass(PaymentService<PassSale>),
 }
 
 impl<S: Answering> Routes<S> {
@@ -121,8 +126,18 @@ impl<S: Answering> Routes<S> {
         (desk, local): (&Arc<Desk>, &MemoryQuotas),
     ) -> Result<Self, RoutesError> {
         let lists = Arc::new(Lists::new(&settings.allow, &settings.block));
-        let terms = Terms { settings, desk, lists: &lists, local };
-        let mut entries: Vec<Entry<S>> = Vec::with_capacity(routes.len());
+        let passes: Vec<Arc<file::Pass>> = settings.pass.iter().cloned().map(Arc::new).collect();
+        let terms = Terms { settings, desk, lists: &lists, local, passes: &passes };
+        let mut entries: Vec<Entry<S>> = Vec::with_capacity(routes.len().saturating_add(passes.len()));
+        for (number, pass) in passes.iter().enumerate() {
+            let matches = || format!("pass {}", pass.name);
+            // It is none of the routes.
+            let told = |fault| RoutesError { index: usize::MAX, matches: matches(), fault: Box::new(fault) };
+            if passes.iter().take(number).any(|earlier| earlier.name == pass.name) {
+                return Err(told(Fault::TwoPasses(pass.name.clone())));
+            }
+            entries.push(pass_entry(server, &terms, pass).map_err(told)?);
+        }
         for (index, route) in routes.iter().enumerate() {
             let told = |fault| RoutesError { index, matches: route.matches.to_string(), fault: Box::new(fault) };
             if let Some(earlier) = entries.iter().find(|earlier| earlier.pattern.covers(&route.matches)) {
@@ -149,7 +164,7 @@ impl<S: Answering> Routes<S> {
     pub(crate) fn find(&self, method: &Method, path: &Spelled) -> Option<(&Way<S>, Option<&HeaderName>, &Rules)> {
         let is_for = |entry: &&Entry<S>| match entry.way {
             Way::Free => entry.pattern.is_exactly(method, path),
-            Way::Denied | Way::Paid(_) | Way::Metered(_) => entry.pattern.is_like(method, path),
+            Way::Denied | Way::Paid(_) | Way::Metered(_) | Way::Pass(_) => entry.pattern.is_like(method, path),
         };
         self.entries.iter().find(is_for).map(|entry| (&entry.way, entry.header.as_ref(), entry.rules.as_ref()))
     }
@@ -183,6 +198,19 @@ struct Till<'a, S> {
 
 type Built<S> = (Way<S>, Explanation);
 
+/// Where a pass is bought.
+fn pass_entry<S>(server: &Server, terms: &Terms<'_>, pass: &Arc<file::Pass>) -> Result<Entry<S>, Fault> {
+    let book = terms.desk.pass_book().ok_or(EntryError::NoBook("passes"))?;
+    let route = pass.route();
+    let Access::Priced(sale) = &route.access else { return Err(Fault::NoDecimals) };
+    let Tariff::Fixed(price) = &sale.price else { return Err(Fault::NoDecimals) };
+    let rules = Arc::new(Rules::new(terms, &route)?);
+    let till = Till { server, upstream: &PassSale::new(pass, book), settings: terms.settings, sale };
+    let (service, access) = till.sold(&rules.over(server), price)?;
+    let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
+    Ok(Entry { pattern: route.matches, way: Way::Pass(service), header: None, rules, explained })
+}
+
 impl<S: Answering> Till<'_, S> {
     fn build(&self) -> Result<Built<S>, Fault> {
         let on_all = self.sale.accepts.is_empty();
@@ -196,9 +224,14 @@ impl<S: Answering> Till<'_, S> {
     }
 
     fn fixed(&self, server: &Server, price: &Money) -> Result<Built<S>, Fault> {
+        let (service, explanation) = self.sold(server, price)?;
+        Ok((Way::Paid(service), explanation))
+    }
+
+    fn sold(&self, server: &Server, price: &Money) -> Result<(PaymentService<S>, Explanation), Fault> {
         let layer = self.dress(server.charge(price.price().clone())?)?;
         let explanation = self.explain(offers_of(&layer, true), false);
-        Ok((Way::Paid(layer.layer(self.upstream.clone())), explanation))
+        Ok((layer.layer(self.upstream.clone()), explanation))
     }
 
     fn metered(&self, server: &Server, rate: &Rate) -> Result<Built<S>, Fault> {

@@ -82,7 +82,7 @@ impl Gate {
         let now = self.clock.now();
         let (trace, span) = open_span(key, facts.trace);
         let admitting = async {
-            let order = Order::new(offer, payment, trace);
+            let order = Order::new(offer, payment, key, trace);
             let order = Order { after: route.after(facts), named, resource_url: facts.resource_url.clone(), ..order };
             let request = order.fingerprint(facts).map_err(Denied::Book)?;
             let taken = self.take(Presented { key, request, expires_at, now }, order, stale, span.clone()).await;

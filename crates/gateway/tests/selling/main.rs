@@ -6,6 +6,7 @@ mod counted;
 mod entering;
 mod free_quota;
 mod metered;
+mod passes;
 mod payers;
 mod routes;
 mod shop;

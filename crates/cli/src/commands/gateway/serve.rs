@@ -41,7 +41,7 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let watch = tokio::spawn(upstream.watch());
     announce(config, &format!("http://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
     let app = gateway.router();
-    let reloading = tokio::spawn(reload.run(gateway, described, store.quotas()));
+    let reloading = tokio::spawn(reload.run(gateway, described, store.clone()));
     serve::until(stop.wait(), listener, app).await;
     reloading.abort();
     watch.abort();
