@@ -158,7 +158,8 @@ impl<S: Answering> Gateway<S> {
         let path = Spelled::new(&path.decoded());
         let left = Left::take(request.headers_mut());
         let routes = self.routes();
-        if !routes.lists().let_in(entry::address(&request, &settings.upstream.trusted_proxies)) {
+        let lists = routes.lists();
+        if lists.name_addresses() && !lists.let_in(entry::address(&request, &settings.upstream.trusted_proxies)) {
             return Err(blocked());
         }
         let discovery = Arc::clone(&self.0.discovery.read().unwrap_or_else(PoisonError::into_inner));
@@ -173,7 +174,7 @@ impl<S: Answering> Gateway<S> {
                 Unmatched::Free => Ok(self.forward(request).await),
             };
         };
-        if let (Way::Paid(_) | Way::Metered(_), Some(method)) = (way, &asked_method) {
+        if let (Way::Paid(_) | Way::Metered(_) | Way::Pass(_), Some(method)) = (way, &asked_method) {
             return Ok(preflight::answer(&settings.origins, method, request.headers()));
         }
         let origin = preflight::allowed(&settings.origins, request.headers());
@@ -191,6 +192,7 @@ impl<S: Answering> Gateway<S> {
             Way::Free => self.forward(request).await,
             Way::Paid(service) => self.sell(service.clone(), ready(request, deciding), left, routes.coins()).await,
             Way::Metered(service) => self.sell(service.clone(), ready(request, deciding), left, routes.coins()).await,
+            Way::Pass(service) => self.sell(service.clone(), ready(request, deciding), left, routes.coins()).await,
         };
         Ok(rules.leave(ticket, answer).await)
     }

@@ -9,7 +9,7 @@ use farthing_server::{Ask, PaymentLayer, PaymentService, Pricer, RouteError, Ser
 use http::{HeaderName, Method};
 use tower_layer::Layer;
 
-use crate::entry::{Desk, EntryError, Lists, Rules, Terms};
+use crate::entry::{Desk, EntryError, Lists, PassSale, Rules, Terms};
 use crate::file::{self, Access, Identifier, Sale, Settle, Unmatched};
 use crate::pattern::{Pattern, Spelled};
 use crate::paywall::Coins;
@@ -42,6 +42,9 @@ pub enum Fault {
     /// The body of every request is read for its price already.
     #[error("bound_body_bytes: a payment is bound to the body already, because its price is counted in that; leave it out")]
     BoundTwice,
+    /// Which one a route means could not be told.
+    #[error("two passes are called {0}; expected a name for each")]
+    TwoPasses(String),
     /// Its terms around the payment cannot be kept.
     #[error(transparent)]
     Entry(#[from] EntryError),
@@ -116,6 +119,8 @@ pub(crate) enum Way<S> {
     Paid(PaymentService<S>),
     /// The same, with its answer counted.
     Metered(PaymentService<Meter<S>>),
+    /// To a pass that is bought.
+    Pass(PaymentService<PassSale>),
 }
 
 impl<S: Answering> Routes<S> {
@@ -127,8 +132,18 @@ impl<S: Answering> Routes<S> {
         (desk, local): (&Arc<Desk>, &MemoryQuotas),
     ) -> Result<Self, RoutesError> {
         let lists = Arc::new(Lists::new(&settings.allow, &settings.block));
-        let terms = Terms { settings, desk, lists: &lists, local };
-        let mut entries: Vec<Entry<S>> = Vec::with_capacity(routes.len());
+        let passes: Vec<Arc<file::Pass>> = settings.pass.iter().cloned().map(Arc::new).collect();
+        let terms = Terms { settings, desk, lists: &lists, local, passes: &passes };
+        let mut entries: Vec<Entry<S>> = Vec::with_capacity(routes.len().saturating_add(passes.len()));
+        for (number, pass) in passes.iter().enumerate() {
+            let matches = || format!("pass {}", pass.name);
+            // It is none of the routes.
+            let told = |fault| RoutesError { index: usize::MAX, matches: matches(), fault: Box::new(fault) };
+            if passes.iter().take(number).any(|earlier| earlier.name == pass.name) {
+                return Err(told(Fault::TwoPasses(pass.name.clone())));
+            }
+            entries.push(pass_entry(server, &terms, pass).map_err(told)?);
+        }
         for (index, route) in routes.iter().enumerate() {
             let told = |fault| RoutesError { index, matches: route.matches.to_string(), fault: Box::new(fault) };
             if let Some(earlier) = entries.iter().find(|earlier| earlier.pattern.covers(&route.matches)) {
@@ -206,7 +221,7 @@ impl<S> Entry<S> {
     fn is_for(&self, method: &Method, path: &Spelled) -> bool {
         match self.way {
             Way::Free => self.pattern.is_exactly(method, path),
-            Way::Denied | Way::Paid(_) | Way::Metered(_) => self.pattern.is_like(method, path),
+            Way::Denied | Way::Paid(_) | Way::Metered(_) | Way::Pass(_) => self.pattern.is_like(method, path),
         }
     }
 }
@@ -222,6 +237,21 @@ struct Till<'a, S> {
 }
 
 type Built<S> = (Way<S>, Explanation);
+
+/// Where a pass is bought.
+fn pass_entry<S>(server: &Server, terms: &Terms<'_>, pass: &Arc<file::Pass>) -> Result<Entry<S>, Fault> {
+    let book = terms.desk.pass_book().ok_or(EntryError::NoBook("passes"))?;
+    let route = pass.route();
+    let Access::Priced(sale) = &route.access else { return Err(Fault::NoDecimals) };
+    let Tariff::Fixed(price) = &sale.price else { return Err(Fault::NoDecimals) };
+    let name = route.matches.to_string();
+    let rules = Arc::new(Rules::new(terms, &route)?);
+    let till = Till { server, upstream: &PassSale::new(pass, book), settings: terms.settings, sale, name };
+    let (service, access) = till.sold(&rules.over(server), price)?;
+    let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
+    let pattern = route.matches.clone();
+    Ok(Entry { route, pattern, way: Way::Pass(service), deciding: Vec::new(), rules, explained })
+}
 
 /// One price of a route, made ready.
 struct Priced {
@@ -268,6 +298,17 @@ impl<S: Answering> Till<'_, S> {
         } else {
             Way::Metered(layer.layer(Meter::new(upstream, meterings)))
         }
+    }
+
+    /// A sale at one fixed price.
+    fn sold(&self, server: &Server, price: &Money) -> Result<(PaymentService<S>, Explanation), Fault> {
+        let layer = self.dress(server.charge(price.price().clone())?)?;
+        let explanation = Explanation::Priced {
+            price: self.sale.price.to_string(),
+            offers: offers_of(&layer, true, false),
+            is_ceiling: false,
+        };
+        Ok((layer.layer(self.upstream.clone()), explanation))
     }
 
     fn price(&self, server: &Server, price: &Tariff, accepts: &[Network]) -> Result<Priced, Fault> {

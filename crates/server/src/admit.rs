@@ -84,7 +84,7 @@ impl Gate {
         let now = self.clock.now();
         let (trace, span) = open_span(key, facts.trace);
         let admitting = async {
-            let order = Order::new(offer, payment, trace);
+            let order = Order::new(offer, payment, key, trace);
             let (sold, resource_url) = (Sold::of(route, facts), facts.resource_url.clone());
             let order = Order { after: route.after(facts), sold, named, resource_url, ..order };
             let request = order.fingerprint(facts).map_err(Denied::Book)?;

@@ -32,6 +32,7 @@ use farthing_core::books::{BookError, Deliveries};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
+use farthing_core::scheme::PaymentKey;
 use farthing_core::time::Clock;
 use farthing_core::trace::TraceParent;
 use farthing_core::wire::{SettleResponse, Version};
@@ -132,6 +133,8 @@ pub struct Paid {
     pub network: Network,
     /// By which scheme.
     pub scheme: String,
+    /// What makes the payment unique, however often it is presented.
+    pub payment_key: PaymentKey,
     pub(crate) usage: Usage,
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn new(offer: &Offer, payment: PaymentPayload, trace: TraceParent) -> Self {
+    pub(crate) fn new(offer: &Offer, payment: PaymentPayload, payment_key: PaymentKey, trace: TraceParent) -> Self {
         let requirements = offer.requirements.clone();
         let paid = Paid {
             payer: None,
@@ -48,6 +48,7 @@ impl Order {
             asset: requirements.asset.clone(),
             network: requirements.network.clone(),
             scheme: requirements.scheme.clone(),
+            payment_key,
             usage: Usage::new(requirements.amount, Arc::clone(&offer.asset), offer.scheme.is_metered()),
         };
         let version = payment.version;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Quotas, Sales, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Sales, Settlements, SignIns};
 
 use crate::books::Books;
 use crate::database::Database;
@@ -76,6 +76,11 @@ impl Store {
     /// What may be had so many times in a period.
     pub fn quotas(&self) -> Arc<dyn Quotas> {
         Arc::clone(&self.0) as Arc<dyn Quotas>
+    }
+
+    /// What was bought for later.
+    pub fn passes(&self) -> Arc<dyn Passes> {
+        Arc::clone(&self.0) as Arc<dyn Passes>
     }
 
     /// Waits for the writes under way and gives up the node, so that others take over without waiting. What is called

@@ -3,7 +3,8 @@
 //! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
 //!   side of the same book.
 //! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever; [`SignIns`] beside
-//!   them: who may come back without paying; and [`Quotas`]: what may be had so many times in a period.
+//!   them: who may come back without paying; [`Quotas`]: what may be had so many times in a period; and [`Passes`]: what was
+//!   bought for later.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
@@ -12,6 +13,7 @@ mod deliveries;
 mod ledger;
 mod memory;
 mod outbox;
+mod passes;
 mod quotas;
 mod sales;
 mod settlements;
@@ -26,6 +28,7 @@ pub use memory::MemorySettlements;
 pub use outbox::{
     Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, SponsorBudget, UnderWay, Unsendable, Written,
 };
+pub use passes::{MemoryPasses, PassBalance, PassHolder, PassPurchase, PassTerms, Passes};
 pub use quotas::{MAX_COUNTERS_IN_MEMORY, MemoryQuotas, QuotaRequest, QuotaTaken, Quotas};
 use sales::SalesBook;
 pub use sales::{

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use farthing_core::books::Quotas;
+use farthing_core::books::{Passes, Quotas};
 use farthing_core::time::Clock;
 use http::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::keys::Keys;
+use super::passes::PassBook;
 use super::screening::Screening;
 use super::tokens::{MIN_SECRET_BYTES, Tokens};
 use crate::file;
@@ -20,6 +21,8 @@ pub struct DeskMaterials {
     pub clock: Option<Arc<dyn Clock>>,
     /// Where free requests, and shared rate limits, are counted.
     pub quotas: Option<Arc<dyn Quotas>>,
+    /// What was bought for later.
+    pub passes: Option<Arc<dyn Passes>>,
     /// The text of `[gateway.keys]`' file.
     pub key_file: Option<String>,
     /// The secret of `[gateway.tokens]`.
@@ -39,6 +42,7 @@ pub struct DeskMaterials {
 pub struct Desk {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) quotas: Option<Arc<dyn Quotas>>,
+    pub(crate) passes: Option<Arc<dyn Passes>>,
     pub(crate) keys: Option<Keys>,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) screening: Option<Screening>,
@@ -75,7 +79,7 @@ pub enum DeskError {
 impl Desk {
     /// A desk for these settings.
     pub fn new(settings: &file::Gateway, materials: &DeskMaterials) -> Result<Self, DeskError> {
-        let DeskMaterials { clock, quotas, key_file, token_secret, key_set, .. } = materials;
+        let DeskMaterials { clock, quotas, passes, key_file, token_secret, key_set, .. } = materials;
         let keys = settings.keys.as_ref().map(|table| Keys::new(table, key_file.as_deref())).transpose()?;
         let secret = token_secret.as_ref().map(|secret| secret.as_bytes());
         let tokens = settings.tokens.as_ref().map(|table| Tokens::new(table, secret, key_set.as_deref())).transpose()?;
@@ -85,7 +89,14 @@ impl Desk {
             return Err(DeskError::SameHeader(keys.header.clone()));
         }
         let screening = settings.screening.as_ref().map(|table| Screening::new(table, materials)).transpose()?;
-        Ok(Self { clock: clock.clone(), quotas: quotas.clone(), keys, tokens, screening })
+        Ok(Self { clock: clock.clone(), quotas: quotas.clone(), passes: passes.clone(), keys, tokens, screening })
+    }
+}
+
+impl Desk {
+    pub(crate) fn pass_book(&self) -> Option<PassBook> {
+        let (passes, clock) = self.passes.as_ref().zip(self.clock.as_ref())?;
+        Some(PassBook { passes: Arc::clone(passes), clock: Arc::clone(clock) })
     }
 }
 

@@ -9,7 +9,9 @@ use farthing_server::hooks::{
 };
 use http::StatusCode;
 
-use super::rules::{Rules, too_many, uncounted};
+use super::passes::Opened;
+use super::request::{too_many, uncounted};
+use super::rules::Rules;
 use super::screening::{AUDIT, Verdict};
 use super::ticket::Ticket;
 use crate::file::{PayerName, Subject};
@@ -32,7 +34,7 @@ impl Hooks for RouteHook {
     }
 
     fn asks_visitors(&self) -> bool {
-        self.0.asks_payers() || self.0.gives_payers().is_some()
+        self.0.asks_payers() || self.0.gives_payers().is_some() || self.0.takes_passes().is_some()
     }
 
     fn on_signed_in<'a>(&'a self, signed_in: &'a SignedIn) -> HookFuture<'a, Welcome> {
@@ -41,12 +43,26 @@ impl Hooks for RouteHook {
             if let Err(away) = self.0.let_pay(&payer, &signed_in.visitor.network).await {
                 return Ok(Welcome::TurnAway(away));
             }
-            let Some(quota) = self.0.gives_payers().filter(|_| !signed_in.has_paid) else { return Ok(Welcome::Continue) };
-            let Some(told) = self.0.take_free(quota, payer.as_str()).await else { return Ok(Welcome::Continue) };
-            if let Some(ticket) = signed_in.extensions.get::<Arc<Ticket>>() {
+            let Some(ticket) = signed_in.extensions.get::<Arc<Ticket>>().filter(|_| !signed_in.has_paid) else {
+                return Ok(Welcome::Continue);
+            };
+            if let Some(quota) = self.0.gives_payers()
+                && let Some(told) = self.0.take_free(quota, payer.as_str()).await
+            {
                 ticket.note(told);
+                if told.taken.is_granted {
+                    return Ok(Welcome::Grant);
+                }
             }
-            Ok(if told.taken.is_granted { Welcome::Grant } else { Welcome::Continue })
+            let Some(book) = self.0.takes_passes() else { return Ok(Welcome::Continue) };
+            // To be asked for money again would be wrong for who has paid: where the book cannot be read, nobody is.
+            let who = (&payer, &signed_in.visitor.network);
+            match book.open(&self.0.passes, who, self.0.credits.into()).await? {
+                None => return Ok(Welcome::Continue),
+                Some(Opened::ForTime) => {}
+                Some(Opened::For(spent)) => ticket.spend(spent),
+            }
+            Ok(Welcome::Grant)
         })
     }
 

@@ -29,7 +29,7 @@ impl Lists {
 
     /// Whether somebody at this address may come. Of nobody knows where, only if there are no lists.
     pub(crate) fn let_in(&self, address: Option<IpAddr>) -> bool {
-        let Some(address) = address else { return self.blocked_addresses.is_empty() && self.allowed_addresses.is_empty() };
+        let Some(address) = address else { return !self.name_addresses() };
         let is_of = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
         !is_of(&self.blocked_addresses) && (self.allowed_addresses.is_empty() || is_of(&self.allowed_addresses))
     }
@@ -37,6 +37,11 @@ impl Lists {
     /// Whether this account may pay.
     pub(crate) fn let_pay(&self, payer: &PayerName) -> bool {
         !self.blocked_payers.contains(payer) && (self.allowed_payers.is_empty() || self.allowed_payers.contains(payer))
+    }
+
+    /// Whether any address is listed.
+    pub(crate) const fn name_addresses(&self) -> bool {
+        !self.blocked_addresses.is_empty() || !self.allowed_addresses.is_empty()
     }
 
     /// Whether any account is listed.

@@ -6,6 +6,7 @@ use farthing_core::books::QuotaTaken;
 use farthing_core::time::UnixSeconds;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::passes::Spent;
 use crate::file::{Period, Proof};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -39,6 +40,8 @@ pub(crate) struct Ticket {
     pub(crate) subscriber: Option<Subscriber>,
     /// What was counted.
     told: Mutex<Vec<Told>>,
+    /// The credits that were taken for it.
+    spent: Mutex<Option<Spent>>,
 }
 
 /// A quota, and what is left of it.
@@ -98,12 +101,22 @@ impl Told {
 impl Ticket {
     /// A request that pays like all others, as far as is known.
     pub(crate) fn new(client: String, subscriber: Option<Subscriber>) -> Self {
-        Self { pass: None, client, subscriber, told: Mutex::default() }
+        Self { pass: None, client, subscriber, told: Mutex::default(), spent: Mutex::default() }
     }
 
     /// Something was counted.
     pub(crate) fn note(&self, told: Told) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+
+    /// Credits were taken.
+    pub(super) fn spend(&self, spent: Spent) {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Some(spent);
+    }
+
+    /// The credits that were taken, to be given back once.
+    pub(super) fn take_back(&self) -> Option<Spent> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Says in an answer what is left.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
@@ -32,6 +32,10 @@ pub struct Entry {
     pub fallback: Option<OrOff<Fallback>>,
     /// Whether nothing is charged, and only written down what would have been.
     pub shadow: Option<bool>,
+    /// By which passes it is opened, to whoever signs in as the payer.
+    pub passes: Vec<String>,
+    /// How many credits of a pass one request costs; one, unless said.
+    pub credits: Option<NonZeroU32>,
 }
 
 /// Something, or `false`.
@@ -260,6 +264,8 @@ impl Entry {
             rate_limits: first(self.rate_limits.as_ref(), all.rate_limits.as_ref()),
             fallback: first(self.fallback.as_ref(), all.fallback.as_ref()),
             shadow: first(self.shadow.as_ref(), all.shadow.as_ref()),
+            passes: self.passes.clone(),
+            credits: self.credits,
         }
     }
 }

@@ -29,6 +29,7 @@
 
 mod discovery;
 mod entry;
+mod pass;
 mod paywall;
 mod price;
 mod read;
@@ -50,6 +51,7 @@ pub use self::entry::{
     Algorithm, DEFAULT_SCREENING_CACHE_SECONDS, DEFAULT_SCREENING_TIMEOUT_SECONDS, Entry, Fallback, FreeQuota, Keys, List,
     MAX_SCREENING_TIMEOUT_SECONDS, OnError, OrOff, PayerName, Period, Proof, RateLimit, Screening, Subject, Tokens, Unknown,
 };
+pub use self::pass::{Pass, PassKind};
 pub use self::paywall::{Colour, Link, Logo, Origin, Paywall};
 use self::read::{pairs, parsed};
 pub use self::route::{Access, Identifier, Route, Sale, Settle, SignIn};
@@ -120,6 +122,9 @@ pub struct Gateway {
     /// Whether nothing is charged, on priced routes that say nothing else.
     #[serde(default)]
     pub shadow: Option<bool>,
+    /// What is bought once, for later.
+    #[serde(default)]
+    pub pass: Vec<Pass>,
     /// API keys of subscribers.
     #[serde(default)]
     pub keys: Option<Keys>,
@@ -222,6 +227,7 @@ impl Gateway {
             rate_limits: None,
             fallback: None,
             shadow: None,
+            pass: Vec::new(),
             keys: None,
             tokens: None,
             allow: List::default(),
@@ -239,6 +245,8 @@ impl Gateway {
             rate_limits: self.rate_limits.clone(),
             fallback: self.fallback.clone(),
             shadow: self.shadow,
+            passes: Vec::new(),
+            credits: None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One `[[route]]` of the file: which requests it is for, and what they cost.
 
+use std::num::NonZeroU32;
+
 use farthing_core::network::Network;
 use http::Method;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -120,6 +122,8 @@ struct Keys {
     #[serde(default, deserialize_with = "or_off")]
     fallback: Option<OrOff<Fallback>>,
     shadow: Option<bool>,
+    passes: Option<Vec<String>>,
+    credits: Option<NonZeroU32>,
 }
 
 /// `true`, or a table.
@@ -217,6 +221,8 @@ impl Keys {
             (self.subscribers.is_some(), "subscribers"),
             (self.fallback.is_some(), "fallback"),
             (self.shadow.is_some(), "shadow"),
+            (self.passes.is_some(), "passes"),
+            (self.credits.is_some(), "credits"),
             (self.rate_limits.is_some() && access == Access::Denied, "rate_limits"),
         ] {
             if is_set {
@@ -234,6 +240,8 @@ impl Keys {
             rate_limits: self.rate_limits.clone(),
             fallback: self.fallback.clone(),
             shadow: self.shadow,
+            passes: self.passes.clone().unwrap_or_default(),
+            credits: self.credits,
         }
     }
 }

@@ -10,10 +10,9 @@ use farthing::core::extension::sign_in_with_x::Challenge;
 use farthing::core::header;
 use farthing::core::time::{Clock, UnixSeconds};
 use farthing::evm::message::MessageKey;
-use farthing::evm::signer::LocalSigner;
+use farthing::evm::signer::Signer;
 use farthing::store::{Access, Options, Store, StoreUrl};
 use farthing_gateway::{DeskMaterials, Peer};
-use farthing_testkit::golden::PAYER_KEY;
 use farthing_testkit::postgres::Database;
 use http::Request;
 use tower::ServiceExt;
@@ -32,7 +31,7 @@ const ROUTES: &str = r#"
 "#;
 const ASKERS: u16 = 1_000;
 /// Ten seconds after a day has begun.
-const NOW: UnixSeconds = UnixSeconds(86_400 * 20_000 + 10);
+pub const NOW: UnixSeconds = UnixSeconds(86_400 * 20_000 + 10);
 
 /// It is always the same moment, so that no period ends in the middle of a test.
 pub struct Stopped;
@@ -192,9 +191,9 @@ const BY_PAYER: &str = r#"
 "#;
 
 /// A sign-in for the challenge of an answer.
-async fn sign_in(answer: &Answer) -> String {
+pub async fn sign_in(answer: &Answer, signer: &Arc<dyn Signer>) -> String {
     let challenge: Challenge = serde_json::from_value(answer.terms()["extensions"]["sign-in-with-x"].clone()).unwrap();
-    let key = MessageKey::Ordinary(Arc::new(LocalSigner::from_hex(PAYER_KEY.to_owned().into()).unwrap()));
+    let key = MessageKey::Ordinary(Arc::clone(signer));
     let signed = challenge.sign(&"https://shop.example".parse().unwrap(), &[], &key).await.unwrap().unwrap();
     header::encode(&signed).unwrap()
 }
@@ -205,7 +204,7 @@ async fn who_signs_in_has_some_requests_for_free_and_each_sign_in_is_good_once()
     let unpaid = || async { shop.ask(shop.http.get(shop.at("/reports/1"))).await };
     let come = |sign_in: String| shop.ask(shop.http.get(shop.at("/reports/1")).header("sign-in-with-x", sign_in));
     for left in ["1", "0"] {
-        let signed = sign_in(&unpaid().await).await;
+        let signed = sign_in(&unpaid().await, &shop.signer()).await;
         let answer = come(signed.clone()).await;
         assert_eq!(
             (answer.status, answer.headers.get("ratelimit").unwrap().to_str().unwrap()),
@@ -214,7 +213,7 @@ async fn who_signs_in_has_some_requests_for_free_and_each_sign_in_is_good_once()
         // The same one again is no other request.
         assert_eq!(come(signed).await.terms()["error"], "invalid_siwx_nonce");
     }
-    assert_eq!(come(sign_in(&unpaid().await).await).await.status, 402);
+    assert_eq!(come(sign_in(&unpaid().await, &shop.signer()).await).await.status, 402);
     assert_eq!((shop.upstream.lines().len(), shop.earned()), (2, 0));
     // Without signing in, nothing is known of who asks.
     assert_eq!(unpaid().await.status, 402);

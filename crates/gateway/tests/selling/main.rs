@@ -8,6 +8,7 @@ mod entering;
 mod free_quota;
 mod metered;
 mod moves;
+mod passes;
 mod payers;
 mod prices;
 mod routes;

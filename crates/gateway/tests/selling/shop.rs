@@ -151,6 +151,11 @@ impl Shop {
         self.stack.devnet().usdc_balance(PAY_TO.parse().unwrap()).to()
     }
 
+    /// Who pays here.
+    pub fn signer(&self) -> Arc<dyn Signer> {
+        Arc::new(LocalSigner::from_bytes(self.stack.devnet().accounts()[1].secret.into()).unwrap())
+    }
+
     /// Buys with our own client: the body of the answer, and what the seller got for it.
     pub async fn buy(&self, request: farthing::client::RequestBuilder) -> (String, u64) {
         let before = self.earned();

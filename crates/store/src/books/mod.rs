@@ -4,6 +4,7 @@ mod deliveries;
 mod lanes;
 mod ledger;
 mod outbox;
+mod passes;
 mod quotas;
 mod sales;
 mod sending;

@@ -125,7 +125,7 @@ impl Operation for IsGranted {
 }
 
 /// One digest for these texts, each with its length before it, so that none runs into the next.
-fn digest(texts: &[&str]) -> [u8; 32] {
+pub(super) fn digest(texts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for text in texts {
         hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());

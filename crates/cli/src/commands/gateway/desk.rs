@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use farthing::core::books::Quotas;
+use farthing::core::books::{MemoryPasses, MemoryQuotas};
 use farthing::secret::SecretRef;
+use farthing::store::Store;
 use farthing::system::SystemClock;
 use farthing_gateway::file::Reference;
 use farthing_gateway::{Desk, DeskMaterials};
@@ -14,10 +15,16 @@ use super::wiring::header_value;
 use crate::config::NodeUrl;
 use crate::config::gateway::Config;
 
-/// Fetches keys, lists and secrets, and puts them together. Nobody is asked anything.
-pub fn of(config: &Config, quotas: Arc<dyn Quotas>) -> anyhow::Result<Desk> {
+/// Fetches keys, lists and secrets, and puts them together. Nobody is asked anything. Without a book for who only looks: then
+/// nothing may be served.
+pub fn of(config: &Config, store: Option<&Store>) -> anyhow::Result<Desk> {
     let settings = &config.gateway;
-    let mut materials = DeskMaterials { clock: Some(Arc::new(SystemClock)), quotas: Some(quotas), ..DeskMaterials::default() };
+    let mut materials = DeskMaterials {
+        clock: Some(Arc::new(SystemClock)),
+        quotas: Some(store.map_or_else(|| Arc::new(MemoryQuotas::default()) as Arc<_>, Store::quotas)),
+        passes: Some(store.map_or_else(|| Arc::new(MemoryPasses::default()) as Arc<_>, Store::passes)),
+        ..DeskMaterials::default()
+    };
     if let Some(keys) = &settings.keys {
         materials.key_file = text(keys.file.as_ref(), "gateway.keys.file")?;
     }

@@ -1,11 +1,9 @@
 //! New routes and a new certificate on SIGHUP, and what keys, key sets and lists of payers say by then. What cannot be served as
 //! it stands changes nothing, and is said loudly.
 
-use std::sync::Arc;
-
 use anyhow::{Context, bail};
-use farthing::core::books::Quotas;
 use farthing::core::time::Clock;
+use farthing::store::Store;
 use farthing::system::SystemClock;
 use farthing_gateway::file::OpenApi;
 
@@ -30,7 +28,7 @@ impl Reload {
         mut self,
         gateway: farthing_gateway::Gateway,
         described: Described,
-        quotas: Arc<dyn Quotas>,
+        store: Store,
         certificates: Option<Certificates>,
     ) {
         loop {
@@ -38,7 +36,7 @@ impl Reload {
             if let Some(certificates) = &certificates {
                 renew(certificates);
             }
-            match reload(&gateway, &described, &quotas) {
+            match reload(&gateway, &described, &store) {
                 Ok(routes) => {
                     tracing::info!(routes, "the routes were read anew");
                     if let Some(OpenApi::Upstream(path)) = &described.config.gateway.discovery.openapi
@@ -73,14 +71,14 @@ fn renew(certificates: &Certificates) {
     }
 }
 
-fn reload(gateway: &farthing_gateway::Gateway, described: &Described, quotas: &Arc<dyn Quotas>) -> anyhow::Result<usize> {
+fn reload(gateway: &farthing_gateway::Gateway, described: &Described, store: &Store) -> anyhow::Result<usize> {
     let Some(path) = &described.path else { bail!("there is no file to read; restart with another command line") };
     let config = Config::load(path)?;
     if !config.differs_only_in_routes(&described.config) {
         bail!("{}: something besides the routes has changed, which needs a restart; nothing was taken from it", path.display());
     }
     let imported = openapi::from_file(&config, described.folder())?;
-    let desk = desk::of(&config, Arc::clone(quotas)).with_context(|| path.display().to_string())?;
+    let desk = desk::of(&config, Some(store)).with_context(|| path.display().to_string())?;
     gateway
         .reload_with_desk(&config.route, desk)
         .map_err(|error| misrouted(&config, error))

@@ -52,7 +52,7 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     announce(config, &format!("{scheme}://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
     let app = gateway.router();
     let importing = tokio::spawn(openapi::take_from_upstream(gateway.clone(), config.gateway.discovery.openapi.clone()));
-    let reloading = tokio::spawn(reload.run(gateway, described, store.quotas(), certificates));
+    let reloading = tokio::spawn(reload.run(gateway, described, store.clone(), certificates));
     serve::until_over(stop.wait(), listener, tls, app).await;
     reloading.abort();
     importing.abort();

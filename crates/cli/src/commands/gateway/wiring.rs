@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use farthing::core::books::{MemoryQuotas, Quotas};
 use farthing::facilitator::{Local, Setup};
 use farthing::secret::SecretRef;
 use farthing::server::{IntoFacilitator, Server, ServerBuilder, quote_key};
@@ -71,8 +70,7 @@ impl Parts {
                 (build(builder, Arc::clone(&local)).await?, Some(local))
             }
         };
-        let quotas: Arc<dyn Quotas> = store.map_or_else(|| Arc::new(MemoryQuotas::default()) as Arc<_>, Store::quotas);
-        let desk = desk::of(config, quotas)?;
+        let desk = desk::of(config, store)?;
         let gateway = Gateway::with_desk(server, upstream.clone(), config.gateway.clone(), &config.route, desk);
         let gateway = gateway.map_err(|error| misrouted(config, error))?;
         Ok(Wired { gateway, upstream, local })

@@ -1,6 +1,6 @@
 //! What a file may say of the terms around a payment, and how it is told what it may not.
 
-use super::super::{Access, Gateway, Route};
+use super::super::{Access, Gateway, PassKind, Route};
 use super::*;
 
 #[derive(Debug, serde::Deserialize)]
@@ -66,6 +66,20 @@ fn what_a_route_does_not_say_is_said_for_all() {
     assert_eq!((first.free_quota, first.subscribers, first.shadow), (Some(OrOff::Off), Some(vec![]), Some(true)));
     assert!(second.free_quota.unwrap().on().is_some());
     assert_eq!((second.subscribers, second.shadow), (Some(vec![Proof::Key]), Some(false)));
+}
+
+#[test]
+fn a_pass_is_time_or_credits() {
+    let pass = |text: &str| format!("[[gateway.pass]]\nmatch = \"/p\"\nname = \"a\"\n{text}");
+    let file = read(&pass("price = \"$1\"\nlasts = \"30 days\"")).unwrap();
+    assert!(matches!(file.gateway.pass[0].kind, PassKind::Lasts(period) if period.seconds().get() == 2_592_000));
+    let neither_nor = "a: expected exactly one of lasts and credits";
+    refused(&pass("price = \"$1\""), neither_nor);
+    refused(&pass("price = \"$1\"\nlasts = \"day\"\ncredits = 1"), neither_nor);
+    refused(&pass("price = \"$1\"\nlasts = \"month\""), "lasts: expected such as");
+    refused(&pass("price = \"$1\"\ncredits = 0"), "nonzero");
+    refused(&pass("price = { each = \"$1\" }\ncredits = 1"), "price");
+    refused("[[route]]\nmatch = \"/a\"\nfree = true\npasses = [\"a\"]", "passes is for routes that have a price");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod lanes;
 pub mod ledger;
 pub mod listing;
 pub mod outbox;
+pub mod passes;
 pub mod purchases;
 pub mod quotas;
 pub mod sales;
@@ -17,7 +18,7 @@ pub mod sample;
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Quotas, Sales, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Sales, Settlements, SignIns};
 
 /// One process on a book.
 pub struct Node {
@@ -28,6 +29,7 @@ pub struct Node {
     pub ledger: Arc<dyn Ledger>,
     pub sign_ins: Arc<dyn SignIns>,
     pub quotas: Arc<dyn Quotas>,
+    pub passes: Arc<dyn Passes>,
     /// How the harness knows it.
     pub number: u64,
 }
@@ -103,6 +105,9 @@ macro_rules! contract {
             quotas: a_thousand_requests_at_once_get_exactly_what_the_limit_says a_new_period_begins_anew
                 a_clock_that_is_behind_takes_nothing counters_are_kept_apart a_limit_of_nothing_grants_nothing
                 what_was_taken_survives_a_kill,
+            passes: a_payment_buys_one_pass_however_often_it_is_said
+                of_a_thousand_at_once_as_many_spend_as_there_are_credits_for time_is_added_to_what_is_left_of_it
+                holders_are_kept_apart_and_survive_a_kill,
             listing: every_filter_matches_what_it_says pages_follow_each_other_without_a_gap replaced_transactions_are_found,
             durability: what_was_answered_is_there_after_a_kill a_killed_nodes_lane_is_taken_with_what_is_under_way,
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemoryQuotas, MemorySettlements, MemorySignIns};
+use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemoryPasses, MemoryQuotas, MemorySettlements, MemorySignIns};
 
 use crate::contract::{Harness, Node};
 
@@ -13,6 +13,7 @@ pub struct Memory {
     ledger: Arc<MemoryLedger>,
     sign_ins: Arc<MemorySignIns>,
     quotas: Arc<MemoryQuotas>,
+    passes: Arc<MemoryPasses>,
     next: AtomicU64,
 }
 
@@ -48,6 +49,7 @@ impl Harness for Memory {
             ledger: self.ledger.clone(),
             sign_ins: self.sign_ins.clone(),
             quotas: self.quotas.clone(),
+            passes: self.passes.clone(),
             number: self.next.fetch_add(1, Ordering::Relaxed),
         }
     }

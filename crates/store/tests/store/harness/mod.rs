@@ -44,6 +44,7 @@ pub fn node_of(store: &Store, number: u64) -> Node {
         ledger: store.ledger(),
         sign_ins: store.sign_ins(),
         quotas: store.quotas(),
+        passes: store.passes(),
         number,
     }
 }
