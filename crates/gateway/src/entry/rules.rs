@@ -233,6 +233,6 @@ impl Rules {
 
 /// The passes of these names.
 fn taken(names: &[String], passes: &[Arc<file::Pass>]) -> Result<Vec<Arc<file::Pass>>, EntryError> {
-    let named = |name: &String| passes.iter().find(|pass| pass.name == *name).cloned();
-    names.iter().map(|name| named(name).ok_or(EntryError::NoPass)).collect()
+    let find = |name: &String| passes.iter().find(|pass| pass.name == *name).cloned();
+    names.iter().map(|name| find(name).ok_or(EntryError::NoPass)).collect()
 }
