@@ -113,8 +113,8 @@ function fileName(answer) {
   try {
     name = decodeURIComponent(extended ?? name);
   } catch { /* A name that is not written as names in URLs are is meant as it stands. */ }
-  // Its last part alone: a name leads nowhere.
-  return name.split(/[/\\]/).pop().replace(/[\u0000-\u001f\u007f]/g, "").slice(0, 120) || "download";
+  // Its last part alone, as it is read: a name leads nowhere, and does not look like another.
+  return name.split(/[/\\]/).pop().replace(/[\u0000-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g, "").slice(0, 120) || "download";
 }
 
 function sizeInWords(bytes) {
