@@ -43,10 +43,11 @@ export async function buy(fetchWithPayment) {
   process.exit(0);
 }
 
-/** Buys once with the wrapped fetch, and returns what came of it. */
-export async function purchase(fetchWithPayment, url) {
+/** Buys once with the wrapped fetch, by a GET or, if there is JSON to send, by a POST, and returns what came of it. */
+export async function purchase(fetchWithPayment, url, json) {
+  const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(json) };
   try {
-    const response = await fetchWithPayment(url);
+    const response = await fetchWithPayment(url, json === undefined ? {} : post);
     const settlement = response.headers.get("PAYMENT-RESPONSE") ?? response.headers.get("X-PAYMENT-RESPONSE");
     return {
       status: response.status,

@@ -5,10 +5,12 @@ use std::{env, fs, path::PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// The work tree.
+/// The work tree: where this folder is, seen from the crate whose tests run.
 pub fn root() -> Result<PathBuf> {
     let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Ok(PathBuf::from(manifest).parent().context("interop lies in a workspace")?.to_path_buf())
+    let manifest = PathBuf::from(manifest);
+    let root = manifest.ancestors().find(|folder| folder.join("interop/peers").is_dir());
+    Ok(root.context("the tests run in the workspace")?.to_path_buf())
 }
 
 /// The folder of an installed set: `anvil`, `ts`, `ts-v1`, `python` or `conformance`.

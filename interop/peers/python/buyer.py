@@ -65,7 +65,8 @@ async def buy(request: Request):
         )
     try:
         async with wrapHttpxWithPayment(client, timeout=60) as http:
-            return purchase(await http.get(order["url"]))
+            url, json = order["url"], order.get("json")
+            return purchase(await (http.get(url) if json is None else http.post(url, json=json)))
     except Exception as error:
         return failure(error)
 

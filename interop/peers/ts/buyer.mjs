@@ -41,7 +41,7 @@ function sealed({ prefix, creation, address }, signature) {
 const app = express();
 app.use(express.json());
 app.post("/", async (request, response) => {
-  const { url, id, services } = request.body;
+  const { url, id, services, json } = request.body;
   const signer = signerOf(request.body);
   const client = new x402Client();
   client.register("eip155:*", new ExactEvmScheme(signer));
@@ -57,7 +57,7 @@ app.post("/", async (request, response) => {
       extensions.appendPaymentIdentifierToExtensions(paymentRequired.extensions ?? {}, id);
     }
   });
-  const answer = await purchase(wrapFetchWithPayment(fetch, client), url);
+  const answer = await purchase(wrapFetchWithPayment(fetch, client), url, json);
   response.json({ ...answer, statements: await statementsOf(offered, answer.settlement) });
 });
 

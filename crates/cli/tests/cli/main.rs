@@ -7,6 +7,7 @@ mod check;
 mod crash;
 mod demo;
 mod devnet;
+mod examples;
 mod facilitator;
 mod gateway;
 mod gateway_entry;

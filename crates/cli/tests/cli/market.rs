@@ -42,6 +42,11 @@ impl Market {
         format!("{}{path}", self.url)
     }
 
+    /// Lets Permit2 move the payer's money, which `upto` is paid by.
+    pub fn approve_permit2(&self) {
+        self.stack.approve_permit2().unwrap();
+    }
+
     /// What the seller has on chain, in atomic units.
     pub fn earned(&self) -> U256 {
         self.stack.devnet().usdc_balance(SELLER.parse::<Address>().unwrap())
