@@ -34,3 +34,4 @@ pub use desk::{Desk, DeskError, DeskMaterials};
 pub(crate) use lists::Lists;
 pub use rules::EntryError;
 pub(crate) use rules::{Rules, Terms};
+pub(crate) use ticket::Pass;

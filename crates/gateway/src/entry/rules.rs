@@ -41,7 +41,7 @@ pub(crate) struct Terms<'a> {
 pub(crate) struct Rules {
     pub(super) desk: Arc<Desk>,
     pub(super) lists: Arc<Lists>,
-    pub(super) route: String,
+    pub(super) route: Arc<str>,
     pub(super) free_quota: Option<FreeQuota>,
     pub(super) rate_limits: Vec<RateLimit>,
     pub(super) counters: Option<Counters>,
@@ -108,7 +108,7 @@ impl Rules {
         let rules = Self {
             desk: Arc::clone(desk),
             lists: Arc::clone(lists),
-            route: pattern,
+            route: Arc::from(pattern),
             free_quota,
             rate_limits,
             counters,
@@ -159,6 +159,11 @@ impl Rules {
             return Err(EntryError::NoClock("tokens and screening"));
         }
         Ok(())
+    }
+
+    /// The pattern of its route.
+    pub(crate) const fn route(&self) -> &Arc<str> {
+        &self.route
     }
 
     /// The same server, asked here whether somebody need not pay, or must not.
@@ -303,9 +308,9 @@ impl Rules {
     }
 
     fn note_uncharged(&self, ticket: &Ticket) {
-        let (route, price) = (self.route.as_str(), self.price.as_deref().unwrap_or_default());
+        let (route, price) = (&*self.route, self.price.as_deref().unwrap_or_default());
         let subscriber = ticket.subscriber.as_ref().map(|subscriber| subscriber.name.as_str());
-        metrics::counter!("farthing_gateway_shadow_requests_total", "route" => self.route.clone()).increment(1);
+        metrics::counter!("farthing_gateway_shadow_requests_total", "route" => metrics::SharedString::from_shared(Arc::clone(&self.route))).increment(1);
         tracing::info!(target: SHADOW, route, price, client = ticket.client, subscriber, "a request would have been charged");
     }
 }
