@@ -21,6 +21,7 @@ use http::header::UPGRADE;
 use http::{HeaderName, Request, Response, StatusCode};
 use tower::ServiceExt;
 use tower_service::Service;
+use tracing::Instrument;
 
 use crate::config::Limits;
 use crate::discovery::{Discovery, ImportError, Imported};
@@ -34,6 +35,7 @@ use crate::paywall::{Coins, Left, Paywall, Visit};
 use crate::preflight;
 use crate::problem::Problem;
 use crate::routes::{Explained, Routes, RoutesError, Way};
+use crate::seen::{Kind, Seen, Trip, Watched};
 use crate::service::{Answering, BoxAnswer};
 use crate::upstream::Upstream;
 
@@ -55,10 +57,11 @@ pub struct Gateway<S = Upstream>(Arc<Shared<S>>);
 
 struct Shared<S> {
     server: Server,
-    upstream: S,
+    upstream: Watched<S>,
     settings: file::Gateway,
     paywall: Option<Paywall>,
-    routes: RwLock<Arc<Routes<S>>>,
+    seen: Seen,
+    routes: RwLock<Arc<Routes<Watched<S>>>>,
     /// Where this process counts what need not be counted with others.
     local: MemoryQuotas,
     discovery: RwLock<Arc<Discovery>>,
@@ -79,13 +82,14 @@ impl<S: Answering> Gateway<S> {
         routes: &[file::Route],
         desk: Desk,
     ) -> Result<Self, RoutesError> {
+        let (upstream, seen) = (Watched(upstream), Seen::new(server.clock(), settings.access_log));
         let local = MemoryQuotas::default();
         let routes = Routes::build(&server, &upstream, &settings, routes, (&Arc::new(desk), &local))?;
         let discovery = RwLock::new(Arc::new(Discovery::build(&settings, &routes, None)));
         let routes = RwLock::new(Arc::new(routes));
         let paywall = Paywall::new(&settings.paywall, server.gate().kept_answers().max_bytes);
         let imported = RwLock::default();
-        Ok(Self(Arc::new(Shared { server, upstream, settings, paywall, routes, local, discovery, imported })))
+        Ok(Self(Arc::new(Shared { server, upstream, settings, paywall, seen, routes, local, discovery, imported })))
     }
 
     /// Takes an `OpenAPI` of the upstream's own into what the gateway says of itself, in the place of an earlier one.
@@ -132,25 +136,34 @@ impl<S: Answering> Gateway<S> {
         self.routes().explain()
     }
 
+    /// What it has seen since it was made.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.0.seen.clone()
+    }
+
     /// The gateway as an app of its own.
     pub fn router(&self) -> Router {
         Router::new().fallback_service(self.clone())
     }
 
-    fn routes(&self) -> Arc<Routes<S>> {
+    fn routes(&self) -> Arc<Routes<Watched<S>>> {
         // Every change is one assignment, so a panic leaves nothing half done.
         Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
+    async fn answer(self, mut request: Request<Body>) -> Response<Body> {
         let version = request.version();
-        match self.pass(request).await {
+        let trusted = &self.0.settings.upstream.trusted_proxies;
+        let journey = self.0.seen.begin(&mut request, |request| entry::address(request, trusted));
+        let answer = match self.pass(request, &journey.trip).instrument(journey.span.clone()).await {
             Ok(answer) => answer,
             Err(problem) => problem.answer(version),
-        }
+        };
+        journey.end(answer, self.routes().coins()).await
     }
 
-    async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
+    async fn pass(&self, mut request: Request<Body>, trip: &Trip) -> Result<Response<Body>, Problem> {
         let settings = &self.0.settings;
         inspect(&request, self.limits())?;
         let path = request.uri().path();
@@ -171,9 +184,13 @@ impl<S: Answering> Gateway<S> {
         let Some((way, deciding, rules)) = routes.find(method, &path) else {
             return match routes.unmatched() {
                 Unmatched::Deny => Err(not_for_sale(&request)),
-                Unmatched::Free => Ok(self.forward(request).await),
+                Unmatched::Free => {
+                    trip.free();
+                    Ok(self.forward(request).await)
+                }
             };
         };
+        trip.on(rules.route(), kind(way));
         if let (Way::Paid(_) | Way::Metered(_) | Way::Pass(_), Some(method)) = (way, &asked_method) {
             return Ok(preflight::answer(&settings.origins, method, request.headers()));
         }
@@ -187,6 +204,7 @@ impl<S: Answering> Gateway<S> {
                 return Ok(answer);
             }
         };
+        trip.pass(ticket.as_ref().and_then(|ticket| ticket.pass));
         let answer = match way {
             Way::Denied => return Err(denied(&request)),
             Way::Free => self.forward(request).await,
@@ -218,6 +236,14 @@ impl<S: Answering> Gateway<S> {
 
     fn limits(&self) -> &Limits {
         &self.0.settings.upstream.limits
+    }
+}
+
+const fn kind<S>(way: &Way<S>) -> Kind {
+    match way {
+        Way::Free => Kind::Free,
+        Way::Denied => Kind::Denied,
+        Way::Paid(_) | Way::Metered(_) | Way::Pass(_) => Kind::Priced,
     }
 }
 

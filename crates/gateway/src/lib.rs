@@ -14,6 +14,8 @@
 //!
 //! Around the payment, `entry` knows subscribers, counts what is free and what is too much, and looks payers up.
 //!
+//! What becomes of each request is [`seen`]: counted, logged, and shown to whoever runs the gateway.
+//!
 //! What goes wrong on the way is a [`Problem`]: JSON that says what was expected and what to do.
 //!
 //! # Why hyper-util
@@ -43,6 +45,7 @@ mod paywall;
 mod preflight;
 mod problem;
 mod routes;
+pub mod seen;
 mod service;
 mod slots;
 pub mod tariff;

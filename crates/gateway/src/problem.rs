@@ -22,6 +22,10 @@ pub struct Problem {
     retry_after_seconds: Option<u64>,
 }
 
+/// Among an answer's extensions: the gateway itself says this code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said(pub(crate) &'static str);
+
 impl Problem {
     /// A problem with a stable code and a message that says what was expected, what came, and what to do.
     #[must_use]
@@ -63,6 +67,7 @@ impl Problem {
         let text = json!({"error": self.error, "message": self.message}).to_string();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(Said(self.error));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

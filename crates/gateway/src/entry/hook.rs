@@ -90,7 +90,7 @@ impl Rules {
     /// Whether this account may pay here, now.
     async fn let_pay(&self, payer: &PayerName, network: &Network) -> Result<(), TurnedAway> {
         if self.lists.name_payers() && !self.lists.let_pay(payer) {
-            let (payer, route) = (payer.as_str(), self.route.as_str());
+            let (payer, route) = (payer.as_str(), &*self.route);
             tracing::info!(target: AUDIT, payer, %network, route, decision = "deny", by = "lists", "a payer was screened");
             let message = "nothing is sold to this account; nothing was charged";
             return Err(away(StatusCode::FORBIDDEN, "payer_blocked", message));

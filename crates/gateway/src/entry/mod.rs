@@ -37,3 +37,4 @@ pub(crate) use lists::Lists;
 pub(crate) use passes::PassSale;
 pub use rules::EntryError;
 pub(crate) use rules::{Rules, Terms};
+pub(crate) use ticket::Pass;

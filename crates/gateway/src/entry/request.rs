@@ -128,9 +128,9 @@ impl Rules {
     }
 
     fn note_uncharged(&self, ticket: &Ticket) {
-        let (route, price) = (self.route.as_str(), self.price.as_deref().unwrap_or_default());
+        let (route, price) = (&*self.route, self.price.as_deref().unwrap_or_default());
         let subscriber = ticket.subscriber.as_ref().map(|subscriber| subscriber.name.as_str());
-        metrics::counter!("farthing_gateway_shadow_requests_total", "route" => self.route.clone()).increment(1);
+        metrics::counter!("farthing_gateway_shadow_requests_total", "route" => metrics::SharedString::from_shared(Arc::clone(&self.route))).increment(1);
         tracing::info!(target: SHADOW, route, price, client = ticket.client, subscriber, "a request would have been charged");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Terms<'a> {
 pub(crate) struct Rules {
     pub(super) desk: Arc<Desk>,
     pub(super) lists: Arc<Lists>,
-    pub(super) route: String,
+    pub(super) route: Arc<str>,
     pub(super) free_quota: Option<FreeQuota>,
     pub(super) rate_limits: Vec<RateLimit>,
     pub(super) counters: Option<Counters>,
@@ -105,7 +105,7 @@ impl Rules {
         let rules = Self {
             desk: Arc::clone(desk),
             lists: Arc::clone(lists),
-            route: pattern,
+            route: Arc::from(pattern),
             free_quota,
             rate_limits,
             counters,
@@ -165,6 +165,11 @@ impl Rules {
             return Err(EntryError::NoClock("tokens and screening"));
         }
         Ok(())
+    }
+
+    /// The pattern of its route.
+    pub(crate) const fn route(&self) -> &Arc<str> {
+        &self.route
     }
 
     /// The same server, asked here whether somebody need not pay, or must not.

@@ -27,6 +27,7 @@
 //! # Ok::<_, toml::de::Error>(())
 //! ```
 
+mod admin;
 mod discovery;
 mod entry;
 mod pass;
@@ -45,6 +46,7 @@ use farthing_core::wire::v1;
 use http::{HeaderName, HeaderValue};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+pub use self::admin::Admin;
 pub use self::discovery::{Discovery, OpenApi};
 use self::entry::or_off;
 pub use self::entry::{
@@ -146,6 +148,12 @@ pub struct Gateway {
     /// The page that browsers get where something is for sale.
     #[serde(default)]
     pub paywall: Paywall,
+    /// Whether a line is logged for each request.
+    #[serde(default = "yes")]
+    pub access_log: bool,
+    /// Where the gateway can be watched, and by whom; nowhere unless it is set.
+    #[serde(default)]
+    pub admin: Option<Admin>,
 }
 
 /// A text that may carry a secret, or says where one is kept. It is never shown.
@@ -233,6 +241,8 @@ impl Gateway {
             allow: List::default(),
             block: List::default(),
             screening: None,
+            access_log: true,
+            admin: None,
         }
     }
 
@@ -280,6 +290,10 @@ impl<'de> Deserialize<'de> for HeaderText {
 
 fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 4020))
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn max_priced_body_bytes() -> usize {

@@ -59,6 +59,11 @@ impl Coins {
         self.0.iter().find(|coin| coin.network == *network && coin.asset == *asset)
     }
 
+    /// How many decimals this asset has, where that is known.
+    pub(crate) fn decimals_of(&self, network: &Network, asset: &AssetId) -> Option<u8> {
+        self.find(network, asset).map(|coin| coin.decimals)
+    }
+
     /// How many decimals the asset of an offer has, where that is known.
     pub(crate) fn decimals(&self, offer: &PaymentRequirements) -> Option<u8> {
         self.find(&offer.network, &offer.asset).map(|coin| coin.decimals)
