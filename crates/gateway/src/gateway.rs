@@ -137,13 +137,14 @@ impl<S: Answering> Gateway<S> {
                 Unmatched::Free => Ok(self.forward(request).await),
             };
         };
-        if let (Way::Paid(_) | Way::Metered(_), Some(method)) = (way, &asked_method) {
+        if let (Way::Paid(_) | Way::Metered(_) | Way::Tools(_), Some(method)) = (way, &asked_method) {
             return Ok(preflight::answer(&settings.origins, method, request.headers()));
         }
         match way {
             Way::Denied => Err(denied(&request)),
             Way::Free => Ok(self.forward(request).await),
             Way::Paid(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
+            Way::Tools(tools) => tools.answer(ready(request, None), &settings.origins).await,
             Way::Metered(service) => Ok(sell(service.clone(), ready(request, header), &settings.origins).await),
         }
     }

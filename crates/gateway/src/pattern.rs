@@ -89,6 +89,21 @@ impl Pattern {
         &self.methods
     }
 
+    /// The same with the methods of sessions beside POST; `None` if it is not for POST.
+    pub(crate) fn with_sessions(mut self) -> Option<Self> {
+        if !self.is_for(&Method::POST) {
+            return None;
+        }
+        if !self.methods.is_empty() {
+            for method in [Method::GET, Method::DELETE] {
+                if !self.methods.contains(&method) {
+                    self.methods.push(method);
+                }
+            }
+        }
+        Some(self)
+    }
+
     /// Its path as it was written, gaps and all.
     pub(crate) fn path(&self) -> &str {
         self.text.split_whitespace().last().unwrap_or("/")

@@ -8,6 +8,7 @@ use http::{HeaderName, Method};
 use tower_layer::Layer;
 
 use crate::file::{self, Access, Identifier, Sale, Unmatched};
+use crate::mcp::{Dish, Tools};
 use crate::pattern::{Pattern, Spelled};
 use crate::service::Answering;
 use crate::tariff::{Choice, Choosing, Counted, Meter, Metering, Money, Payable, Rate, Tariff};
@@ -35,6 +36,9 @@ pub enum Fault {
     /// The networks have no asset for a price that is counted.
     #[error("the price cannot be counted in the assets of the networks on which it is sold")]
     NoDecimals,
+    /// It is wrong with one name of a menu.
+    #[error("{0} {1:?}: {2}")]
+    Named(&'static str, String, #[source] Box<Self>),
     /// The body of every request is read for its price already.
     #[error("bound_body_bytes: a payment is bound to the body already, because its price is counted in that; leave it out")]
     BoundTwice,
@@ -56,6 +60,8 @@ pub enum Explanation {
     Free,
     /// They are turned away.
     Denied,
+    /// They are messages to an MCP server.
+    Tools(Vec<Dish>),
     /// They are paid for.
     Priced {
         /// The price in words.
@@ -101,6 +107,25 @@ pub(crate) enum Way<S> {
     Paid(PaymentService<S>),
     /// The same, with its answer counted.
     Metered(PaymentService<Meter<S>>),
+    /// To an MCP server, message by message.
+    Tools(Arc<Tools<S>>),
+}
+
+/// What stands in front of something that has a price.
+pub(crate) enum Counter<S> {
+    /// Its price is known beforehand.
+    Paid(PaymentService<S>),
+    /// Its answer is counted.
+    Metered(PaymentService<Meter<S>>),
+}
+
+impl<S> From<Counter<S>> for Way<S> {
+    fn from(counter: Counter<S>) -> Self {
+        match counter {
+            Counter::Paid(service) => Self::Paid(service),
+            Counter::Metered(service) => Self::Metered(service),
+        }
+    }
 }
 
 impl<S: Answering> Routes<S> {
@@ -119,11 +144,18 @@ impl<S: Answering> Routes<S> {
             let (way, access) = match &route.access {
                 Access::Free => (Way::Free, Explanation::Free),
                 Access::Denied => (Way::Denied, Explanation::Denied),
-                Access::Priced(sale) => Till { server, upstream, settings, sale }.build().map_err(told)?,
+                Access::Priced(sale) => {
+                    let (counter, access) = Till { server, upstream, settings, sale }.build().map_err(told)?;
+                    (counter.into(), access)
+                }
+                Access::Tools(menu) => {
+                    let (tools, dishes) = Tools::build(menu, server, upstream, settings).map_err(told)?;
+                    (Way::Tools(tools), Explanation::Tools(dishes))
+                }
             };
             let header = match &route.access {
                 Access::Priced(sale) => sale.price.header().cloned(),
-                Access::Free | Access::Denied => None,
+                Access::Free | Access::Denied | Access::Tools(_) => None,
             };
             let explained = Explained { matches: route.matches.to_string(), access };
             entries.push(Entry { route: route.clone(), pattern: route.matches.clone(), way, header, explained });
@@ -167,23 +199,23 @@ impl<S> Entry<S> {
     fn is_for(&self, method: &Method, path: &Spelled) -> bool {
         match self.way {
             Way::Free => self.pattern.is_exactly(method, path),
-            Way::Denied | Way::Paid(_) | Way::Metered(_) => self.pattern.is_like(method, path),
+            Way::Denied | Way::Paid(_) | Way::Metered(_) | Way::Tools(_) => self.pattern.is_like(method, path),
         }
     }
 }
 
 /// What a priced route is built of.
-struct Till<'a, S> {
-    server: &'a Server,
-    upstream: &'a S,
-    settings: &'a file::Gateway,
-    sale: &'a Sale,
+pub(crate) struct Till<'a, S> {
+    pub(crate) server: &'a Server,
+    pub(crate) upstream: &'a S,
+    pub(crate) settings: &'a file::Gateway,
+    pub(crate) sale: &'a Sale,
 }
 
-type Built<S> = (Way<S>, Explanation);
+type Built<S> = (Counter<S>, Explanation);
 
 impl<S: Answering> Till<'_, S> {
-    fn build(&self) -> Result<Built<S>, Fault> {
+    pub(crate) fn build(&self) -> Result<Built<S>, Fault> {
         let on_all = self.sale.accepts.is_empty();
         let server = if on_all { self.server.clone() } else { self.server.only_on(&self.sale.accepts)? };
         match &self.sale.price {
@@ -197,7 +229,7 @@ impl<S: Answering> Till<'_, S> {
     fn fixed(&self, server: &Server, price: &Money) -> Result<Built<S>, Fault> {
         let layer = self.dress(server.charge(price.price().clone())?)?;
         let explanation = self.explain(offers_of(&layer, true), false);
-        Ok((Way::Paid(layer.layer(self.upstream.clone())), explanation))
+        Ok((Counter::Paid(layer.layer(self.upstream.clone())), explanation))
     }
 
     fn metered(&self, server: &Server, rate: &Rate) -> Result<Built<S>, Fault> {
@@ -212,7 +244,7 @@ impl<S: Answering> Till<'_, S> {
         let assets = payable(&one).ok_or(Fault::NoDecimals)?;
         let metering = Metering::new(rate.clone(), assets, self.settings.max_held_body_bytes);
         let meter = Meter::new(self.upstream.clone(), Arc::new(metering));
-        Ok((Way::Metered(layer.layer(meter)), explanation))
+        Ok((Counter::Metered(layer.layer(meter)), explanation))
     }
 
     fn counted(&self, server: &Server, rate: &Rate) -> Result<Built<S>, Fault> {
@@ -246,7 +278,7 @@ impl<S: Answering> Till<'_, S> {
         }
         let layer = self.dress(server.price_by(pricer)?)?;
         let explanation = self.explain(offers_of(like, false), false);
-        Ok((Way::Paid(layer.layer(self.upstream.clone())), explanation))
+        Ok((Counter::Paid(layer.layer(self.upstream.clone())), explanation))
     }
 
     /// All that a sale says besides its price.

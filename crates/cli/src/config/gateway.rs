@@ -98,12 +98,14 @@ impl Config {
 
     /// Whether some price is quoted before it is paid.
     pub fn has_quotes(&self) -> bool {
+        let is_quoted = |sale: &Sale| match &sale.price {
+            Tariff::Fixed(_) => false,
+            price @ Tariff::Rate(_) => !price.is_metered(),
+            Tariff::Choice(_) => true,
+        };
         self.route.iter().any(|route| match &route.access {
-            Access::Priced(sale) => match &sale.price {
-                Tariff::Fixed(_) => false,
-                price @ Tariff::Rate(_) => !price.is_metered(),
-                Tariff::Choice(_) => true,
-            },
+            Access::Priced(sale) => is_quoted(sale),
+            Access::Tools(menu) => menu.sales().any(is_quoted),
             Access::Free | Access::Denied => false,
         })
     }

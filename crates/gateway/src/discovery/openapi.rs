@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::About;
 use super::import::Imported;
-use super::listing::{Listing, Template};
+use super::listing::{Listing, Template, dish};
 use super::members::{inside, set};
 
 /// What our parts of the document are called; the upstream's own has other names.
@@ -99,13 +99,23 @@ fn operation(listing: &Listing<'_>) -> Value {
         let success = inside(inside(&mut operation, "responses"), "200");
         set(success, "content", json!({media_type: {}}));
     }
+    if listing.dishes().next().is_some() {
+        let message = json!({"type": "object", "description": "A message of JSON-RPC, as MCP has it."});
+        let content = json!({"application/json": {"schema": message}});
+        set(&mut operation, "description", "An MCP server over streamable HTTP; what is called is paid for by its name.");
+        set(&mut operation, "requestBody", json!({"required": true, "content": content}));
+    }
     price(&mut operation, listing);
     operation
 }
 
 /// Says on an operation what it costs and how it is paid. What is free is left as it is.
 pub(super) fn price(operation: &mut Value, listing: &Listing<'_>) {
-    let (Some(sale), Some(payment_info)) = (listing.sale, listing.payment_info()) else { return };
+    let dishes: Vec<Value> = listing.dishes().map(dish).collect();
+    if !dishes.is_empty() {
+        set(operation, "x-mcp", json!({"transport": "streamable-http", "offers": dishes}));
+    }
+    let Some(payment_info) = listing.payment_info() else { return };
     set(operation, "x-payment-info", payment_info);
     append(operation, "parameters", reference("parameters", PAYMENT));
     let responses = inside(operation, "responses");
@@ -116,7 +126,7 @@ pub(super) fn price(operation: &mut Value, listing: &Listing<'_>) {
             set(inside(response, "headers"), "PAYMENT-RESPONSE", reference("headers", RECEIPT));
         }
     }
-    if sale.sign_in.is_some() {
+    if listing.sale.is_some_and(|sale| sale.sign_in.is_some()) {
         if operation.get("security").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             append(operation, "security", json!({}));
         }

@@ -31,6 +31,7 @@ mod discovery;
 mod price;
 mod read;
 mod route;
+mod tools;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -44,6 +45,8 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 pub use self::discovery::{Discovery, OpenApi};
 use self::read::{pairs, parsed};
 pub use self::route::{Access, Identifier, Route, Sale, SignIn};
+pub(crate) use self::tools::MAX_NAME_BYTES;
+pub use self::tools::{EVERY_OTHER, Item, Menu};
 use crate::config::UpstreamConfig;
 
 /// The largest request body whose price depends on it, unless set otherwise, in bytes.

@@ -5,6 +5,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use super::network;
 use super::read::parsed;
+use super::tools::{Items, Menu, MenuError, items};
 use crate::pattern::Pattern;
 use crate::tariff::Tariff;
 
@@ -29,6 +30,8 @@ pub enum Access {
     Denied,
     /// It is paid for.
     Priced(Box<Sale>),
+    /// It speaks with an MCP server, of which the single tools, resources and prompts have prices.
+    Tools(Box<Menu>),
 }
 
 /// How something is sold.
@@ -94,6 +97,14 @@ struct Keys {
     accepts: Vec<Network>,
     bound_body_bytes: Option<usize>,
     listed: Option<bool>,
+    #[serde(default, deserialize_with = "items")]
+    tools: Option<Items>,
+    #[serde(default, deserialize_with = "items")]
+    resources: Option<Items>,
+    #[serde(default, deserialize_with = "items")]
+    prompts: Option<Items>,
+    #[serde(default)]
+    free_methods: Vec<String>,
 }
 
 /// `true`, or a table.
@@ -114,19 +125,34 @@ struct SignInTable {
 /// Why the keys of a route do not go together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Contradiction {
-    #[error("{0}: expected exactly one of price, free = true and deny = true, got {1}")]
+    #[error("{0}: expected exactly one of price, free = true, deny = true and [route.tools], got {1}")]
     Access(Pattern, &'static str),
     #[error("{0}: {1} is for routes that have a price")]
     Unpriced(Pattern, &'static str),
     #[error("{0}: {1} cannot be had where the price is counted in the answer")]
     Metered(Pattern, &'static str),
+    #[error("{0}: free_methods are for routes with [route.tools], [route.resources] or [route.prompts]")]
+    NoMenu(Pattern),
+    #[error("{0}: tools are called by POST; name that method, or none")]
+    NoPost(Pattern),
+    #[error("{0}: {1}")]
+    Menu(Pattern, Box<MenuError>),
 }
 
 impl TryFrom<Keys> for Route {
     type Error = Contradiction;
 
-    fn try_from(keys: Keys) -> Result<Self, Contradiction> {
+    fn try_from(mut keys: Keys) -> Result<Self, Contradiction> {
         let matches = keys.matches.clone();
+        if let Some(menu) = keys.menu() {
+            return match (keys.price.is_some(), keys.free, keys.deny) {
+                (false, false, false) => keys.serving(menu),
+                _ => Err(Contradiction::Access(matches, "several")),
+            };
+        }
+        if !keys.free_methods.is_empty() {
+            return Err(Contradiction::NoMenu(matches));
+        }
         match (keys.price.is_some(), keys.free, keys.deny) {
             (true, false, false) => {}
             (false, true, false) => return keys.unpriced(Access::Free),
@@ -162,6 +188,26 @@ impl TryFrom<Keys> for Route {
 }
 
 impl Keys {
+    /// What an MCP server offers, if one is there.
+    fn menu(&mut self) -> Option<Menu> {
+        if self.tools.is_none() && self.resources.is_none() && self.prompts.is_none() {
+            return None;
+        }
+        Some(Menu {
+            tools: self.tools.take().unwrap_or_default(),
+            resources: self.resources.take().unwrap_or_default(),
+            prompts: self.prompts.take().unwrap_or_default(),
+            free_methods: std::mem::take(&mut self.free_methods),
+        })
+    }
+
+    /// A route to an MCP server, which is for the GET and the DELETE of its sessions, too.
+    fn serving(mut self, menu: Menu) -> Result<Route, Contradiction> {
+        menu.check().map_err(|error| Contradiction::Menu(self.matches.clone(), Box::new(error)))?;
+        self.matches = self.matches.clone().with_sessions().ok_or_else(|| Contradiction::NoPost(self.matches.clone()))?;
+        self.unpriced(Access::Tools(Box::new(menu)))
+    }
+
     /// A route without a price, on which all that goes with one would be without effect.
     fn unpriced(self, access: Access) -> Result<Route, Contradiction> {
         for (is_set, name) in [
@@ -200,7 +246,7 @@ impl Sale {
     }
 }
 
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
     if names.is_empty() {
         return Err(D::Error::custom("accepts: expected at least one network, or no such key"));

@@ -61,12 +61,16 @@ impl Tariff {
         match self {
             Self::Fixed(price) => (Some(price), Some(price)),
             Self::Rate(rate) => (rate.at_least(), rate.at_most()),
-            Self::Choice(choice) => {
-                let mut prices: Vec<&Money> = choice.prices().collect();
-                prices.sort_by_key(|price| price.scaled());
-                let is_one_coin = prices.windows(2).all(|pair| matches!(pair, [one, other] if one.is_same_coin(other)));
-                if is_one_coin { (prices.first().copied(), prices.last().copied()) } else { (None, None) }
-            }
+            Self::Choice(choice) => ends(choice.prices().collect()),
+        }
+    }
+
+    /// Whether it is counted in, or looked up from, the body of a request.
+    pub(crate) fn reads_body(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Rate(rate) => matches!(rate.of(), Source::Request(_)),
+            Self::Choice(choice) => matches!(choice.by(), Source::Request(_)),
         }
     }
 
@@ -82,6 +86,13 @@ impl Tariff {
             Source::Request(_) | Source::Query(_) | Source::Response(_) => None,
         }
     }
+}
+
+/// The least and the most of several prices; neither, where they cannot be compared.
+pub(crate) fn ends(mut prices: Vec<&Money>) -> (Option<&Money>, Option<&Money>) {
+    prices.sort_by_key(|price| price.scaled());
+    let is_one_coin = prices.windows(2).all(|pair| matches!(pair, [one, other] if one.is_same_coin(other)));
+    if is_one_coin { (prices.first().copied(), prices.last().copied()) } else { (None, None) }
 }
 
 impl fmt::Display for Tariff {

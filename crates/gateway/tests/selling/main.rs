@@ -4,6 +4,7 @@
 mod browsers;
 mod counted;
 mod discovery;
+mod mcp;
 mod metered;
 mod routes;
 mod shop;

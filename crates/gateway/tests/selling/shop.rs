@@ -80,6 +80,14 @@ impl Shop {
     }
 
     pub async fn try_with(keys: &str, routes: &str) -> Result<Self, RoutesError> {
+        let upstream = Stub::default();
+        let app = Router::new().fallback(answer).with_state(upstream.clone());
+        let shop = Self::before(app, keys, routes).await?;
+        Ok(Self { upstream, ..shop })
+    }
+
+    /// In front of another server.
+    pub async fn before(app: Router, keys: &str, routes: &str) -> Result<Self, RoutesError> {
         let stack = Stack::start().await.unwrap();
         let wallet = stack.funded_wallet().unwrap();
         stack.approve_permit2().unwrap();
@@ -89,8 +97,6 @@ impl Shop {
         for (network, account) in &pay_to {
             server = server.pay_to(network.as_str(), account.as_str()).unwrap();
         }
-        let upstream = Stub::default();
-        let app = Router::new().fallback(answer).with_state(upstream.clone());
         let gateway = Gateway::new(server.build().await.unwrap(), app, settings, &route)?;
         let url = stack.serve(gateway.router()).await.unwrap();
         let client = farthing::Client::builder().wallet(&wallet).unwrap().limit("$50 per day").unwrap().build().unwrap();
@@ -100,7 +106,7 @@ impl Shop {
         let schemes: [Arc<dyn AnyClientScheme>; 2] =
             [Arc::new(exact), Arc::new(upto::Client::new(signer, table, clock, entropy))];
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Ok(Self { url, gateway, upstream, http, client, schemes, stack })
+        Ok(Self { url, gateway, upstream: Stub::default(), http, client, schemes, stack })
     }
 
     pub fn at(&self, target: &str) -> String {
@@ -143,14 +149,16 @@ impl Shop {
 
     /// A payment for the terms of an answer, as an honest client sends it.
     pub async fn payment(&self, answer: &Answer) -> String {
-        let terms = answer.terms();
+        header::encode(&self.pay(&answer.terms()).await).unwrap()
+    }
+
+    /// A payment for these terms, taking the first offer.
+    pub async fn pay(&self, terms: &Value) -> Value {
         let offer = serde_json::from_value(terms["accepts"][0].clone()).unwrap();
         let scheme = self.schemes.iter().find(|scheme| terms["accepts"][0]["scheme"] == scheme.name()).unwrap();
         let (payload, _) = scheme.pay(&offer, &Extensions::default()).await.unwrap();
         let payload: Value = serde_json::from_str(payload.raw()).unwrap();
-        let payment =
-            json!({"x402Version": 2, "resource": terms["resource"], "accepted": terms["accepts"][0], "payload": payload});
-        header::encode(&payment).unwrap()
+        json!({"x402Version": 2, "resource": terms["resource"], "accepted": terms["accepts"][0], "payload": payload})
     }
 
     /// Asks for the terms of a POST, and pays: the answer, whatever it is.

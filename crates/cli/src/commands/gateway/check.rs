@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use farthing::evm::asset::AssetTable;
 use farthing_gateway::file::Unmatched;
-use farthing_gateway::{Explained, Explanation, Offered};
+use farthing_gateway::{Dish, Explained, Explanation, Offered};
 use serde::Serialize;
 
 use super::wiring::Parts;
@@ -60,6 +60,9 @@ struct RouteReport {
     price: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     offers: Vec<OfferReport>,
+    /// What an MCP server behind it offers, each by its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    offered: Vec<RouteReport>,
 }
 
 #[derive(Serialize)]
@@ -141,13 +144,22 @@ fn notes(config: &Config, routes: &[Explained]) -> Vec<String> {
 fn explain(route: Explained, assets: &AssetTable) -> RouteReport {
     let matches = route.matches;
     match route.access {
-        Explanation::Free => RouteReport { matches, access: "free", price: None, offers: Vec::new() },
-        Explanation::Denied => RouteReport { matches, access: "denied", price: None, offers: Vec::new() },
+        Explanation::Free => RouteReport { access: "free", ..plain(matches) },
+        Explanation::Denied => RouteReport { access: "denied", ..plain(matches) },
+        Explanation::Tools(dishes) => {
+            let dish = |dish: Dish| Explained { matches: format!("{} {}", dish.kind, dish.name), access: dish.access };
+            let offered = dishes.into_iter().map(|of| explain(dish(of), assets)).collect();
+            RouteReport { access: "tools", offered, ..plain(matches) }
+        }
         Explanation::Priced { price, offers, is_ceiling } => {
             let offers = offers.iter().map(|offer| offered(offer, is_ceiling, assets)).collect();
-            RouteReport { matches, access: "priced", price: Some(price), offers }
+            RouteReport { access: "priced", price: Some(price), offers, ..plain(matches) }
         }
     }
+}
+
+const fn plain(matches: String) -> RouteReport {
+    RouteReport { matches, access: "", price: None, offers: Vec::new(), offered: Vec::new() }
 }
 
 fn offered(offer: &Offered, is_ceiling: bool, assets: &AssetTable) -> OfferReport {
@@ -172,22 +184,32 @@ fn tell(report: &Report) {
         say(format!("  {FAINT}paid on {network} to {account}{PLAIN}"));
     }
     say(format!("{STRONG}routes{PLAIN}  {FAINT}the first that is for a request decides{PLAIN}"));
-    let width = routes.iter().map(|route| route.matches.chars().count()).max().unwrap_or_default();
-    for RouteReport { matches, access, price, offers } in routes {
-        let (colour, what) = match price {
-            Some(price) => (ACCENT, price.as_str()),
-            None if *access == "free" => (GOOD, "free"),
-            None => (BAD, *access),
-        };
-        say(format!("  {matches:<width$}  {colour}{what}{PLAIN}"));
-        for offer in offers {
-            say(format!("  {:width$}  {FAINT}{}{PLAIN}", "", words(offer)));
-        }
+    let all = routes.iter().flat_map(|route| std::iter::once(route).chain(&route.offered));
+    let width = all.map(|route| route.matches.chars().count()).max().unwrap_or_default();
+    for route in routes {
+        tell_route(route, width);
     }
     let rest = if *unmatched == "free" { "free: it goes to the upstream unpaid" } else { "denied, with 404" };
     say(format!("  {:<width$}  {rest}", "all else"));
     for note in notes {
         say(format!("{STRONG}note{PLAIN}  {note}"));
+    }
+}
+
+fn tell_route(route: &RouteReport, width: usize) {
+    let RouteReport { matches, access, price, offers, offered } = route;
+    let (colour, what) = match price {
+        Some(price) => (ACCENT, price.as_str()),
+        None if *access == "free" => (GOOD, "free"),
+        None if *access == "tools" => (ACCENT, "what is named, the rest is denied"),
+        None => (BAD, *access),
+    };
+    say(format!("  {matches:<width$}  {colour}{what}{PLAIN}"));
+    for offer in offers {
+        say(format!("  {:width$}  {FAINT}{}{PLAIN}", "", words(offer)));
+    }
+    for dish in offered {
+        tell_route(dish, width);
     }
 }
 
