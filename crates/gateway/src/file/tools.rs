@@ -42,7 +42,7 @@ pub enum Item {
     Priced(Box<Sale>),
 }
 
-/// The names of one table, in the order of the file.
+/// The names of one table.
 pub(super) type Items = Vec<(String, Item)>;
 
 /// What is wrong with a menu.

@@ -125,7 +125,7 @@ async fn what_an_mcp_server_sells_stands_in_the_documents_by_name() {
     assert!(offers.iter().any(|offer| offer["name"] == "hello" && offer["free"] == true));
     assert!(!offers.iter().any(|offer| offer["name"] == "secret"), "what is denied is not told of");
     let list = get("/.well-known/x402").await.json();
-    assert_eq!(list["endpoints"][0]["mcp"][0]["name"], "search");
+    assert_eq!(list["endpoints"][0]["mcp"], json!(offers));
     let text = get("/llms.txt").await.text;
     assert!(text.contains("- MCP tool `search` at `/mcp`: $0.01 (exact on eip155:84532)\n"), "{text}");
     assert!(text.contains("- MCP tool `hello` at `/mcp`, free\n"), "{text}");
