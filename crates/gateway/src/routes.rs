@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use farthing_core::extension::bazaar::{self, BazaarError};
 use farthing_core::wire::{PaymentRequirements, Verbatim};
 use farthing_server::{PaymentLayer, PaymentService, RouteError, Server, SignInOptions};
 use http::{HeaderName, Method};
+use serde_json::Value;
 use tower_layer::Layer;
 
-use crate::file::{self, Access, Identifier, Sale, Unmatched};
+use crate::file::{self, Access, Catalogued, Identifier, Sale, Unmatched};
 use crate::mcp::{Dish, Tools};
 use crate::pattern::{Pattern, Spelled};
 use crate::service::Answering;
@@ -36,6 +38,9 @@ pub enum Fault {
     /// The networks have no asset for a price that is counted.
     #[error("the price cannot be counted in the assets of the networks on which it is sold")]
     NoDecimals,
+    /// Catalogues cannot be told so.
+    #[error(transparent)]
+    Bazaar(#[from] BazaarError),
     /// It is wrong with one name of a menu.
     #[error("{0} {1:?}: {2}")]
     Named(&'static str, String, #[source] Box<Self>),
@@ -145,7 +150,9 @@ impl<S: Answering> Routes<S> {
                 Access::Free => (Way::Free, Explanation::Free),
                 Access::Denied => (Way::Denied, Explanation::Denied),
                 Access::Priced(sale) => {
-                    let (counter, access) = Till { server, upstream, settings, sale }.build().map_err(told)?;
+                    let bazaar = catalogued(&route.matches, sale).map_err(|error| told(error.into()))?;
+                    let till = Till { server, upstream, settings, sale, bazaar };
+                    let (counter, access) = till.build().map_err(told)?;
                     (counter.into(), access)
                 }
                 Access::Tools(menu) => {
@@ -210,6 +217,8 @@ pub(crate) struct Till<'a, S> {
     pub(crate) upstream: &'a S,
     pub(crate) settings: &'a file::Gateway,
     pub(crate) sale: &'a Sale,
+    /// What catalogues are told.
+    pub(crate) bazaar: Option<Value>,
 }
 
 type Built<S> = (Counter<S>, Explanation);
@@ -306,6 +315,9 @@ impl<S: Answering> Till<'_, S> {
             let options = granted_seconds.map_or(options.clone(), |seconds| options.granted_for(seconds));
             layer = layer.sign_in(statement.iter().fold(options, SignInOptions::statement))?;
         }
+        if let Some(listing) = &self.bazaar {
+            layer = layer.bazaar(listing.clone())?;
+        }
         match bound_body_bytes {
             Some(max_bytes) => layer.binding_body(*max_bytes),
             None => Ok(layer),
@@ -315,6 +327,17 @@ impl<S: Answering> Till<'_, S> {
     fn explain(&self, offers: Vec<Offered>, is_ceiling: bool) -> Explanation {
         Explanation::Priced { price: self.sale.price.to_string(), offers, is_ceiling }
     }
+}
+
+/// What catalogues are told of a route: its one method, and its path with its gaps.
+fn catalogued(matches: &Pattern, sale: &Sale) -> Result<Option<Value>, BazaarError> {
+    let Some(Catalogued::Http(listing)) = sale.bazaar.as_deref() else { return Ok(None) };
+    let method = match matches.methods() {
+        [method] => method.as_str().to_owned(),
+        [] => "every method".to_owned(),
+        several => several.iter().map(Method::as_str).collect::<Vec<_>>().join(" and "),
+    };
+    bazaar::http(listing, &method, matches.template().as_deref()).map(Some)
 }
 
 fn offers_of(layer: &PaymentLayer, is_fixed: bool) -> Vec<Offered> {

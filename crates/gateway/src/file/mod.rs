@@ -44,7 +44,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 
 pub use self::discovery::{Discovery, OpenApi};
 use self::read::{pairs, parsed};
-pub use self::route::{Access, Identifier, Route, Sale, SignIn};
+pub use self::route::{Access, Catalogued, Identifier, Route, Sale, SignIn};
 pub(crate) use self::tools::MAX_NAME_BYTES;
 pub use self::tools::{EVERY_OTHER, Item, Menu};
 use crate::config::UpstreamConfig;

@@ -1,5 +1,6 @@
 //! One `[[route]]` of the file: which requests it is for, and what they cost.
 
+use farthing_core::extension::bazaar::{Listing, ToolListing};
 use farthing_core::network::Network;
 use serde::de::{Deserialize, Deserializer, Error};
 
@@ -55,6 +56,17 @@ pub struct Sale {
     pub accepts: Vec<Network>,
     /// How many bytes of a request's body a payment is bound to; to none, unless its price depends on it or it has a name.
     pub bound_body_bytes: Option<usize>,
+    /// What catalogues are told of it.
+    pub bazaar: Option<Box<Catalogued>>,
+}
+
+/// What catalogues are told (`bazaar`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Catalogued {
+    /// Of a resource of HTTP.
+    Http(Listing),
+    /// Of a tool of an MCP server.
+    Tool(ToolListing),
 }
 
 /// Names of purchases (`payment-identifier`).
@@ -97,6 +109,7 @@ struct Keys {
     accepts: Vec<Network>,
     bound_body_bytes: Option<usize>,
     listed: Option<bool>,
+    bazaar: Option<Listing>,
     #[serde(default, deserialize_with = "items")]
     tools: Option<Items>,
     #[serde(default, deserialize_with = "items")]
@@ -182,6 +195,7 @@ impl TryFrom<Keys> for Route {
             sign_in,
             accepts: keys.accepts,
             bound_body_bytes: keys.bound_body_bytes,
+            bazaar: keys.bazaar.map(|listing| Box::new(Catalogued::Http(listing))),
         };
         Ok(Self { matches, access: Access::Priced(Box::new(sale)), listed: keys.listed })
     }
@@ -219,6 +233,7 @@ impl Keys {
             (self.sign_in.is_some(), "sign_in"),
             (!self.accepts.is_empty(), "accepts"),
             (self.bound_body_bytes.is_some(), "bound_body_bytes"),
+            (self.bazaar.is_some(), "bazaar"),
         ] {
             if is_set {
                 return Err(Contradiction::Unpriced(self.matches, name));
@@ -242,6 +257,7 @@ impl Sale {
             sign_in: None,
             accepts: Vec::new(),
             bound_body_bytes: None,
+            bazaar: None,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use farthing_core::extension::bazaar::ToolListing;
 use farthing_core::network::Network;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::read::pairs;
-use super::route::{Identifier, Sale, networks};
+use super::route::{Catalogued, Identifier, Sale, networks};
 use crate::pattern::fold;
 use crate::tariff::Tariff;
 
@@ -123,6 +124,7 @@ struct Keys {
     payment_identifier: Option<Identifier>,
     #[serde(default, deserialize_with = "networks")]
     accepts: Vec<Network>,
+    bazaar: Option<ToolListing>,
 }
 
 impl<'de> Deserialize<'de> for Item {
@@ -152,12 +154,13 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Item, A::Error> {
-        let Keys { price, description, max_timeout_seconds, upfront, payment_identifier, accepts } =
+        let Keys { price, description, max_timeout_seconds, upfront, payment_identifier, accepts, bazaar } =
             Keys::deserialize(MapAccessDeserializer::new(map))?;
         if upfront && price.is_metered() {
             return Err(A::Error::custom("upfront cannot be had where the price is counted in the answer"));
         }
-        let sale = Sale { description, max_timeout_seconds, upfront, payment_identifier, accepts, ..Sale::new(price) };
+        let bazaar = bazaar.map(|listing| Box::new(Catalogued::Tool(listing)));
+        let sale = Sale { description, max_timeout_seconds, upfront, payment_identifier, accepts, bazaar, ..Sale::new(price) };
         Ok(Item::Priced(Box::new(sale)))
     }
 }

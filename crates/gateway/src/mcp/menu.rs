@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use farthing_core::extension::bazaar;
 use farthing_server::Server;
 
 use super::calling::Calling;
 use super::message::Kind;
-use crate::file::{self, EVERY_OTHER, Item};
+use crate::file::{self, Catalogued, EVERY_OTHER, Item};
 use crate::pattern::fold;
 use crate::routes::{Counter, Explanation, Fault, Till};
 use crate::service::Answering;
@@ -60,7 +61,7 @@ impl<S: Answering> Menu<S> {
             let mut table = Table { named: HashMap::new(), others: Offer::Denied };
             for (name, item) in items {
                 let (offer, access) =
-                    offer(item, kitchen).map_err(|fault| Fault::Named(kind.noun(), name.clone(), Box::new(fault)))?;
+                    offer(name, item, kitchen).map_err(|fault| Fault::Named(kind.noun(), name.clone(), Box::new(fault)))?;
                 let description = match item {
                     Item::Priced(sale) => sale.description.clone(),
                     Item::Free | Item::Denied => None,
@@ -108,7 +109,7 @@ fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:".contains(&byte))
 }
 
-fn offer<S: Answering>(item: &Item, kitchen: &Kitchen<'_, S>) -> Result<(Offer<S>, Explanation), Fault> {
+fn offer<S: Answering>(name: &str, item: &Item, kitchen: &Kitchen<'_, S>) -> Result<(Offer<S>, Explanation), Fault> {
     let sale = match item {
         Item::Free => return Ok((Offer::Free, Explanation::Free)),
         Item::Denied => return Ok((Offer::Denied, Explanation::Denied)),
@@ -121,6 +122,10 @@ fn offer<S: Answering>(item: &Item, kitchen: &Kitchen<'_, S>) -> Result<(Offer<S
         sale.bound_body_bytes = Some(kitchen.settings.max_priced_body_bytes);
     }
     let Kitchen { server, upstream, settings } = *kitchen;
-    let (counter, explanation) = Till { server, upstream, settings, sale: &sale }.build()?;
+    let bazaar = match sale.bazaar.as_deref() {
+        Some(Catalogued::Tool(listing)) => Some(bazaar::tool(listing, name, sale.description.as_deref())?),
+        Some(Catalogued::Http(_)) | None => None,
+    };
+    let (counter, explanation) = Till { server, upstream, settings, sale: &sale, bazaar }.build()?;
     Ok((Offer::Sold(counter), explanation))
 }
