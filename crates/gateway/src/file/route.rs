@@ -138,7 +138,7 @@ struct SignInTable {
 /// Why the keys of a route do not go together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Contradiction {
-    #[error("{0}: expected exactly one of price, free = true, deny = true and [route.tools], got {1}")]
+    #[error("{0}: expected exactly one of price, free = true and deny = true, or tables such as [route.tools], got {1}")]
     Access(Pattern, &'static str),
     #[error("{0}: {1} is for routes that have a price")]
     Unpriced(Pattern, &'static str),

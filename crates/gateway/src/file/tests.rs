@@ -86,7 +86,10 @@ fn what_is_wrong_is_told_with_its_line() {
 #[test]
 fn keys_that_contradict_each_other_are_refused() {
     let route = |keys: &str| format!("[[route]]\nmatch = \"GET /a\"\n{keys}");
-    refused(&route(""), "GET /a: expected exactly one of price, free = true, deny = true and [route.tools], got none");
+    refused(
+        &route(""),
+        "GET /a: expected exactly one of price, free = true and deny = true, or tables such as [route.tools], got none",
+    );
     refused(&route("free = true\nprice = \"$1\""), "got several");
     refused(&route("free = true\ndeny = true"), "got several");
     refused(&route("free = true\nupfront = true"), "upfront is for routes that have a price");

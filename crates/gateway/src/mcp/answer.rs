@@ -28,6 +28,8 @@ const PAYMENT_REQUIRED: i32 = 402;
 pub(super) const INVALID_PARAMS: i32 = -32_602;
 pub(super) const METHOD_NOT_FOUND: i32 = -32_601;
 const INTERNAL_ERROR: i32 = -32_603;
+/// The revision of MCP from which on results say what they are.
+pub(super) const TYPED_SINCE: &str = "2026-07-28";
 /// The largest problem that is told, in bytes: more than any of ours.
 const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 
@@ -42,6 +44,8 @@ pub(super) struct Asker {
     /// Whether terms and problems are told in a message, rather than by the status.
     pub(super) in_messages: bool,
     pub(super) reads_streams: bool,
+    /// Whether a result says that it is complete, as revisions from [`TYPED_SINCE`] on want it.
+    pub(super) types_results: bool,
 }
 
 /// A member of an answer: `result` or `error`.
@@ -100,12 +104,8 @@ impl Asker {
             let terms = serde_json::to_value(terms).map_err(|error| error.to_string())?;
             return Ok(match self.kind {
                 Kind::Tool => {
-                    let result = json!({
-                        "isError": true,
-                        "content": [{"type": "text", "text": terms.to_string()}],
-                        "structuredContent": terms,
-                    });
-                    Said("result", with_settlement(&raw(&result), settlement))
+                    let result = self.result(true, &terms.to_string(), &terms);
+                    Said("result", with_settlement(&result, settlement))
                 }
                 Kind::Resource | Kind::Prompt => failure(PAYMENT_REQUIRED, "Payment required", &terms),
             });
@@ -117,15 +117,24 @@ impl Asker {
         Ok(match self.kind {
             Kind::Tool => {
                 let is_error = problem.get("error").is_some();
-                let result = json!({
-                    "isError": is_error,
-                    "content": [{"type": "text", "text": message}],
-                    "structuredContent": problem,
-                });
-                Said("result", with_settlement(&raw(&result), settlement))
+                let result = self.result(is_error, &message, &problem);
+                Said("result", with_settlement(&result, settlement))
             }
             Kind::Resource | Kind::Prompt => failure(INTERNAL_ERROR, &message, &problem),
         })
+    }
+
+    /// A tool's result that the gateway makes itself.
+    fn result(&self, is_error: bool, text: &str, content: &Value) -> Box<RawValue> {
+        let mut result = json!({
+            "isError": is_error,
+            "content": [{"type": "text", "text": text}],
+            "structuredContent": content,
+        });
+        if let Some(members) = result.as_object_mut().filter(|_| self.types_results) {
+            members.insert("resultType".to_owned(), "complete".into());
+        }
+        raw(&result)
     }
 
     /// A message, with those before it if the client reads streams.

@@ -40,7 +40,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
-use self::answer::{Asker, INVALID_PARAMS, METHOD_NOT_FOUND};
+use self::answer::{Asker, INVALID_PARAMS, METHOD_NOT_FOUND, TYPED_SINCE};
 use self::calling::{Calling, Heard, LAST_EVENT_ID, Placed};
 pub use self::menu::Dish;
 use self::menu::{Kitchen, Menu, Offer};
@@ -78,6 +78,7 @@ const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static(header::PAYMENT_SI
 const X_PAYMENT: HeaderName = HeaderName::from_static(header::X_PAYMENT);
 /// By which clients of a later revision say what a message calls, for those who do not read it.
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// By which a server names a session; scripts need to read it.
 const SESSION_ID: &str = "Mcp-Session-Id";
 const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
@@ -247,7 +248,8 @@ fn asker(call: &Call, headers: &HeaderMap) -> Result<Asker, Problem> {
         range.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
     });
     let in_messages = call.payment.is_some() || (reads_streams && !has_header);
-    Ok(Asker { id: call.id.clone(), kind: call.kind, in_messages, reads_streams })
+    let types_results = headers.get(PROTOCOL_VERSION).is_some_and(|version| version.as_bytes() >= TYPED_SINCE.as_bytes());
+    Ok(Asker { id: call.id.clone(), kind: call.kind, in_messages, reads_streams, types_results })
 }
 
 /// Refuses bytes that a server could take for something else than this gateway does.
@@ -283,7 +285,7 @@ fn with_body(mut parts: http::request::Parts, body: Bytes) -> Request<Body> {
 
 fn refuse_method(message: &Message) -> Response<Body> {
     let id = message.id.clone().unwrap_or_else(|| RawValue::NULL.to_owned());
-    let asker = Asker { id, kind: Kind::Tool, in_messages: true, reads_streams: false };
+    let asker = Asker { id, kind: Kind::Tool, in_messages: true, reads_streams: false, types_results: false };
     let text = "this method is not offered here; if you are the seller: add it to free_methods";
     asker.refuse(METHOD_NOT_FOUND, text, &json!({"error": "not_for_sale"}))
 }

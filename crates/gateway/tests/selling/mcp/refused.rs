@@ -139,6 +139,16 @@ async fn a_session_that_is_gone_is_told_by_the_servers_own_status_and_not_charge
 }
 
 #[tokio::test]
+async fn results_say_that_they_are_complete_where_the_revision_wants_it() {
+    let till = Till::open().await;
+    let call = message(1, "search", &json!({}), None).to_string();
+    for (revision, expected) in [("2025-11-25", Value::Null), ("2026-07-28", json!("complete"))] {
+        let request = till.post(&call).header("accept", "text/event-stream").header("mcp-protocol-version", revision);
+        assert_eq!(till.shop.ask(request).await.message()["result"]["resultType"], expected, "{revision}");
+    }
+}
+
+#[tokio::test]
 async fn a_menu_that_cannot_be_served_is_found_at_once() {
     let shop = Shop::open("[[route]]\nmatch = \"/a\"\nprice = \"$1\"").await;
     let error =
