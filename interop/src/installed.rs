@@ -13,7 +13,7 @@ pub fn root() -> Result<PathBuf> {
     Ok(root.context("the tests run in the workspace")?.to_path_buf())
 }
 
-/// The folder of an installed set: `anvil`, `ts`, `ts-v1`, `python` or `conformance`.
+/// The folder of an installed set: `anvil`, `ts`, `ts-v1`, `python`, `mcp` or `conformance`.
 pub fn set(name: &str) -> Result<PathBuf> {
     let index = match env::var_os("FARTHING_PEERS") {
         Some(file) => PathBuf::from(file),

@@ -24,6 +24,8 @@ pub enum Script {
     TsV1(&'static str),
     /// Python with the Python SDK.
     Python(&'static str),
+    /// Python with the Python SDKs of the protocol and of MCP.
+    Mcp(&'static str),
 }
 
 impl Script {
@@ -33,10 +35,11 @@ impl Script {
             Self::Ts(file) => ("ts", file),
             Self::TsV1(file) => ("ts-v1", file),
             Self::Python(file) => ("python", file),
+            Self::Mcp(file) => ("mcp", file),
         };
         let installed = installed::set(set)?;
         let program = match self {
-            Self::Python(_) => installed.join("bin/python"),
+            Self::Python(_) | Self::Mcp(_) => installed.join("bin/python"),
             Self::Ts(_) | Self::TsV1(_) => PathBuf::from("node"),
         };
         let mut command = Command::new(program);
@@ -45,6 +48,10 @@ impl Script {
             command.envs(env::var_os(name).map(|value| (name, value)));
         }
         command.env("FARTHING_NODE_MODULES", installed.join("node_modules")).env("PYTHONDONTWRITEBYTECODE", "1");
+        if matches!(self, Self::Mcp(_)) {
+            // What every Python peer shares.
+            command.env("PYTHONPATH", installed::root()?.join("interop/peers/python"));
+        }
         command.envs(settings.iter().copied()).kill_on_drop(true).stdout(Stdio::piped());
         Ok(command)
     }
@@ -128,10 +135,13 @@ impl Answer {
 
 /// Buys with a client script of the official SDKs.
 pub async fn buy(script: Script, settings: &[(&str, &str)]) -> Result<Answer> {
+    Answer::read(run(script, settings).await?).with_context(|| format!("{script:?}"))
+}
+
+/// Runs a script until it ends: what it prints, one JSON document.
+pub async fn run(script: Script, settings: &[(&str, &str)]) -> Result<Value> {
     let output = script.command(settings)?.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = timeout(PURCHASE_LIMIT, output).await.with_context(|| format!("{script:?} does not end"))??;
     let text = String::from_utf8(output.stdout)?;
-    let answer: Value = serde_json::from_str(text.trim())
-        .with_context(|| format!("{script:?} ended with {} and printed {text:?}", output.status))?;
-    Answer::read(answer).with_context(|| format!("{script:?}"))
+    serde_json::from_str(text.trim()).with_context(|| format!("{script:?} ended with {} and printed {text:?}", output.status))
 }

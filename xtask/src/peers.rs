@@ -36,6 +36,7 @@ const SETS: &[(&str, &str, Registry)] = &[
     ("ts", "interop/peers/ts", Registry::Npm),
     ("ts-v1", "interop/peers/ts-v1", Registry::Npm),
     ("python", "interop/peers/python", Registry::PyPi),
+    ("mcp", "interop/peers/mcp", Registry::PyPi),
     ("conformance", "interop/peers/conformance", Registry::PyPi),
     ("accounts", "interop/peers/accounts", Registry::PyPi),
     ("contracts", "contracts", Registry::Npm),

@@ -191,7 +191,7 @@ impl<S: Answering> Gateway<S> {
             };
         };
         trip.on(rules.route(), kind(way));
-        if let (Way::Paid(_) | Way::Metered(_) | Way::Pass(_), Some(method)) = (way, &asked_method) {
+        if let (Way::Paid(_) | Way::Metered(_) | Way::Pass(_) | Way::Tools(_), Some(method)) = (way, &asked_method) {
             return Ok(preflight::answer(&settings.origins, method, request.headers()));
         }
         let origin = preflight::allowed(&settings.origins, request.headers());
@@ -206,6 +206,7 @@ impl<S: Answering> Gateway<S> {
         };
         trip.pass(ticket.as_ref().and_then(|ticket| ticket.pass));
         let answer = match way {
+            Way::Tools(tools) => tools.answer(ready(request, &[]), &settings.origins).await?,
             Way::Denied => return Err(denied(&request)),
             Way::Free => self.forward(request).await,
             Way::Paid(service) => self.sell(service.clone(), ready(request, deciding), left, routes.coins()).await,
@@ -243,7 +244,7 @@ const fn kind<S>(way: &Way<S>) -> Kind {
     match way {
         Way::Free => Kind::Free,
         Way::Denied => Kind::Denied,
-        Way::Paid(_) | Way::Metered(_) | Way::Pass(_) => Kind::Priced,
+        Way::Paid(_) | Way::Metered(_) | Way::Pass(_) | Way::Tools(_) => Kind::Priced,
     }
 }
 

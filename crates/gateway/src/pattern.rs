@@ -89,9 +89,40 @@ impl Pattern {
         &self.methods
     }
 
+    /// The same with the methods of sessions beside POST; `None` if it is not for POST.
+    pub(crate) fn with_sessions(mut self) -> Option<Self> {
+        if !self.is_for(&Method::POST) {
+            return None;
+        }
+        if !self.methods.is_empty() {
+            for method in [Method::GET, Method::DELETE] {
+                if !self.methods.contains(&method) {
+                    self.methods.push(method);
+                }
+            }
+        }
+        Some(self)
+    }
+
     /// Its path as it was written, gaps and all.
     pub(crate) fn path(&self) -> &str {
         self.text.split_whitespace().last().unwrap_or("/")
+    }
+
+    /// The path with its gaps as `:name`, as catalogues write it; `None` without a gap. What stands for a part of a segment, or
+    /// for several, is left as it is.
+    pub(crate) fn template(&self) -> Option<String> {
+        let mut count = 0_usize;
+        let named = |segment: &str| {
+            if segment == "*" {
+                count = count.saturating_add(1);
+                return format!(":part{count}");
+            }
+            let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            name.map_or_else(|| segment.to_owned(), |name| format!(":{name}"))
+        };
+        let has_gaps = self.segments.iter().any(|segment| !matches!(segment, Segment::Exactly(_)));
+        has_gaps.then(|| self.path().split('/').map(named).collect::<Vec<_>>().join("/"))
     }
 
     /// Whether it names this very path, without a gap.

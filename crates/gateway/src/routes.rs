@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use farthing_core::books::MemoryQuotas;
+use farthing_core::extension::bazaar::{self, BazaarError};
 use farthing_core::network::Network;
 use farthing_core::wire::{PaymentRequirements, Verbatim};
 use farthing_server::{Ask, PaymentLayer, PaymentService, Pricer, RouteError, Server, SignInOptions};
 use http::{HeaderName, Method};
+use serde_json::Value;
 use tower_layer::Layer;
 
 use crate::entry::{Desk, EntryError, Lists, PassSale, Rules, Terms};
-use crate::file::{self, Access, Identifier, Sale, Settle, Unmatched};
+use crate::file::{self, Access, Catalogued, Identifier, Sale, Settle, Unmatched};
+use crate::mcp::{Dish, Tools};
 use crate::pattern::{Pattern, Spelled};
 use crate::paywall::Coins;
 use crate::service::Answering;
@@ -39,6 +42,12 @@ pub enum Fault {
     /// The networks have no asset for a price that is counted.
     #[error("the price cannot be counted in the assets of the networks on which it is sold")]
     NoDecimals,
+    /// Catalogues cannot be told so.
+    #[error(transparent)]
+    Bazaar(#[from] BazaarError),
+    /// It is wrong with one name of a menu.
+    #[error("{0} {1:?}: {2}")]
+    Named(&'static str, String, #[source] Box<Self>),
     /// The body of every request is read for its price already.
     #[error("bound_body_bytes: a payment is bound to the body already, because its price is counted in that; leave it out")]
     BoundTwice,
@@ -68,6 +77,8 @@ pub enum Explanation {
     Free,
     /// They are turned away.
     Denied,
+    /// They are messages to an MCP server.
+    Tools(Vec<Dish>),
     /// They are paid for.
     Priced {
         /// The price in words.
@@ -121,6 +132,25 @@ pub(crate) enum Way<S> {
     Metered(PaymentService<Meter<S>>),
     /// To a pass that is bought.
     Pass(PaymentService<PassSale>),
+    /// To an MCP server, message by message.
+    Tools(Arc<Tools<S>>),
+}
+
+/// What stands in front of something that has a price.
+pub(crate) enum Counter<S> {
+    /// Its price is known beforehand.
+    Paid(PaymentService<S>),
+    /// Its answer is counted.
+    Metered(PaymentService<Meter<S>>),
+}
+
+impl<S> From<Counter<S>> for Way<S> {
+    fn from(counter: Counter<S>) -> Self {
+        match counter {
+            Counter::Paid(service) => Self::Paid(service),
+            Counter::Metered(service) => Self::Metered(service),
+        }
+    }
 }
 
 impl<S: Answering> Routes<S> {
@@ -155,11 +185,20 @@ impl<S: Answering> Routes<S> {
             let (way, access) = match &route.access {
                 Access::Free => (Way::Free, Explanation::Free),
                 Access::Denied => (Way::Denied, Explanation::Denied),
-                Access::Priced(sale) => Till { server, upstream, settings, sale, name }.build().map_err(told)?,
+                Access::Priced(sale) => {
+                    let bazaar = catalogued(&route.matches, sale).map_err(|error| told(error.into()))?;
+                    let till = Till { server, upstream, settings, sale, name, bazaar };
+                    let (counter, access) = till.build().map_err(told)?;
+                    (counter.into(), access)
+                }
+                Access::Tools(menu) => {
+                    let (tools, dishes) = Tools::build(menu, server, upstream, settings).map_err(told)?;
+                    (Way::Tools(tools), Explanation::Tools(dishes))
+                }
             };
             let deciding = match &route.access {
                 Access::Priced(sale) => sale.price.headers(),
-                Access::Free | Access::Denied => Vec::new(),
+                Access::Free | Access::Denied | Access::Tools(_) => Vec::new(),
             };
             let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
             entries.push(Entry { route: route.clone(), pattern: route.matches.clone(), way, deciding, rules, explained });
@@ -221,22 +260,24 @@ impl<S> Entry<S> {
     fn is_for(&self, method: &Method, path: &Spelled) -> bool {
         match self.way {
             Way::Free => self.pattern.is_exactly(method, path),
-            Way::Denied | Way::Paid(_) | Way::Metered(_) | Way::Pass(_) => self.pattern.is_like(method, path),
+            Way::Denied | Way::Paid(_) | Way::Metered(_) | Way::Pass(_) | Way::Tools(_) => self.pattern.is_like(method, path),
         }
     }
 }
 
 /// What a priced route is built of.
-struct Till<'a, S> {
-    server: &'a Server,
-    upstream: &'a S,
-    settings: &'a file::Gateway,
-    sale: &'a Sale,
+pub(crate) struct Till<'a, S> {
+    pub(crate) server: &'a Server,
+    pub(crate) upstream: &'a S,
+    pub(crate) settings: &'a file::Gateway,
+    pub(crate) sale: &'a Sale,
     /// What the book of sales calls the route: its pattern.
-    name: String,
+    pub(crate) name: String,
+    /// What catalogues are told.
+    pub(crate) bazaar: Option<Value>,
 }
 
-type Built<S> = (Way<S>, Explanation);
+type Built<S> = (Counter<S>, Explanation);
 
 /// Where a pass is bought.
 fn pass_entry<S>(server: &Server, terms: &Terms<'_>, pass: &Arc<file::Pass>) -> Result<Entry<S>, Fault> {
@@ -246,7 +287,7 @@ fn pass_entry<S>(server: &Server, terms: &Terms<'_>, pass: &Arc<file::Pass>) -> 
     let Tariff::Fixed(price) = &sale.price else { return Err(Fault::NoDecimals) };
     let name = route.matches.to_string();
     let rules = Arc::new(Rules::new(terms, &route)?);
-    let till = Till { server, upstream: &PassSale::new(pass, book), settings: terms.settings, sale, name };
+    let till = Till { server, upstream: &PassSale::new(pass, book), settings: terms.settings, sale, name, bazaar: None };
     let (service, access) = till.sold(&rules.over(server), price)?;
     let explained = Explained { matches: route.matches.to_string(), access, entry: rules.words() };
     let pattern = route.matches.clone();
@@ -262,7 +303,7 @@ struct Priced {
 }
 
 impl<S: Answering> Till<'_, S> {
-    fn build(&self) -> Result<Built<S>, Fault> {
+    pub(crate) fn build(&self) -> Result<Built<S>, Fault> {
         let server = on(self.server, &self.sale.accepts)?;
         let (mut voices, mut offers, mut meterings) = (Vec::new(), Vec::new(), Vec::new());
         for (price, accepts) in parts_of(&self.sale.price) {
@@ -281,22 +322,22 @@ impl<S: Answering> Till<'_, S> {
         }
         if fixed.len() == voices.len() {
             let layer = self.dress(server.charge_any(fixed)?)?;
-            return Ok((self.way(&layer, meterings), explanation));
+            return Ok((self.counter(&layer, meterings), explanation));
         }
         let pricer = Together::new(voices);
         if pricer.max_body_bytes().is_some() && self.sale.bound_body_bytes.is_some() {
             return Err(Fault::BoundTwice);
         }
         let layer = if meterings.is_empty() { server.price_by(pricer)? } else { server.charge_any_by(pricer)? };
-        Ok((self.way(&self.dress(layer)?, meterings), explanation))
+        Ok((self.counter(&self.dress(layer)?, meterings), explanation))
     }
 
-    fn way<P>(&self, layer: &PaymentLayer<P>, meterings: Vec<Metering>) -> Way<S> {
+    fn counter<P>(&self, layer: &PaymentLayer<P>, meterings: Vec<Metering>) -> Counter<S> {
         let upstream = self.upstream.clone();
         if meterings.is_empty() {
-            Way::Paid(layer.layer(upstream))
+            Counter::Paid(layer.layer(upstream))
         } else {
-            Way::Metered(layer.layer(Meter::new(upstream, meterings)))
+            Counter::Metered(layer.layer(Meter::new(upstream, meterings)))
         }
     }
 
@@ -388,6 +429,9 @@ impl<S: Answering> Till<'_, S> {
             let options = granted_seconds.map_or(options.clone(), |seconds| options.granted_for(seconds));
             layer = layer.sign_in(statement.iter().fold(options, SignInOptions::statement))?;
         }
+        if let Some(listing) = &self.bazaar {
+            layer = layer.bazaar(listing.clone())?;
+        }
         match bound_body_bytes {
             Some(max_bytes) => layer.binding_body(*max_bytes),
             None => Ok(layer),
@@ -406,6 +450,17 @@ fn parts_of(price: &Tariff) -> Vec<(&Tariff, &[Network])> {
         Tariff::Several(several) => several.parts().iter().map(|part| (&part.price, part.accepts.as_slice())).collect(),
         one => vec![(one, &[])],
     }
+}
+
+/// What catalogues are told of a route: its one method, and its path with its gaps.
+fn catalogued(matches: &Pattern, sale: &Sale) -> Result<Option<Value>, BazaarError> {
+    let Some(Catalogued::Http(listing)) = sale.bazaar.as_deref() else { return Ok(None) };
+    let method = match matches.methods() {
+        [method] => method.as_str().to_owned(),
+        [] => "every method".to_owned(),
+        several => several.iter().map(Method::as_str).collect::<Vec<_>>().join(" and "),
+    };
+    bazaar::http(listing, &method, matches.template().as_deref()).map(Some)
 }
 
 /// A layer of one of these prices, each of which must be one that can be had.

@@ -105,6 +105,7 @@ impl Config {
     pub fn has_quotes(&self) -> bool {
         self.route.iter().any(|route| match &route.access {
             Access::Priced(sale) => sale.price.is_quoted(),
+            Access::Tools(menu) => menu.sales().any(|sale| sale.price.is_quoted()),
             Access::Free | Access::Denied => false,
         })
     }
@@ -188,9 +189,11 @@ mod tests {
         for page in [include_str!("../../../../README.md"), include_str!("../../../../docs/gateway.md")] {
             let examples = page.split("```toml").filter_map(|rest| rest.split("```").next());
             let examples: Vec<&str> = examples.filter(|example| example.contains("[gateway]")).collect();
-            assert_eq!(examples.len(), 1);
-            let config = Config::parse(examples[0]).unwrap();
-            assert!(config.route.len() >= 2 && config.gateway.facilitator.is_some());
+            assert!(!examples.is_empty());
+            for example in examples {
+                let config = Config::parse(example).unwrap();
+                assert!(!config.route.is_empty() && config.gateway.facilitator.is_some());
+            }
         }
     }
 

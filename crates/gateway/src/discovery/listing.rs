@@ -4,10 +4,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::members::set;
-use crate::file::{Access, Route, Sale};
+use crate::file::{Access, Menu, Route, Sale};
+use crate::mcp::Dish;
 use crate::pattern::Pattern;
 use crate::routes::{Explained, Explanation, Offered};
-use crate::tariff::{Money, Tariff};
+use crate::tariff::{Money, Tariff, ends};
 
 /// The methods that a description has of a route for all of them.
 const USUAL_METHODS: [Method; 2] = [Method::GET, Method::POST];
@@ -17,6 +18,7 @@ pub(crate) struct Listing<'a> {
     pub(super) pattern: &'a Pattern,
     pub(super) template: Template,
     pub(super) sale: Option<&'a Sale>,
+    menu: Option<&'a Menu>,
     pub(super) explanation: &'a Explanation,
 }
 
@@ -39,14 +41,25 @@ const REST: &str = "rest";
 impl<'a> Listing<'a> {
     /// `None` for what is not to be had, or not to be told of.
     pub(crate) fn of(route: &'a Route, explained: &'a Explained) -> Option<Self> {
-        let sale = match &route.access {
-            Access::Priced(sale) => Some(&**sale),
-            Access::Free => None,
+        let (sale, menu) = match &route.access {
+            Access::Priced(sale) => (Some(&**sale), None),
+            Access::Tools(menu) => (None, Some(&**menu)),
+            Access::Free => (None, None),
             Access::Denied => return None,
         };
+        let is_listed = route.listed.unwrap_or(sale.is_some() || menu.is_some());
         let template = Template::of(route.matches.path());
-        let listing = Self { pattern: &route.matches, template, sale, explanation: &explained.access };
-        route.listed.unwrap_or(sale.is_some()).then_some(listing)
+        let listing = Self { pattern: &route.matches, template, sale, menu, explanation: &explained.access };
+        is_listed.then_some(listing)
+    }
+
+    /// What an MCP server there offers, but for what is denied.
+    pub(super) fn dishes(&self) -> impl Iterator<Item = &Dish> {
+        let dishes: &[Dish] = match self.explanation {
+            Explanation::Tools(dishes) => dishes,
+            Explanation::Free | Explanation::Denied | Explanation::Priced { .. } => &[],
+        };
+        dishes.iter().filter(|dish| dish.access != Explanation::Denied)
     }
 
     pub(super) fn description(&self) -> Option<&str> {
@@ -55,46 +68,67 @@ impl<'a> Listing<'a> {
 
     /// The methods that are described.
     pub(super) fn methods(&self) -> &[Method] {
-        if self.pattern.methods().is_empty() { &USUAL_METHODS } else { self.pattern.methods() }
-    }
-
-    pub(super) fn offers(&self) -> &[Offered] {
-        match self.explanation {
-            Explanation::Priced { offers, .. } => offers,
-            Explanation::Free | Explanation::Denied => &[],
-        }
-    }
-
-    /// The price in words, such as `$0.01`.
-    pub(super) fn price(&self) -> Option<&str> {
-        match self.explanation {
-            Explanation::Priced { price, .. } => Some(price),
-            Explanation::Free | Explanation::Denied => None,
+        match self.menu {
+            // The others are those of sessions, and sell nothing.
+            Some(_) => &[Method::POST],
+            None if self.pattern.methods().is_empty() => &USUAL_METHODS,
+            None => self.pattern.methods(),
         }
     }
 
     /// `x-payment-info`: what it costs, and how it is paid, before anybody asks.
     pub(super) fn payment_info(&self) -> Option<Value> {
+        if let Some(menu) = self.menu {
+            return Some(json!({"price": price_of_any(menu)?, "protocols": [{"x402": {"version": 2}}]}));
+        }
         let tariff = &self.sale?.price;
-        let offers: Vec<Value> = self.offers().iter().map(|offer| offered(offer, self.is_ceiling())).collect();
         Some(json!({
             "price": price_of(tariff),
-            "protocols": [{"x402": {"version": 2, "accepts": offers}}],
+            "protocols": [{"x402": {"version": 2, "accepts": accepts(self.explanation)}}],
             "description": tariff.to_string(),
         }))
     }
 
-    pub(super) const fn is_ceiling(&self) -> bool {
-        matches!(self.explanation, Explanation::Priced { is_ceiling: true, .. })
-    }
-
     pub(super) const fn has_price(&self) -> bool {
-        self.sale.is_some()
+        self.sale.is_some() || self.menu.is_some()
     }
 }
 
+/// The price in words, such as `$0.01`.
+pub(super) fn price_in_words(explanation: &Explanation) -> Option<&str> {
+    match explanation {
+        Explanation::Priced { price, .. } => Some(price),
+        Explanation::Free | Explanation::Denied | Explanation::Tools(_) => None,
+    }
+}
+
+/// The offers, each without what only a payment needs.
+pub(super) fn accepts(explanation: &Explanation) -> Vec<Value> {
+    match explanation {
+        Explanation::Priced { offers, is_ceiling, .. } => offers.iter().map(|offer| offered(offer, *is_ceiling)).collect(),
+        Explanation::Free | Explanation::Denied | Explanation::Tools(_) => Vec::new(),
+    }
+}
+
+/// What an MCP server offers, name by name.
+pub(super) fn dish(dish: &Dish) -> Value {
+    let mut value = json!({"kind": dish.kind, "name": dish.name});
+    match price_in_words(&dish.access) {
+        Some(price) => {
+            set(&mut value, "price", price);
+            set(&mut value, "accepts", accepts(&dish.access));
+        }
+        None => set(&mut value, "free", true),
+    }
+    if let Some(description) = &dish.description {
+        set(&mut value, "description", description.as_str());
+    }
+    value
+}
+
 /// Networks and schemes, each pair once, as people read them: `exact on eip155:8453`.
-pub(super) fn ways(offers: &[Offered]) -> Vec<String> {
+pub(super) fn ways(explanation: &Explanation) -> Vec<String> {
+    let Explanation::Priced { offers, .. } = explanation else { return Vec::new() };
     let mut ways: Vec<String> = Vec::new();
     for Offered { requirements, .. } in offers {
         let way = format!("{} on {}", requirements.scheme, requirements.network);
@@ -127,6 +161,26 @@ fn price_of(tariff: &Tariff) -> Value {
     price
 }
 
+/// The same of whatever is on a menu.
+fn price_of_any(menu: &Menu) -> Option<Value> {
+    let bounds: Vec<(Option<&Money>, Option<&Money>)> = menu.sales().map(|sale| sale.price.bounds()).collect();
+    if bounds.is_empty() {
+        return None;
+    }
+    let least = bounds.iter().map(|(least, _)| *least).collect::<Option<Vec<_>>>().and_then(|prices| ends(prices).0);
+    let most = bounds.iter().map(|(_, most)| *most).collect::<Option<Vec<_>>>().and_then(|prices| ends(prices).1);
+    let mut price = json!({"mode": "dynamic"});
+    if let Some((currency, _)) = most.or(least).map(written) {
+        set(&mut price, "currency", currency);
+    }
+    // Some of it may be free, or come to nothing.
+    set(&mut price, "min", least.map_or_else(|| "0".to_owned(), |least| written(least).1));
+    if let Some(most) = most {
+        set(&mut price, "max", written(most).1);
+    }
+    Some(price)
+}
+
 /// Currency and number.
 fn written(money: &Money) -> (String, String) {
     let text = money.price().to_string();
@@ -138,7 +192,7 @@ fn written(money: &Money) -> (String, String) {
 }
 
 /// An offer without what only a payment needs. The amount is left out where requests differ in theirs.
-pub(super) fn offered(offer: &Offered, is_ceiling: bool) -> Value {
+fn offered(offer: &Offered, is_ceiling: bool) -> Value {
     let requirements = &offer.requirements;
     let mut value = json!({
         "scheme": requirements.scheme,

@@ -1,21 +1,26 @@
 //! `/llms.txt`: what is sold here, for how much, and how it is paid, in words.
 
 use super::About;
-use super::listing::{Listing, ways};
+use super::listing::{Listing, price_in_words, ways};
+use crate::file::EVERY_OTHER;
+use crate::mcp::Dish;
+use crate::routes::Explanation;
 
 /// The most lines of a section; the rest stands in the `OpenAPI`.
 const MAX_LINES: usize = 200;
 
 /// How anything here is bought.
-const HOW_TO_PAY: &str = "## How to pay
+const HOW_TO_PAY: &str = r#"## How to pay
 
 Requests are paid for one by one with x402 version 2. There is no account and no key.
 
 1. Send the request as usual. The answer is 402; its header PAYMENT-REQUIRED is base64 of JSON with `accepts`, the offers.
 2. Take an offer, sign its payment, and send the same request again with the header PAYMENT-SIGNATURE.
 3. The answer comes with PAYMENT-RESPONSE, the settlement. A request that fails is not charged.
-4. If the settlement is not known (`settlement_pending`), send the same request with the same payment again; do not sign another.
-";
+4. Tools of an MCP server are paid for in the call: an unpaid one results in the terms, and the payment goes into
+   `params._meta["x402/payment"]`.
+5. If the settlement is not known (`settlement_pending`), send the same request with the same payment again; do not sign another.
+"#;
 
 pub(super) fn document(about: &About<'_>, listings: &[&Listing<'_>]) -> String {
     let mut parts = vec![format!("# {}\n", one_line(about.title()))];
@@ -44,12 +49,23 @@ fn lines(listing: &Listing<'_>) -> Vec<String> {
     let methods: Vec<&str> = listing.pattern.methods().iter().map(http::Method::as_str).collect();
     let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(" or ") };
     let what = format!("{methods} `{}`", listing.template.path);
-    vec![line(&what, listing.price(), &ways(listing.offers()), listing.description())]
+    let mut lines: Vec<String> = listing.dishes().map(|dish| dish_line(&listing.template.path, dish)).collect();
+    if lines.is_empty() {
+        lines.push(line(&what, listing.explanation, listing.description()));
+    }
+    lines
+}
+
+fn dish_line(path: &str, dish: &Dish) -> String {
+    let name = if dish.name == EVERY_OTHER { "every other".to_owned() } else { format!("`{}`", one_line(&dish.name)) };
+    let free = if dish.access == Explanation::Free { ", free" } else { "" };
+    line(&format!("MCP {} {name} at `{path}`{free}", dish.kind), &dish.access, dish.description.as_deref())
 }
 
 /// One thing, its price and the ways to pay it.
-fn line(what: &str, price: Option<&str>, ways: &[String], description: Option<&str>) -> String {
-    let price = price.map(|price| format!(": {price}")).unwrap_or_default();
+fn line(what: &str, explanation: &Explanation, description: Option<&str>) -> String {
+    let ways = ways(explanation);
+    let price = price_in_words(explanation).map(|price| format!(": {price}")).unwrap_or_default();
     let ways = if ways.is_empty() { String::new() } else { format!(" ({})", ways.join(", ")) };
     let description = description.map(|text| format!(". {}", one_line(text))).unwrap_or_default();
     format!("- {what}{price}{ways}{description}\n")

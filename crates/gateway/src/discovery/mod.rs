@@ -115,7 +115,7 @@ fn verdict<'a, S>(routes: &Routes<S>, places: &'a [Option<Listing<'a>>], method:
         return if routes.unmatched() == Unmatched::Free { Verdict::Free } else { Verdict::Hidden };
     };
     match (&route.access, places.get(place).and_then(Option::as_ref)) {
-        (Access::Priced(_), Some(listing)) => Verdict::Sold(place, listing),
+        (Access::Priced(_) | Access::Tools(_), Some(listing)) => Verdict::Sold(place, listing),
         // What is free is told of here, because the upstream itself does.
         (Access::Free, _) if route.listed != Some(false) => Verdict::Free,
         _ => Verdict::Hidden,

@@ -8,12 +8,14 @@
 //!
 //! It is advice. What is asked for in the end stands in the 402.
 
+use farthing_core::extension::bazaar::{BodyType, Listing as Shape};
 use serde_json::{Map, Value, json};
 
 use super::About;
 use super::import::Imported;
-use super::listing::{Listing, Template};
+use super::listing::{Listing, Template, dish};
 use super::members::{inside, set};
+use crate::file::Catalogued;
 
 /// What our parts of the document are called; the upstream's own has other names.
 const PAYMENT: &str = "X402PaymentSignature";
@@ -99,13 +101,66 @@ fn operation(listing: &Listing<'_>) -> Value {
         let success = inside(inside(&mut operation, "responses"), "200");
         set(success, "content", json!({media_type: {}}));
     }
+    if let Some(Catalogued::Http(shape)) = listing.sale.and_then(|sale| sale.bazaar.as_deref()) {
+        describe_shape(&mut operation, shape, listing.sale.and_then(|sale| sale.mime_type.as_deref()));
+    }
+    if listing.dishes().next().is_some() {
+        let message = json!({"type": "object", "description": "A message of JSON-RPC, as MCP has it."});
+        let content = json!({"application/json": {"schema": message}});
+        set(&mut operation, "description", "An MCP server over streamable HTTP; what is called is paid for by its name.");
+        set(&mut operation, "requestBody", json!({"required": true, "content": content}));
+    }
     price(&mut operation, listing);
     operation
 }
 
+/// Says how it is asked for and what comes back, as catalogues are told.
+fn describe_shape(operation: &mut Value, shape: &Shape, media_type: Option<&str>) {
+    let properties = shape.query_schema.as_ref().and_then(|schema| schema.get("properties")).and_then(Value::as_object);
+    let required = shape.query_schema.as_ref().and_then(|schema| schema.get("required")).and_then(Value::as_array);
+    let mut names: Vec<&String> = properties.into_iter().chain(&shape.query).flat_map(Map::keys).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let is_required = required.is_some_and(|names| names.iter().any(|other| other.as_str() == Some(name)));
+        let schema = properties.and_then(|properties| properties.get(name)).cloned().unwrap_or_else(|| json!({}));
+        let mut parameter = json!({"name": name, "in": "query", "required": is_required, "schema": schema});
+        if let Some(example) = shape.query.as_ref().and_then(|query| query.get(name)) {
+            set(&mut parameter, "example", example.clone());
+        }
+        append(operation, "parameters", parameter);
+    }
+    if shape.body.is_some() || shape.body_schema.is_some() {
+        let media_type = match shape.body_type {
+            None | Some(BodyType::Json) => "application/json",
+            Some(BodyType::FormData) => "multipart/form-data",
+            Some(BodyType::Text) => "text/plain",
+        };
+        let content = content(shape.body_schema.as_ref(), shape.body.clone().map(Value::Object));
+        set(operation, "requestBody", json!({"required": true, "content": {media_type: content}}));
+    }
+    if shape.output.is_some() || shape.output_schema.is_some() {
+        let success = inside(inside(operation, "responses"), "200");
+        let content = content(shape.output_schema.as_ref(), shape.output.clone());
+        set(success, "content", json!({media_type.unwrap_or("application/json"): content}));
+    }
+}
+
+fn content(schema: Option<&Map<String, Value>>, example: Option<Value>) -> Value {
+    let mut content = json!({"schema": schema.cloned().map_or_else(|| json!({}), Value::Object)});
+    if let Some(example) = example {
+        set(&mut content, "example", example);
+    }
+    content
+}
+
 /// Says on an operation what it costs and how it is paid. What is free is left as it is.
 pub(super) fn price(operation: &mut Value, listing: &Listing<'_>) {
-    let (Some(sale), Some(payment_info)) = (listing.sale, listing.payment_info()) else { return };
+    let dishes: Vec<Value> = listing.dishes().map(dish).collect();
+    if !dishes.is_empty() {
+        set(operation, "x-mcp", json!({"transport": "streamable-http", "offers": dishes}));
+    }
+    let Some(payment_info) = listing.payment_info() else { return };
     set(operation, "x-payment-info", payment_info);
     append(operation, "parameters", reference("parameters", PAYMENT));
     let responses = inside(operation, "responses");
@@ -116,7 +171,7 @@ pub(super) fn price(operation: &mut Value, listing: &Listing<'_>) {
             set(inside(response, "headers"), "PAYMENT-RESPONSE", reference("headers", RECEIPT));
         }
     }
-    if sale.sign_in.is_some() {
+    if listing.sale.is_some_and(|sale| sale.sign_in.is_some()) {
         if operation.get("security").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             append(operation, "security", json!({}));
         }

@@ -86,15 +86,19 @@ impl Rules {
         let entry = route.entry.or(&settings.entry());
         let sale = match &route.access {
             Access::Priced(sale) => Some(sale),
-            Access::Free | Access::Denied => None,
+            Access::Free | Access::Denied | Access::Tools(_) => None,
         };
-        let is_priced = sale.is_some();
+        let price = match &route.access {
+            Access::Tools(_) => Some("each by its name".to_owned()),
+            _ => sale.map(|sale| sale.price.to_string()),
+        };
+        let is_priced = price.is_some();
         let mut rate_limits = entry.rate_limits.unwrap_or_default();
         if !is_priced && route.entry.rate_limits.is_none() {
             // What is said for all routes holds where it makes sense.
             rate_limits.retain(|limit| limit.by != Subject::Payer);
         }
-        let free_quota = entry.free_quota.as_ref().and_then(OrOff::on).copied().filter(|_| is_priced);
+        let free_quota = entry.free_quota.as_ref().and_then(OrOff::on).copied().filter(|_| sale.is_some());
         let subscribers = entry.subscribers.filter(|_| is_priced).unwrap_or_default();
         let by_key = rate_limits.iter().any(|limit| limit.by == Subject::Key)
             || free_quota.is_some_and(|quota| quota.by == Subject::Key);
@@ -110,10 +114,10 @@ impl Rules {
             rate_limits,
             counters,
             trusted: settings.upstream.trusted_proxies.clone(),
-            price: sale.map(|sale| sale.price.to_string()),
+            price,
             subscribers,
             proofs,
-            fallback: entry.fallback.as_ref().and_then(OrOff::on).cloned().filter(|_| is_priced),
+            fallback: entry.fallback.as_ref().and_then(OrOff::on).cloned().filter(|_| sale.is_some()),
             is_shadow: is_priced && entry.shadow.unwrap_or_default(),
             passes: taken(&entry.passes, passes)?,
             credits: entry.credits.unwrap_or(NonZeroU32::MIN),

@@ -36,6 +36,7 @@ mod price;
 mod read;
 mod route;
 mod tls;
+mod tools;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -56,8 +57,10 @@ pub use self::entry::{
 pub use self::pass::{Pass, PassKind};
 pub use self::paywall::{Colour, Link, Logo, Origin, Paywall};
 use self::read::{pairs, parsed};
-pub use self::route::{Access, Identifier, Route, Sale, Settle, SignIn};
+pub use self::route::{Access, Catalogued, Identifier, Route, Sale, Settle, SignIn};
 pub use self::tls::Tls;
+pub(crate) use self::tools::MAX_NAME_BYTES;
+pub use self::tools::{EVERY_OTHER, Item, Menu};
 use crate::config::UpstreamConfig;
 
 /// The largest request body whose price depends on it, unless set otherwise, in bytes.

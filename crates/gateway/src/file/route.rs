@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use farthing_core::extension::bazaar::{Listing, ToolListing};
 use farthing_core::network::Network;
 use http::Method;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -9,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 use super::entry::or_off;
 use super::network;
 use super::read::parsed;
+use super::tools::{Items, Menu, MenuError, items};
 use super::{Entry, Fallback, FreeQuota, OrOff, Proof, RateLimit};
 use crate::pattern::Pattern;
 use crate::tariff::Tariff;
@@ -36,6 +38,8 @@ pub enum Access {
     Denied,
     /// It is paid for.
     Priced(Box<Sale>),
+    /// It speaks with an MCP server, of which the single tools, resources and prompts have prices.
+    Tools(Box<Menu>),
 }
 
 /// How something is sold.
@@ -59,6 +63,17 @@ pub struct Sale {
     pub accepts: Vec<Network>,
     /// How many bytes of a request's body a payment is bound to; to none, unless its price depends on it or it has a name.
     pub bound_body_bytes: Option<usize>,
+    /// What catalogues are told of it.
+    pub bazaar: Option<Box<Catalogued>>,
+}
+
+/// What catalogues are told (`bazaar`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Catalogued {
+    /// Of a resource of HTTP.
+    Http(Listing),
+    /// Of a tool of an MCP server.
+    Tool(ToolListing),
 }
 
 /// When the money for an answer moves.
@@ -124,6 +139,15 @@ struct Keys {
     shadow: Option<bool>,
     passes: Option<Vec<String>>,
     credits: Option<NonZeroU32>,
+    bazaar: Option<Listing>,
+    #[serde(default, deserialize_with = "items")]
+    tools: Option<Items>,
+    #[serde(default, deserialize_with = "items")]
+    resources: Option<Items>,
+    #[serde(default, deserialize_with = "items")]
+    prompts: Option<Items>,
+    #[serde(default)]
+    free_methods: Vec<String>,
 }
 
 /// `true`, or a table.
@@ -144,7 +168,7 @@ struct SignInTable {
 /// Why the keys of a route do not go together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Contradiction {
-    #[error("{0}: expected exactly one of price, free = true and deny = true, got {1}")]
+    #[error("{0}: expected exactly one of price, free = true and deny = true, or tables such as [route.tools], got {1}")]
     Access(Pattern, &'static str),
     #[error("{0}: {1} is for routes that have a price")]
     Unpriced(Pattern, &'static str),
@@ -154,13 +178,28 @@ enum Contradiction {
     Twice(Pattern),
     #[error("{0}: settle = \"head\" is for GET, because an answer that breaks off is fetched again")]
     NoDownload(Pattern),
+    #[error("{0}: free_methods are for routes with [route.tools], [route.resources] or [route.prompts]")]
+    NoMenu(Pattern),
+    #[error("{0}: tools are called by POST; name that method, or none")]
+    NoPost(Pattern),
+    #[error("{0}: {1}")]
+    Menu(Pattern, Box<MenuError>),
 }
 
 impl TryFrom<Keys> for Route {
     type Error = Contradiction;
 
-    fn try_from(keys: Keys) -> Result<Self, Contradiction> {
+    fn try_from(mut keys: Keys) -> Result<Self, Contradiction> {
         let matches = keys.matches.clone();
+        if let Some(menu) = keys.menu() {
+            return match (keys.price.is_some(), keys.free, keys.deny) {
+                (false, false, false) => keys.serving(menu),
+                _ => Err(Contradiction::Access(matches, "several")),
+            };
+        }
+        if !keys.free_methods.is_empty() {
+            return Err(Contradiction::NoMenu(matches));
+        }
         match (keys.price.is_some(), keys.free, keys.deny) {
             (true, false, false) => {}
             (false, true, false) => return keys.unpriced(Access::Free),
@@ -199,12 +238,33 @@ impl TryFrom<Keys> for Route {
             sign_in,
             accepts: keys.accepts,
             bound_body_bytes: keys.bound_body_bytes,
+            bazaar: keys.bazaar.map(|listing| Box::new(Catalogued::Http(listing))),
         };
         Ok(Self { matches, access: Access::Priced(Box::new(sale)), entry, listed: keys.listed })
     }
 }
 
 impl Keys {
+    /// What an MCP server offers, if one is there.
+    fn menu(&mut self) -> Option<Menu> {
+        if self.tools.is_none() && self.resources.is_none() && self.prompts.is_none() {
+            return None;
+        }
+        Some(Menu {
+            tools: self.tools.take().unwrap_or_default(),
+            resources: self.resources.take().unwrap_or_default(),
+            prompts: self.prompts.take().unwrap_or_default(),
+            free_methods: std::mem::take(&mut self.free_methods),
+        })
+    }
+
+    /// A route to an MCP server, which is for the GET and the DELETE of its sessions, too.
+    fn serving(mut self, menu: Menu) -> Result<Route, Contradiction> {
+        menu.check().map_err(|error| Contradiction::Menu(self.matches.clone(), Box::new(error)))?;
+        self.matches = self.matches.clone().with_sessions().ok_or_else(|| Contradiction::NoPost(self.matches.clone()))?;
+        self.unpriced(Access::Tools(Box::new(menu)))
+    }
+
     /// A route without a price, on which all that goes with one would be without effect.
     fn unpriced(self, access: Access) -> Result<Route, Contradiction> {
         for (is_set, name) in [
@@ -224,6 +284,7 @@ impl Keys {
             (self.passes.is_some(), "passes"),
             (self.credits.is_some(), "credits"),
             (self.rate_limits.is_some() && access == Access::Denied, "rate_limits"),
+            (self.bazaar.is_some(), "bazaar"),
         ] {
             if is_set {
                 return Err(Contradiction::Unpriced(self.matches, name));
@@ -260,11 +321,12 @@ impl Sale {
             sign_in: None,
             accepts: Vec::new(),
             bound_body_bytes: None,
+            bazaar: None,
         }
     }
 }
 
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
     if names.is_empty() {
         return Err(D::Error::custom("accepts: expected at least one network, or no such key"));

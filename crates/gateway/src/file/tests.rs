@@ -118,7 +118,10 @@ fn what_is_wrong_is_told_with_its_line() {
 #[test]
 fn keys_that_contradict_each_other_are_refused() {
     let route = |keys: &str| format!("[[route]]\nmatch = \"GET /a\"\n{keys}");
-    refused(&route(""), "GET /a: expected exactly one of price, free = true and deny = true, got none");
+    refused(
+        &route(""),
+        "GET /a: expected exactly one of price, free = true and deny = true, or tables such as [route.tools], got none",
+    );
     refused(&route("free = true\nprice = \"$1\""), "got several");
     refused(&route("free = true\ndeny = true"), "got several");
     refused(&route("free = true\nupfront = true"), "upfront is for routes that have a price");
@@ -161,4 +164,23 @@ fn what_may_be_a_secret_is_never_shown() {
     let file =
         read("store = \"postgres://u:hunter2@h/d\"\nfacilitator = \"https://hunter2\"\nquote_key = \"hunter2\"").unwrap();
     assert!(!format!("{file:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_menu_names_what_an_mcp_server_offers() {
+    let route = |keys: &str| format!("[[route]]\nmatch = \"POST /mcp\"\n{keys}");
+    let file = read(&route("[route.tools]\nsearch = \"$0.01\"\nhello = \"free\"\nsecret = \"deny\"")).unwrap();
+    let Access::Tools(menu) = &file.route[0].access else { panic!("no menu") };
+    assert!(matches!(menu.tools.as_slice(), [(_, Item::Free), (_, Item::Priced(_)), (_, Item::Denied)]), "{menu:?}");
+    assert_eq!(menu.sales().count(), 1);
+    refused(&route("price = \"$1\"\n[route.tools]\na = \"free\""), "got several");
+    refused(&route("upfront = true\n[route.tools]\na = \"free\""), "upfront is for routes that have a price");
+    refused(&route("free = true\nfree_methods = [\"a\"]"), "free_methods are for routes with [route.tools]");
+    refused("[[route]]\nmatch = \"GET /mcp\"\n[route.tools]\na = \"free\"", "tools are called by POST");
+    refused(&route("[route.tools]\na = \"gratis\""), "expected \"free\", \"deny\" or a price");
+    refused(&route("[route.tools]\na = { price = \"$1\", prize = 1 }"), "unknown field `prize`");
+    refused(&route("[route.tools]\nGet = \"free\"\nget = \"$1\""), "differ in letter case alone");
+    refused(&route("[route.resources]\n\"*\" = \"free\"\n\"file:///a\" = \"$1\""), "every spelling of a URI");
+    let metered = "{ price = { each = \"$1\", per = \"MB\", of = \"response\", at_most = \"$2\" }, upfront = true }";
+    refused(&route(&format!("[route.tools]\na = {metered}")), "upfront cannot be had");
 }

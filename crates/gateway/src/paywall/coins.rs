@@ -31,7 +31,7 @@ impl Coins {
             .iter()
             .filter_map(|route| match &route.access {
                 Access::Priced(sale) => Some(sale.price.sums()),
-                Access::Free | Access::Denied => None,
+                Access::Free | Access::Denied | Access::Tools(_) => None,
             })
             .flatten()
             .map(Money::one)

@@ -84,6 +84,16 @@ impl Tariff {
         }
     }
 
+    /// Whether it is counted in, or looked up from, the body of a request.
+    pub(crate) fn reads_body(&self) -> bool {
+        match self {
+            Self::Fixed(_) | Self::Hours(_) => false,
+            Self::Several(several) => several.parts().iter().any(|part| part.price.reads_body()),
+            Self::Rate(rate) => matches!(rate.of(), Source::Request(_)),
+            Self::Choice(choice) => matches!(choice.by(), Source::Request(_)),
+        }
+    }
+
     /// Whether it may differ from request to request, and is quoted before it is paid.
     #[must_use]
     pub fn is_quoted(&self) -> bool {
@@ -121,6 +131,13 @@ impl Tariff {
     }
 }
 
+/// The least and the most of several prices; neither, where they cannot be compared.
+pub(crate) fn ends(mut prices: Vec<&Money>) -> (Option<&Money>, Option<&Money>) {
+    prices.sort_by_key(|price| price.scaled());
+    let is_one_coin = prices.windows(2).all(|pair| matches!(pair, [one, other] if one.is_same_coin(other)));
+    if is_one_coin { (prices.first().copied(), prices.last().copied()) } else { (None, None) }
+}
+
 impl fmt::Display for Tariff {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -131,11 +148,4 @@ impl fmt::Display for Tariff {
             Self::Several(several) => write!(formatter, "{several}"),
         }
     }
-}
-
-/// The least and the greatest of some prices, where they can be compared.
-fn ends(mut prices: Vec<&Money>) -> (Option<&Money>, Option<&Money>) {
-    prices.sort_by_key(|price| price.scaled());
-    let is_one_coin = prices.windows(2).all(|pair| matches!(pair, [one, other] if one.is_same_coin(other)));
-    if is_one_coin { (prices.first().copied(), prices.last().copied()) } else { (None, None) }
 }

@@ -86,12 +86,12 @@ impl Shop {
 
     pub async fn try_with(keys: &str, routes: &str) -> Result<Self, RoutesError> {
         let materials = DeskMaterials { clock: Some(Arc::new(SystemClock)), ..DeskMaterials::default() };
-        Self::open_with(keys, routes, materials, |server| server).await
+        Self::stubbed(keys, routes, materials, |server| server).await
     }
 
     /// And with what the file refers to. Requests come from the address in `x-forwarded-for`, or else from this machine.
     pub async fn at_desk(keys: &str, routes: &str, materials: DeskMaterials) -> Result<Self, RoutesError> {
-        Self::open_with(keys, routes, materials, |server| server).await
+        Self::stubbed(keys, routes, materials, |server| server).await
     }
 
     /// With something else about the server, such as its clock.
@@ -101,10 +101,29 @@ impl Shop {
         change: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> Result<Self, RoutesError> {
         let materials = DeskMaterials { clock: Some(Arc::new(SystemClock)), ..DeskMaterials::default() };
-        Self::open_with(keys, routes, materials, change).await
+        Self::stubbed(keys, routes, materials, change).await
+    }
+
+    async fn stubbed(
+        keys: &str,
+        routes: &str,
+        materials: DeskMaterials,
+        change: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Result<Self, RoutesError> {
+        let upstream = Stub::default();
+        let app = Router::new().fallback(answer).with_state(upstream.clone());
+        let shop = Self::open_with(app, keys, routes, materials, change).await?;
+        Ok(Self { upstream, ..shop })
+    }
+
+    /// In front of another server.
+    pub async fn before(app: Router, keys: &str, routes: &str) -> Result<Self, RoutesError> {
+        let materials = DeskMaterials { clock: Some(Arc::new(SystemClock)), ..DeskMaterials::default() };
+        Self::open_with(app, keys, routes, materials, |server| server).await
     }
 
     async fn open_with(
+        app: Router,
         keys: &str,
         routes: &str,
         materials: DeskMaterials,
@@ -122,8 +141,6 @@ impl Shop {
         if let Some(url) = &settings.public_url {
             server = server.public_url(url).unwrap();
         }
-        let upstream = Stub::default();
-        let app = Router::new().fallback(answer).with_state(upstream.clone());
         let desk = Desk::new(&settings, &materials).unwrap_or_else(|error| panic!("{error}"));
         let gateway = Gateway::with_desk(change(server).build().await.unwrap(), app, settings, &route, desk)?;
         let here = Extension(Peer::new([127, 0, 0, 1].into(), false));
@@ -135,7 +152,7 @@ impl Shop {
         let schemes: [Arc<dyn AnyClientScheme>; 2] =
             [Arc::new(exact), Arc::new(upto::Client::new(signer, table, clock, entropy))];
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Ok(Self { url, gateway, upstream, http, client, schemes, stack })
+        Ok(Self { url, gateway, upstream: Stub::default(), http, client, schemes, stack })
     }
 
     pub fn at(&self, target: &str) -> String {
@@ -188,14 +205,21 @@ impl Shop {
 
     /// The same, taking the offer of that number.
     pub async fn payment_by(&self, answer: &Answer, number: usize) -> String {
-        let terms = answer.terms();
+        header::encode(&self.pay_by(&answer.terms(), number).await).unwrap()
+    }
+
+    /// A payment for these terms, taking the first offer.
+    pub async fn pay(&self, terms: &Value) -> Value {
+        self.pay_by(terms, 0).await
+    }
+
+    async fn pay_by(&self, terms: &Value, number: usize) -> Value {
         let accepted = &terms["accepts"][number];
         let offer = serde_json::from_value(accepted.clone()).unwrap();
         let scheme = self.schemes.iter().find(|scheme| accepted["scheme"] == scheme.name()).unwrap();
         let (payload, _) = scheme.pay(&offer, &Extensions::default()).await.unwrap();
         let payload: Value = serde_json::from_str(payload.raw()).unwrap();
-        let payment = json!({"x402Version": 2, "resource": terms["resource"], "accepted": accepted, "payload": payload});
-        header::encode(&payment).unwrap()
+        json!({"x402Version": 2, "resource": terms["resource"], "accepted": accepted, "payload": payload})
     }
 
     /// Asks for the terms of a POST, and pays: the answer, whatever it is.

@@ -2,6 +2,7 @@
 //!
 //! | extension | declared | new in each answer | once it is paid |
 //! |---|---|---|---|
+//! | `bazaar` | by the route | | |
 //! | `builder-code` | by a seller who has a code | | |
 //! | gas sponsoring | beside offers that need an approval, where the facilitator pays for one | | |
 //! | `payment-identifier` | by the route | | |
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use farthing_core::Source;
 use farthing_core::extension::offer_receipt::Issuer;
 use farthing_core::extension::sign_in_with_x::Info;
-use farthing_core::extension::{builder_code, echo, offer_receipt, payment_identifier, sign_in_with_x};
+use farthing_core::extension::{bazaar, builder_code, echo, offer_receipt, payment_identifier, sign_in_with_x};
 use farthing_core::network::Network;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::time::{Clock, UnixSeconds};
@@ -111,6 +112,8 @@ pub(crate) struct Wishes {
     /// Whether a purchase needs a name; `None` if names are not asked for.
     pub(crate) payment_identifier: Option<bool>,
     pub(crate) sign_in: Option<SignInOptions>,
+    /// What catalogues are told of it ([`bazaar`]).
+    pub(crate) bazaar: Option<Value>,
     /// How many bytes of a body every payment is bound to; `None` where only purchases with a name are, up to the usual limit.
     pub(crate) bound_body_bytes: Option<usize>,
 }
@@ -162,6 +165,9 @@ impl Declared {
                 return Err(ExtensionError::Unpriced("payment_identifier").into());
             }
             set(payment_identifier::KEY, &payment_identifier::declaration(required))?;
+        }
+        if let Some(listing) = wishes.bazaar.as_ref().filter(|_| !offers.is_empty()) {
+            set(bazaar::KEY, listing)?;
         }
         if wishes.bound_body_bytes.is_some() {
             if offers.is_empty() {

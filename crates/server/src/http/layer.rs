@@ -174,6 +174,27 @@ impl<P> PaymentLayer<P> {
         self.declared_anew(|wishes| wishes.sign_in = Some(options))
     }
 
+    /// Tells catalogues how it is asked for and what comes back (`bazaar`): what [`bazaar::http`] or [`bazaar::tool`] has made. It is
+    /// in the terms, and buyers send it back with their payments, so it is to be short.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use farthing_core::extension::bazaar::{self, Listing};
+    /// use farthing_server::Server;
+    ///
+    /// fn app(toll: &Server) -> Result<Router, Box<dyn std::error::Error>> {
+    ///     let listing = Listing { output: Some("rain".into()), ..Listing::default() };
+    ///     let layer = toll.price("$0.01")?.bazaar(bazaar::http(&listing, "GET", None)?)?;
+    ///     Ok(Router::new().route("/report", get(|| async { "rain" }).layer(layer)))
+    /// }
+    /// ```
+    ///
+    /// [`bazaar::http`]: farthing_core::extension::bazaar::http
+    /// [`bazaar::tool`]: farthing_core::extension::bazaar::tool
+    pub fn bazaar(self, listing: serde_json::Value) -> Result<Self, RouteError> {
+        self.declared_anew(|wishes| wishes.bazaar = Some(listing))
+    }
+
     /// Lets CORS preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) through unpaid.
     ///
     /// Only for an inner service that answers preflights and does nothing else for them: a handler for any method would

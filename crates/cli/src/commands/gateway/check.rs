@@ -8,7 +8,7 @@ use farthing::core::time::Clock;
 use farthing::evm::asset::AssetTable;
 use farthing::system::SystemClock;
 use farthing_gateway::file::Unmatched;
-use farthing_gateway::{Explained, Explanation, Offered};
+use farthing_gateway::{Dish, Explained, Explanation, Offered};
 use serde::Serialize;
 
 use super::wiring::Parts;
@@ -77,6 +77,9 @@ struct RouteReport {
     /// What holds around the payment, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     around: Vec<String>,
+    /// What an MCP server behind it offers, each by its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    offered: Vec<RouteReport>,
 }
 
 #[derive(Serialize)]
@@ -170,13 +173,26 @@ fn notes(config: &Config, routes: &[Explained]) -> Vec<String> {
 fn explain(route: Explained, assets: &AssetTable) -> RouteReport {
     let (matches, around) = (route.matches, route.entry);
     match route.access {
-        Explanation::Free => RouteReport { matches, access: "free", price: None, offers: Vec::new(), around },
-        Explanation::Denied => RouteReport { matches, access: "denied", price: None, offers: Vec::new(), around },
+        Explanation::Free => RouteReport { access: "free", ..plain(matches, around) },
+        Explanation::Denied => RouteReport { access: "denied", ..plain(matches, around) },
+        Explanation::Tools(dishes) => {
+            let dish = |dish: Dish| Explained {
+                matches: format!("{} {}", dish.kind, dish.name),
+                access: dish.access,
+                entry: Vec::new(),
+            };
+            let offered = dishes.into_iter().map(|of| explain(dish(of), assets)).collect();
+            RouteReport { access: "tools", offered, ..plain(matches, around) }
+        }
         Explanation::Priced { price, offers, .. } => {
             let offers = offers.iter().map(|offer| offered(offer, assets)).collect();
-            RouteReport { matches, access: "priced", price: Some(price), offers, around }
+            RouteReport { access: "priced", price: Some(price), offers, ..plain(matches, around) }
         }
     }
+}
+
+const fn plain(matches: String, around: Vec<String>) -> RouteReport {
+    RouteReport { matches, access: "", price: None, offers: Vec::new(), around, offered: Vec::new() }
 }
 
 fn offered(offer: &Offered, assets: &AssetTable) -> OfferReport {
@@ -204,25 +220,35 @@ fn tell(report: &Report) {
         say(format!("  {FAINT}paid on {network} to {account}{PLAIN}"));
     }
     say(format!("{STRONG}routes{PLAIN}  {FAINT}the first that is for a request decides{PLAIN}"));
-    let width = routes.iter().map(|route| route.matches.chars().count()).max().unwrap_or_default();
-    for RouteReport { matches, access, price, offers, around } in routes {
-        let (colour, what) = match price {
-            Some(price) => (ACCENT, price.as_str()),
-            None if *access == "free" => (GOOD, "free"),
-            None => (BAD, *access),
-        };
-        say(format!("  {matches:<width$}  {colour}{what}{PLAIN}"));
-        for offer in offers {
-            say(format!("  {:width$}  {FAINT}{}{PLAIN}", "", words(offer)));
-        }
-        for line in around {
-            say(format!("  {:width$}  {FAINT}{line}{PLAIN}", ""));
-        }
+    let all = routes.iter().flat_map(|route| std::iter::once(route).chain(&route.offered));
+    let width = all.map(|route| route.matches.chars().count()).max().unwrap_or_default();
+    for route in routes {
+        tell_route(route, width);
     }
     let rest = if *unmatched == "free" { "free: it goes to the upstream unpaid" } else { "denied, with 404" };
     say(format!("  {:<width$}  {rest}", "all else"));
     for note in notes {
         say(format!("{STRONG}note{PLAIN}  {note}"));
+    }
+}
+
+fn tell_route(route: &RouteReport, width: usize) {
+    let RouteReport { matches, access, price, offers, around, offered } = route;
+    let (colour, what) = match price {
+        Some(price) => (ACCENT, price.as_str()),
+        None if *access == "free" => (GOOD, "free"),
+        None if *access == "tools" => (ACCENT, "what is named, the rest is denied"),
+        None => (BAD, *access),
+    };
+    say(format!("  {matches:<width$}  {colour}{what}{PLAIN}"));
+    for offer in offers {
+        say(format!("  {:width$}  {FAINT}{}{PLAIN}", "", words(offer)));
+    }
+    for line in around {
+        say(format!("  {:width$}  {FAINT}{line}{PLAIN}", ""));
+    }
+    for dish in offered {
+        tell_route(dish, width);
     }
 }
 
