@@ -29,9 +29,9 @@ async fn sales(mode: &str, is_json: bool) -> (Value, u64) {
     stack.funded_wallet().unwrap();
     let server = Peer::start(Script::Mcp("server.py"), &[("JSON", if is_json { "1" } else { "0" })]).await.unwrap();
     let file: File = toml::from_str(&format!("[gateway]\nupstream = \"{}\"\n{ROUTES}", server.url())).unwrap();
-    let toll = farthing::Server::builder().facilitator(stack.facilitator_url()).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
+    let seller = farthing::Server::builder().facilitator(stack.facilitator_url()).unwrap().pay_to(NETWORK, PAY_TO).unwrap();
     let upstream = Upstream::new(file.gateway.upstream.clone(), Materials::default()).unwrap();
-    let gateway = Gateway::new(toll.build().await.unwrap(), upstream, file.gateway, &file.route).unwrap();
+    let gateway = Gateway::new(seller.build().await.unwrap(), upstream, file.gateway, &file.route).unwrap();
     let url = format!("{}/mcp", stack.serve(gateway.router()).await.unwrap());
     let key = format!(
         "0x{}",

@@ -118,7 +118,7 @@ pub fn http(listing: &Listing, method: &str, route_template: Option<&str>) -> Re
     if route_template.is_some() || listing.path.is_some() {
         input.put("pathParams", object(listing.path.as_ref()), schema_of(listing.path_schema.as_ref()));
     }
-    let mut declared = declaration(input, listing.output.as_ref(), listing.output_schema.as_ref())?;
+    let mut declared = declaration(&input, listing.output.as_ref(), listing.output_schema.as_ref())?;
     if let (Some(template), Value::Object(members)) = (route_template, &mut declared) {
         check_template(template)?;
         members.insert("routeTemplate".to_owned(), template.into());
@@ -139,7 +139,7 @@ pub fn tool(listing: &ToolListing, name: &str, description: Option<&str>) -> Res
     if let Some(example) = &listing.input {
         input.put("example", Value::Object(example.clone()), json!({"type": "object"}));
     }
-    fits(declaration(input, listing.output.as_ref(), listing.output_schema.as_ref())?)
+    fits(declaration(&input, listing.output.as_ref(), listing.output_schema.as_ref())?)
 }
 
 /// An object and the schema of it, which grow together.
@@ -170,7 +170,11 @@ impl BodyType {
     }
 }
 
-fn declaration(input: Parts, output: Option<&Value>, output_schema: Option<&Map<String, Value>>) -> Result<Value, BazaarError> {
+fn declaration(
+    input: &Parts,
+    output: Option<&Value>,
+    output_schema: Option<&Map<String, Value>>,
+) -> Result<Value, BazaarError> {
     let mut info = json!({"input": input.info});
     let described = json!({
         "type": "object", "properties": input.properties, "required": input.required, "additionalProperties": false,
