@@ -194,8 +194,8 @@ const BY_PAYER: &str = r#"
 pub async fn sign_in(answer: &Answer, signer: &Arc<dyn Signer>) -> String {
     let challenge: Challenge = serde_json::from_value(answer.terms()["extensions"]["sign-in-with-x"].clone()).unwrap();
     let key = MessageKey::Ordinary(Arc::clone(signer));
-    let signed = challenge.sign(&"https://shop.example".parse().unwrap(), &[], &key).await.unwrap().unwrap();
-    header::encode(&signed).unwrap()
+    let proof = challenge.sign(&"https://shop.example".parse().unwrap(), &[], &key).await.unwrap().unwrap();
+    header::encode(&proof).unwrap()
 }
 
 #[tokio::test]

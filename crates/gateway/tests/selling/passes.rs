@@ -91,8 +91,8 @@ async fn shop(book: &Arc<Flaky>) -> Shop {
 /// Asks for the terms, signs in with what they challenge to, and comes again.
 async fn come(shop: &Shop, target: &str, signer: &Arc<dyn Signer>) -> Answer {
     let unpaid = shop.ask(shop.http.get(shop.at(target))).await;
-    let signed = sign_in(&unpaid, signer).await;
-    shop.ask(shop.http.get(shop.at(target)).header("sign-in-with-x", signed)).await
+    let proof = sign_in(&unpaid, signer).await;
+    shop.ask(shop.http.get(shop.at(target)).header("sign-in-with-x", proof)).await
 }
 
 fn stranger() -> Arc<dyn Signer> {
