@@ -18,6 +18,7 @@ mod operator;
 mod pay;
 mod peer;
 mod readme;
+mod refunds;
 mod refusals;
 mod run;
 mod sales;

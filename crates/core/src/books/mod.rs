@@ -2,8 +2,8 @@
 //!
 //! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
 //!   side of the same book.
-//! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever; [`SignIns`] beside
-//!   them: who may come back without paying.
+//! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever, and [`Refunds`] of
+//!   those; [`SignIns`] beside them: who may come back without paying.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
@@ -12,6 +12,7 @@ mod deliveries;
 mod ledger;
 mod memory;
 mod outbox;
+mod refunds;
 mod sales;
 mod settlements;
 mod sign_ins;
@@ -25,6 +26,7 @@ pub use memory::MemorySettlements;
 pub use outbox::{
     Landing, LaneClaim, LaneId, LaneLease, Outbox, Outgoing, OutgoingPayment, SponsorBudget, UnderWay, Unsendable, Written,
 };
+pub use refunds::{Booked, REFUND_TEXT_MAX_BYTES, Refund, RefundQuery, RefundState, RefundStateName, Refunds};
 use sales::SalesBook;
 pub use sales::{
     Bill, OpenSale, ROUTE_NAME_MAX_BYTES, SOLD_RESOURCE_MAX_BYTES, Sale, SaleFilter, SaleGroup, SaleQuery, SaleSum,

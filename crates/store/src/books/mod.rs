@@ -4,6 +4,7 @@ mod deliveries;
 mod lanes;
 mod ledger;
 mod outbox;
+mod refunds;
 mod sales;
 mod sending;
 mod settlements;

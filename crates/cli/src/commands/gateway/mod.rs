@@ -5,6 +5,7 @@
 mod check;
 mod init;
 mod one_price;
+mod refunds;
 mod reload;
 mod serve;
 mod wiring;

@@ -1,6 +1,7 @@
 //! The gateway under way.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use farthing::store::{Access, Store};
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use super::reload::Reload;
 use super::wiring::{Parts, Wired};
-use super::{Gateway, check};
+use super::{Gateway, check, refunds};
 use crate::config::gateway::Config;
 use crate::exit::Exit;
 use crate::logging;
@@ -39,12 +40,16 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
         tracing::info!("quotes are known again by this process alone; set gateway.quote_key where several sell the same");
     }
     let watch = tokio::spawn(upstream.watch());
+    let refunds = local.as_ref().map(|local| tokio::spawn(refunds::carry(store.clone(), Arc::clone(local))));
     announce(config, &format!("http://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
     let app = gateway.router();
     let reloading = tokio::spawn(reload.run(gateway, described));
     serve::until(stop.wait(), listener, app).await;
     reloading.abort();
     watch.abort();
+    if let Some(refunds) = refunds {
+        refunds.abort();
+    }
     if let Some(local) = local {
         local.stop().await;
     }
