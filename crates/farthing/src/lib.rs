@@ -82,6 +82,8 @@ mod chains;
 pub mod client;
 #[cfg(feature = "facilitator")]
 pub mod facilitator;
+#[cfg(all(feature = "client", feature = "server"))]
+pub mod refund;
 pub mod secret;
 #[cfg(feature = "server")]
 pub mod server;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Sales, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Refunds, Sales, Settlements, SignIns};
 
 use crate::books::Books;
 use crate::database::Database;
@@ -61,6 +61,11 @@ impl Store {
     /// What was sold.
     pub fn sales(&self) -> Arc<dyn Sales> {
         Arc::clone(&self.0) as Arc<dyn Sales>
+    }
+
+    /// What is paid back of it.
+    pub fn refunds(&self) -> Arc<dyn Refunds> {
+        Arc::clone(&self.0) as Arc<dyn Refunds>
     }
 
     /// What was promised and spent.

@@ -20,6 +20,7 @@ mod operator;
 mod pay;
 mod peer;
 mod readme;
+mod refunds;
 mod refusals;
 mod run;
 mod sales;

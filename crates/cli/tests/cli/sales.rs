@@ -111,7 +111,7 @@ fn exports_are_exact_and_no_spreadsheet_runs_them() {
 
     let csv = export("csv", &[]);
     let lines: Vec<&str> = csv.split("\r\n").collect();
-    assert_eq!((lines.len(), lines[0].split(',').count()), (4, 18));
+    assert_eq!((lines.len(), lines[0].split(',').count()), (4, 19));
     assert!(lines[1..3].iter().all(|line| line.starts_with("sale,")) && csv.contains(",GET /reports/*,"), "{csv}");
     assert!(csv.contains(",USDC,6,10000,0.01,0.01,exact,0x"), "{csv}");
     let later = (started + jiff::Span::new().hours(1)).to_string();
@@ -143,7 +143,7 @@ fn exports_are_exact_and_no_spreadsheet_runs_them() {
 }
 
 /// Beancount's own check has nothing to say.
-fn check(shop: &Shop, text: &str) {
+pub fn check(shop: &Shop, text: &str) {
     let file = shop.folder.file("sales.beancount", text);
     let index = std::env::var_os("FARTHING_PEERS").map_or_else(
         || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers.json"),

@@ -2,9 +2,9 @@
 //!
 //! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
 //!   side of the same book.
-//! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever; [`SignIns`] beside
-//!   them: who may come back without paying; [`Quotas`]: what may be had so many times in a period; and [`Passes`]: what was
-//!   bought for later.
+//! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever, and [`Refunds`] of
+//!   those; [`SignIns`] beside them: who may come back without paying; [`Quotas`]: what may be had so many times in a period;
+//!   and [`Passes`]: what was bought for later.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
@@ -15,6 +15,7 @@ mod memory;
 mod outbox;
 mod passes;
 mod quotas;
+mod refunds;
 mod sales;
 mod settlements;
 mod sign_ins;
@@ -30,6 +31,7 @@ pub use outbox::{
 };
 pub use passes::{MemoryPasses, PassBalance, PassHolder, PassPurchase, PassTerms, Passes};
 pub use quotas::{MAX_COUNTERS_IN_MEMORY, MemoryQuotas, QuotaRequest, QuotaTaken, Quotas};
+pub use refunds::{Booked, REFUND_TEXT_MAX_BYTES, Refund, RefundQuery, RefundState, RefundStateName, Refunds};
 use sales::SalesBook;
 pub use sales::{
     Bill, OpenSale, ROUTE_NAME_MAX_BYTES, SOLD_RESOURCE_MAX_BYTES, Sale, SaleFilter, SaleGroup, SaleQuery, SaleSum,

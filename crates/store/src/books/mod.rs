@@ -6,6 +6,7 @@ mod ledger;
 mod outbox;
 mod passes;
 mod quotas;
+mod refunds;
 mod sales;
 mod sending;
 mod settlements;

@@ -7,6 +7,7 @@ mod desk;
 mod init;
 mod one_price;
 mod openapi;
+mod refunds;
 mod reload;
 mod serve;
 mod wiring;

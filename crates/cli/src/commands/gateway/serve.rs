@@ -1,6 +1,7 @@
 //! The gateway under way.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use farthing::core::time::Clock;
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::openapi;
 use super::reload::Reload;
 use super::wiring::{Parts, Wired};
-use super::{Gateway, check};
+use super::{Gateway, check, refunds};
 use crate::config::gateway::Config;
 use crate::exit::Exit;
 use crate::logging;
@@ -48,6 +49,7 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
         tracing::info!("quotes are known again by this process alone; set gateway.quote_key where several sell the same");
     }
     let watch = tokio::spawn(upstream.watch());
+    let refunds = local.as_ref().map(|local| tokio::spawn(refunds::carry(store.clone(), Arc::clone(local))));
     let scheme = if tls.is_some() { "https" } else { "http" };
     announce(config, &format!("{scheme}://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
     let app = gateway.router();
@@ -57,6 +59,9 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     reloading.abort();
     importing.abort();
     watch.abort();
+    if let Some(refunds) = refunds {
+        refunds.abort();
+    }
     if let Some(local) = local {
         local.stop().await;
     }

@@ -1,10 +1,11 @@
 //! `farthing ledger`: what the book of who settles says, and whether the chain agrees; and what the book of who sells says.
-//! Reads only; facilitator and gateway may run.
+//! Facilitator and gateway may run meanwhile. All but `refund` only read.
 
 mod export;
 mod list;
 mod receipt;
 mod reconcile;
+mod refund;
 mod row;
 mod sales;
 mod show;
@@ -39,6 +40,8 @@ enum Action {
     Sales(sales::Arguments),
     /// Show one sale, whole
     Receipt(receipt::Arguments),
+    /// Pay a sale back to whoever bought, whole or in part, once
+    Refund(refund::Arguments),
     /// Export sales for accounts, as CSV, JSON or beancount
     Export(export::Arguments),
     /// Compare every payment of the book with the chain, to the atom
@@ -68,6 +71,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Action::Show(arguments) => show::run(arguments).await,
         Action::Sales(arguments) => sales::run(arguments).await,
         Action::Receipt(arguments) => receipt::run(arguments).await,
+        Action::Refund(arguments) => refund::run(arguments).await,
         Action::Export(arguments) => export::run(arguments).await,
         Action::Reconcile(arguments) => reconcile::run(arguments).await,
     }

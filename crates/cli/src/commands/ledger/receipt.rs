@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use farthing::core::books::{Landing, Sale, SaleFilter, SaleQuery};
+use farthing::core::books::{Landing, Refund, Sale, SaleFilter, SaleQuery};
 use farthing::core::scheme::{PaymentKey, TransactionId};
 use farthing::store::Store;
 use serde::Serialize;
 
-use super::sales::Row;
+use super::refund::RefundRow;
+use super::sales::{Row, refunds_of};
 use super::{Book, in_book_case};
 use crate::exit::{Exit, Usage};
 use crate::terminal::{FAINT, GOOD, PLAIN, STRONG, plain, say, say_json};
@@ -45,6 +46,9 @@ struct Receipt {
     /// What the whole transaction cost, also where it carried several payments.
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction_fee_gwei: Option<u64>,
+    /// What was paid back of it, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refunds: Vec<RefundRow>,
 }
 
 /// Shows.
@@ -58,7 +62,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     for (place, sale) in sales.iter().enumerate() {
         let landing = store.outbox().landing(sale.payment).await?;
-        let receipt = Receipt::of(sale, landing);
+        let receipt = Receipt::of(sale, landing, &refunds_of(&store, sale.payment).await?);
         if arguments.json {
             say_json(&receipt)?;
         } else {
@@ -100,12 +104,14 @@ pub async fn find(store: &Store, id: &str) -> anyhow::Result<Vec<Sale>> {
 }
 
 impl Receipt {
-    fn of(sale: &Sale, landing: Option<Landing>) -> Self {
+    fn of(sale: &Sale, landing: Option<Landing>, refunds: &[Refund]) -> Self {
         let (block_height, block, transaction_fee_gwei) = match landing {
             Some(landing) => (Some(landing.height), Some(landing.block), Some(landing.fee_gwei)),
             None => (None, None, None),
         };
-        Self { row: Row::of(sale), block_height, block, transaction_fee_gwei }
+        let row = Row::of(sale).with_refunds(sale, refunds);
+        let refunds = refunds.iter().map(|refund| RefundRow::of(sale, refund)).collect();
+        Self { row, block_height, block, transaction_fee_gwei, refunds }
     }
 }
 
@@ -135,5 +141,11 @@ fn tell(receipt: &Receipt) {
         if let Some(value) = value {
             say(format!("  {FAINT}{name:<13}{PLAIN}{}", plain(&value)));
         }
+    }
+    for refund in &receipt.refunds {
+        let RefundRow { at, state, amount, symbol, reason, id, .. } = refund;
+        let by = refund.transaction.as_ref().map(|transaction| format!(" by {transaction}")).unwrap_or_default();
+        let why = if reason.is_empty() { String::new() } else { format!(": {}", plain(reason)) };
+        say(format!("  {at}  refund {state}, {amount} {}{by}{why}  {FAINT}{id}{PLAIN}", plain(symbol)));
     }
 }

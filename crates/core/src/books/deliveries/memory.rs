@@ -3,14 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::super::{Bill, OpenSale, Sale, SaleQuery, SaleSum, SaleSumQuery, Sales, SalesBook, locked};
+use super::super::{
+    Bill, Booked, OpenSale, Refund, RefundQuery, RefundState, RefundStateName, Refunds, Sale, SaleQuery, SaleSum, SaleSumQuery,
+    Sales, SalesBook, locked,
+};
 use super::{
     Answered, Charged, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, Naming, Owed,
     Presented, Purchase, PurchaseName, Receipt, Standing, StoredAnswer,
 };
 use crate::BoxFuture;
 use crate::books::BookError;
-use crate::scheme::PaymentKey;
+use crate::scheme::{PaymentKey, TransactionId};
 use crate::time::UnixSeconds;
 
 /// How many expired payments, and how many answers, one claim forgets at most.
@@ -332,6 +335,51 @@ impl Sales for MemoryDeliveries {
     }
 }
 
+impl Refunds for MemoryDeliveries {
+    fn book<'a>(&'a self, refund: &'a Refund) -> Answer<'a, Booked> {
+        ready(self.book().sales.book_refund(refund))
+    }
+
+    fn asking(&self, id: PaymentKey, now: UnixSeconds) -> Answer<'_, bool> {
+        ready(self.book().sales.change_refund(id, &[RefundStateName::Open], now, |refund| {
+            refund.unanswered = refund.unanswered.saturating_add(1);
+        }))
+    }
+
+    fn refused<'a>(&'a self, id: PaymentKey, why: &'a str, now: UnixSeconds) -> Answer<'a, ()> {
+        self.book().sales.change_refund(id, &[RefundStateName::Open], now, |refund| {
+            refund.unanswered = refund.unanswered.saturating_sub(1);
+            refund.state = RefundState::Open(Some(why.to_owned()));
+        });
+        ready(())
+    }
+
+    fn settled<'a>(&'a self, id: PaymentKey, transaction: &'a TransactionId, now: UnixSeconds) -> Answer<'a, ()> {
+        self.book().sales.change_refund(id, &[RefundStateName::Open, RefundStateName::Failed], now, |refund| {
+            refund.state = RefundState::Settled(transaction.clone());
+        });
+        ready(())
+    }
+
+    fn failed<'a>(&'a self, id: PaymentKey, why: &'a str, knows_all: bool, now: UnixSeconds) -> Answer<'a, bool> {
+        let mut book = self.book();
+        if knows_all || book.sales.find_refund(id).is_some_and(|refund| refund.unanswered == 0) {
+            book.sales.change_refund(id, &[RefundStateName::Open], now, |refund| {
+                refund.state = RefundState::Failed(why.to_owned());
+            });
+        }
+        ready(book.sales.find_refund(id).is_some_and(|refund| refund.state.name() == RefundStateName::Failed))
+    }
+
+    fn find(&self, id: PaymentKey) -> Answer<'_, Option<Refund>> {
+        ready(self.book().sales.find_refund(id).cloned())
+    }
+
+    fn list<'a>(&'a self, query: &'a RefundQuery) -> Answer<'a, Vec<Refund>> {
+        ready(self.book().sales.list_refunds(query))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::now;
@@ -339,7 +387,6 @@ mod tests {
     use crate::amount::Amount;
     use crate::asset::Asset;
     use crate::books::SettledBy;
-    use crate::scheme::TransactionId;
 
     const KEY: PaymentKey = PaymentKey([1; 32]);
     const NOW: UnixSeconds = UnixSeconds(1_000_000);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Bill, OpenSale, Sale, SaleQuery, SaleSum, SaleSumQuery, SettledBy};
 use crate::amount::Amount;
-use crate::books::BookError;
+use crate::books::{BookError, Booked, Refund, RefundQuery, RefundStateName};
 use crate::scheme::{PaymentKey, TransactionId};
 use crate::time::UnixSeconds;
 
@@ -14,6 +14,7 @@ const SALES_MAX: usize = 10_000;
 /// Sales that die with the process.
 #[derive(Debug, Default)]
 pub(in crate::books) struct SalesBook {
+    refunds: BTreeMap<PaymentKey, Refund>,
     rows: BTreeMap<PaymentKey, Row>,
     by_time: BTreeSet<(UnixSeconds, PaymentKey)>,
 }
@@ -120,6 +121,50 @@ impl SalesBook {
             sum.amount = sum.amount.checked_add(bill.amount).ok_or_else(too_large)?;
         }
         Ok(sums.into_values().take(query.limit).collect())
+    }
+}
+
+impl SalesBook {
+    pub(in crate::books) fn book_refund(&mut self, refund: &Refund) -> Booked {
+        let Some(sale) = self.find(refund.sale) else { return Booked::Unsold };
+        let of_sale = || self.refunds.values().filter(|other| other.sale == refund.sale);
+        if let Some(open) = of_sale().find(|other| other.state.name() == RefundStateName::Open) {
+            return Booked::Another(open.id);
+        }
+        let mut back = of_sale().filter(|other| other.state.name() != RefundStateName::Failed);
+        let back = back.try_fold(Amount::ZERO, |sum, other| sum.checked_add(other.amount));
+        let left = back.and_then(|back| sale.bill.amount.checked_sub(back)).unwrap_or_default();
+        if refund.amount > left {
+            return Booked::TooMuch(left);
+        }
+        self.refunds.insert(refund.id, refund.clone());
+        Booked::Yes
+    }
+
+    /// Changes a refund that is in one of these states, and says whether it was.
+    pub(in crate::books) fn change_refund(
+        &mut self,
+        id: PaymentKey,
+        from: &[RefundStateName],
+        now: UnixSeconds,
+        change: impl FnOnce(&mut Refund),
+    ) -> bool {
+        let refund = self.refunds.get_mut(&id).filter(|refund| from.contains(&refund.state.name()));
+        refund.is_some_and(|refund| {
+            change(refund);
+            refund.changed_at = now;
+            true
+        })
+    }
+
+    pub(in crate::books) fn find_refund(&self, id: PaymentKey) -> Option<&Refund> {
+        self.refunds.get(&id)
+    }
+
+    pub(in crate::books) fn list_refunds(&self, query: &RefundQuery) -> Vec<Refund> {
+        let mut found: Vec<&Refund> = self.refunds.values().filter(|refund| query.matches(refund)).collect();
+        found.sort_by_key(|refund| std::cmp::Reverse(refund.at));
+        found.into_iter().take(query.limit).cloned().collect()
     }
 }
 

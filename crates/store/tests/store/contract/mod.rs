@@ -9,6 +9,7 @@ pub mod outbox;
 pub mod passes;
 pub mod purchases;
 pub mod quotas;
+pub mod refunds;
 pub mod sales;
 pub mod sending;
 pub mod settlements;
@@ -18,7 +19,7 @@ pub mod sample;
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Sales, Settlements, SignIns};
+use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Refunds, Sales, Settlements, SignIns};
 
 /// One process on a book.
 pub struct Node {
@@ -26,6 +27,7 @@ pub struct Node {
     pub outbox: Arc<dyn Outbox>,
     pub deliveries: Arc<dyn Deliveries>,
     pub sales: Arc<dyn Sales>,
+    pub refunds: Arc<dyn Refunds>,
     pub ledger: Arc<dyn Ledger>,
     pub sign_ins: Arc<dyn SignIns>,
     pub quotas: Arc<dyn Quotas>,
@@ -94,6 +96,8 @@ macro_rules! contract {
                 a_sale_outlives_its_delivery every_field_of_a_sale_survives_the_book who_lost_a_claim_sells_nothing
                 every_filter_of_sales_matches_what_it_says pages_of_sales_follow_each_other_without_a_gap
                 sums_are_exact_and_of_one_asset_each a_sum_that_no_amount_holds_is_an_error sales_survive_a_kill,
+            refunds: a_sale_is_paid_back_once_whatever_is_booked one_of_many_refunds_at_once_is_booked
+                what_nobody_has_answered_has_not_failed refunds_are_listed_by_sale_state_and_time,
             ledger: limits_hold_among_concurrent_reserves limits_hold_across_handles a_window_forgets
                 released_is_free_and_committed_is_not a_resource_is_known_by_its_whole_name_however_long
                 a_late_commit_counts_again amounts_are_exact_to_the_last_unit

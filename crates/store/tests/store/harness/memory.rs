@@ -45,6 +45,7 @@ impl Harness for Memory {
             settlements: settlements.clone(),
             outbox: settlements,
             sales: Arc::new(deliveries.clone()),
+            refunds: Arc::new(deliveries.clone()),
             deliveries: Arc::new(deliveries),
             ledger: self.ledger.clone(),
             sign_ins: self.sign_ins.clone(),

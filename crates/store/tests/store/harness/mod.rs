@@ -41,6 +41,7 @@ pub fn node_of(store: &Store, number: u64) -> Node {
         outbox: store.outbox(),
         deliveries: store.deliveries(),
         sales: store.sales(),
+        refunds: store.refunds(),
         ledger: store.ledger(),
         sign_ins: store.sign_ins(),
         quotas: store.quotas(),

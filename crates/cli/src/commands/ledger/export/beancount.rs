@@ -3,16 +3,17 @@
 //! | account | has |
 //! |---|---|
 //! | `Assets:X402:<network>` | what was taken in, in its own commodity; at its price in dollars where it stands for one |
-//! | `Income:X402` | what was sold |
+//! | `Income:X402`, `Income:X402:Refunds` | what was sold, and what was paid back |
 //! | `Assets:X402:Gas:<network>`, `Expenses:X402:NetworkFees` | what the facilitator's account spent, in the network's coin |
 
 use std::collections::BTreeSet;
 
 use super::super::sales::Row;
-use super::Line;
+use super::{Kind, Line};
 use crate::terminal::plain;
 
 const INCOME: &str = "Income:X402";
+const REFUNDS: &str = "Income:X402:Refunds";
 const FEES: &str = "Expenses:X402:NetworkFees";
 /// The most characters of a commodity's name that every version of beancount takes.
 const COMMODITY_MAX_CHARS: usize = 24;
@@ -34,7 +35,7 @@ pub fn write(lines: &[Line], opens: bool) -> String {
 }
 
 fn accounts(line: &Line) -> Vec<String> {
-    let mut accounts = vec![holdings(&line.row), INCOME.to_owned()];
+    let mut accounts = vec![holdings(&line.row), counterpart(line).to_owned()];
     if line.network_fee.is_some() {
         accounts.extend([gas(&line.row), FEES.to_owned()]);
     }
@@ -42,36 +43,47 @@ fn accounts(line: &Line) -> Vec<String> {
 }
 
 fn transactions(text: &mut Vec<String>, line: &Line) {
-    let Line { row, network_fee } = line;
+    let Line { kind, row, network_fee, .. } = line;
     let (name, amount) = (commodity(row), &row.amount);
     // Nothing moved where nothing was charged.
     if amount != "0" {
+        let (taken, earned) = if *kind == Kind::Sale { ("", "-") } else { ("-", "") };
         let (taken, earned) = match &row.usd {
-            Some(usd) => (format!("{amount} {name} @@ {usd} USD"), format!("-{usd} USD")),
-            None => (format!("{amount} {name}"), format!("-{amount} {name}")),
+            Some(usd) => (format!("{taken}{amount} {name} @@ {usd} USD"), format!("{earned}{usd} USD")),
+            None => (format!("{taken}{amount} {name}"), format!("{earned}{amount} {name}")),
         };
-        head(text, row);
-        text.extend([posting(&holdings(row), &taken), posting(INCOME, &earned), String::new()]);
+        head(text, line);
+        text.extend([posting(&holdings(row), &taken), posting(counterpart(line), &earned), String::new()]);
     }
     if let Some(fee) = network_fee.as_ref().filter(|fee| *fee != "0") {
         let coin = coin(row);
-        head(text, row);
+        head(text, line);
         text.extend([posting(FEES, &format!("{fee} {coin}")), posting(&gas(row), &format!("-{fee} {coin}")), String::new()]);
     }
 }
 
-fn head(text: &mut Vec<String>, row: &Row) {
+fn head(text: &mut Vec<String>, line: &Line) {
+    let row = &line.row;
     let day = row.at.split('T').next().unwrap_or_default();
     text.push(format!("{day} * {} {}", quoted(&row.route), quoted(&row.resource)));
     let facts = [
         ("at", Some(row.at.clone())),
         ("payment", Some(row.id.clone())),
+        ("sale", line.sale.clone()),
         ("transaction", row.transaction.clone()),
         ("payer", row.payer.as_ref().map(ToString::to_string)),
         ("network", Some(row.network.to_string())),
         ("asset", Some(row.asset.clone())),
     ];
     text.extend(facts.into_iter().filter_map(|(name, value)| Some(format!("  {name}: {}", quoted(&value?)))));
+}
+
+/// What is earned, or given up again.
+const fn counterpart(line: &Line) -> &'static str {
+    match line.kind {
+        Kind::Sale => INCOME,
+        Kind::Refund => REFUNDS,
+    }
 }
 
 fn posting(account: &str, amount: &str) -> String {

@@ -1,10 +1,11 @@
 //! Comma-separated values (RFC 4180) that no spreadsheet takes for formulas.
 
-use super::Line;
+use super::{Kind, Line};
 
-const TITLES: [&str; 18] = [
+const TITLES: [&str; 19] = [
     "kind",
     "id",
+    "sale",
     "at",
     "route",
     "resource",
@@ -34,12 +35,13 @@ pub fn write(lines: &[Line]) -> String {
     text
 }
 
-fn cells(line: &Line) -> [String; 18] {
-    let Line { row, network_fee } = line;
+fn cells(line: &Line) -> [String; 19] {
+    let Line { kind, sale, row, network_fee } = line;
     let row = row.clone();
     [
-        "sale".to_owned(),
+        if *kind == Kind::Sale { "sale" } else { "refund" }.to_owned(),
         row.id,
+        sale.clone().unwrap_or_default(),
         row.at,
         row.route,
         row.resource,

@@ -1,4 +1,4 @@
-//! `farthing ledger export`: sales for accounts, the oldest first, with exact decimals.
+//! `farthing ledger export`: sales and refunds for accounts, the oldest first, with exact decimals.
 
 mod beancount;
 mod csv;
@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use farthing::core::amount::Amount;
-use farthing::core::books::{Sale, SaleFilter, SaleQuery};
+use farthing::core::books::{Bill, RefundQuery, RefundState, RefundStateName, Sale, SaleFilter, SaleQuery};
 use farthing::core::scheme::{PaymentKey, TransactionId};
 use farthing::core::time::{Clock, UnixSeconds};
 use farthing::store::Store;
@@ -56,16 +56,27 @@ enum Format {
     Beancount,
 }
 
-/// One line of an export.
+/// One line of an export: a sale, or a refund, of which amounts, moment, id and transaction are its own.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
+    kind: Kind,
+    /// The sale that a refund is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sale: Option<String>,
     #[serde(flatten)]
     row: Row,
     /// What the transaction cost, in the network's coin, where it was sent from here. A transaction that paid for several sales is
     /// counted with one of them, so that a sum over all lines is what was spent.
     #[serde(skip_serializing_if = "Option::is_none")]
     network_fee: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Sale,
+    Refund,
 }
 
 /// Exports.
@@ -101,14 +112,45 @@ async fn lines(store: &Store, from: Option<UnixSeconds>, to: Option<UnixSeconds>
         for sale in &page {
             let fee = fees.of(store, sale).await?;
             let network_fee = fee.map(|gwei| Amount::from(gwei).to_decimal_string(GWEI_DECIMALS));
-            lines.push(Line { row: Row::of(sale), network_fee });
+            lines.push(Line { kind: Kind::Sale, sale: None, row: Row::of(sale), network_fee });
         }
         if lines.len() > SALES_MAX {
             bail!("there are more than {SALES_MAX} sales; export them in parts, with --from and --to");
         }
     }
-    lines.reverse();
+    lines.extend(refunds(store, from, before).await?);
+    // RFC 3339 in UTC is in the order of time.
+    lines.sort_by(|one, other| one.row.at.cmp(&other.row.at));
     Ok(lines)
+}
+
+/// The refunds that were settled in that time, whenever they were booked.
+async fn refunds(store: &Store, from: Option<UnixSeconds>, before: Option<UnixSeconds>) -> anyhow::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    let state = Some(RefundStateName::Settled);
+    let mut query = RefundQuery { state, limit: SALES_PER_PAGE, ..RefundQuery::default() };
+    loop {
+        let page = store.refunds().list(&query).await?;
+        let Some(last) = page.last() else { return Ok(lines) };
+        query.after = Some((last.at, last.id));
+        for refund in &page {
+            let is_in_time =
+                from.is_none_or(|from| refund.changed_at >= from) && before.is_none_or(|to| refund.changed_at < to);
+            let RefundState::Settled(transaction) = &refund.state else { continue };
+            if !is_in_time {
+                continue;
+            }
+            let sale = store.sales().find(refund.sale).await?.context("the book does not know a refund's sale")?;
+            let bill = Bill { at: refund.changed_at, amount: refund.amount, ..sale.bill };
+            let paid_back = Sale { payment: refund.id, bill, transaction: transaction.clone(), ..sale };
+            // Who settles for others pays for their gas: what a refund cost is in the book of settlements.
+            let landing = store.outbox().landing(refund.id).await?;
+            let network_fee = landing
+                .filter(|landing| landing.transaction == *transaction)
+                .map(|landing| Amount::from(landing.fee_gwei).to_decimal_string(GWEI_DECIMALS));
+            lines.push(Line { kind: Kind::Refund, sale: Some(refund.sale.to_string()), row: Row::of(&paid_back), network_fee });
+        }
+    }
 }
 
 /// Which sale a transaction's fee is counted with.

@@ -5,10 +5,12 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Args;
+use farthing::core::amount::Amount;
 use farthing::core::asset::AccountId;
-use farthing::core::books::{Bill, OpenSale, Sale, SaleFilter, SaleQuery};
+use farthing::core::books::{Bill, OpenSale, Refund, RefundQuery, RefundStateName, Sale, SaleFilter, SaleQuery};
 use farthing::core::network::Network;
 use farthing::core::scheme::{PaymentKey, TransactionId};
+use farthing::store::Store;
 use serde::Serialize;
 
 use super::list::{account, ago, seconds};
@@ -20,6 +22,8 @@ use crate::terminal::{FAINT, PLAIN, note, say_json};
 
 /// Dollars are counted in units of 10⁻¹⁸.
 const USD_DECIMALS: u8 = 18;
+/// More refunds than one sale has.
+pub const REFUNDS_MAX: usize = 10_000;
 
 /// What `farthing ledger sales` takes.
 #[derive(Args)]
@@ -83,6 +87,9 @@ pub struct Row {
     pub transaction: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<&'static str>,
+    /// How much of it was paid back, or is about to be, as people write it; nothing where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<String>,
 }
 
 /// Lists.
@@ -92,7 +99,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let rows: Vec<Row> = if arguments.open {
         store.sales().open(&query).await?.iter().map(Row::of_open).collect()
     } else {
-        store.sales().list(&query).await?.iter().map(Row::of).collect()
+        let mut rows = Vec::new();
+        for sale in store.sales().list(&query).await? {
+            rows.push(Row::of(&sale).with_refunds(&sale, &refunds_of(&store, sale.payment).await?));
+        }
+        rows
     };
     store.close().await;
     if arguments.json {
@@ -128,6 +139,15 @@ impl Row {
         Self { state: "settled", transaction, settled_by, ..Self::of_bill(sale.payment, &sale.bill) }
     }
 
+    /// The same with what was paid back of it.
+    pub fn with_refunds(self, sale: &Sale, refunds: &[Refund]) -> Self {
+        let back = refunds.iter().filter(|refund| refund.state.name() != RefundStateName::Failed);
+        // The book lets no more be paid back than was sold.
+        let back = back.map(|refund| refund.amount).try_fold(Amount::ZERO, Amount::checked_add);
+        let refunded = back.filter(|back| !back.is_zero()).map(|back| back.to_decimal_string(sale.bill.asset.decimals));
+        Self { refunded, ..self }
+    }
+
     fn of_open(open: &OpenSale) -> Self {
         Self::of_bill(open.payment, &open.bill)
     }
@@ -152,8 +172,15 @@ impl Row {
             scheme,
             transaction: None,
             settled_by: None,
+            refunded: None,
         }
     }
+}
+
+/// The refunds of a sale, the newest first.
+pub async fn refunds_of(store: &Store, sale: PaymentKey) -> anyhow::Result<Vec<Refund>> {
+    let query = RefundQuery { sale: Some(sale), limit: REFUNDS_MAX, ..RefundQuery::default() };
+    Ok(store.refunds().list(&query).await?)
 }
 
 /// So many sales, in words.
