@@ -23,3 +23,4 @@ mod run;
 mod settle;
 mod tls;
 mod traces;
+mod watching;

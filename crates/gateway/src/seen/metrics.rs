@@ -31,11 +31,7 @@ pub fn describe_metrics() {
     describe_counter!(REQUESTS, Unit::Count, "Requests, by route and outcome.");
     describe_counter!(REASONS, Unit::Count, "Requests that came to nothing, by route, outcome and reason.");
     describe_histogram!(SECONDS, Unit::Seconds, "How long requests took until the head of their answer, by route.");
-    describe_histogram!(
-        UPSTREAM_SECONDS,
-        Unit::Seconds,
-        "How long the upstream took until the head of its answer, by route."
-    );
+    describe_histogram!(UPSTREAM_SECONDS, Unit::Seconds, "How long the upstream took until the head of its answer, by route.");
     describe_counter!(UPSTREAM_ANSWERS, Unit::Count, "Answers of the upstream, by route and status; none: there was none.");
     describe_gauge!(UPSTREAM_UP, Unit::Count, "Whether requests are let through to the upstream: 1 or 0.");
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests that have no answer yet.");

@@ -8,6 +8,7 @@ mod one_price;
 mod openapi;
 mod reload;
 mod serve;
+mod watching;
 mod wiring;
 
 use std::path::{Path, PathBuf};
