@@ -10,6 +10,7 @@ const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 /// What runs in the page: one module, of these files.
 const SCRIPT: &str = concat!(
+    include_str!("../paywall/page/networks.js"),
     include_str!("page/words.js"),
     include_str!("page/plot.js"),
     include_str!("page/lists.js"),
