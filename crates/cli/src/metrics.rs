@@ -34,6 +34,7 @@ impl Metrics {
         let metrics = Self(recorder.handle());
         metrics::set_global_recorder(recorder).context("metrics could not start")?;
         farthing::facilitator::describe_metrics();
+        farthing_gateway::seen::describe_metrics();
         let handle = metrics.0.clone();
         tokio::spawn(async move {
             loop {

@@ -79,7 +79,7 @@ pub async fn until_over(stop: impl Future<Output = ()>, listener: TcpListener, t
     let closed = stopping.closed();
     let finished = async {
         // The count's sender lives in the app, which is alive.
-        let _alive = watched.wait_for(|count| *count == 0).await;
+        let _alive = watched.wait_for(|count| *count == 0).await.is_ok();
         tokio::time::sleep(CLOSE_TIMEOUT).await;
     };
     tokio::select! {

@@ -28,3 +28,4 @@ mod seller;
 mod settle;
 mod tls;
 mod traces;
+mod watching;

@@ -7,8 +7,11 @@
 //! Nothing here decides about a request, and no failure here becomes one of a request.
 
 mod access;
+mod admin;
+mod api;
 mod metrics;
 mod outcome;
+mod page;
 mod tally;
 mod trip;
 
@@ -26,6 +29,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use self::access::Asked;
+pub use self::admin::{Admin, Sponsor, Surroundings, UpstreamState};
 use self::metrics::InFlight;
 pub use self::metrics::{describe_metrics, upstream_up};
 pub use self::outcome::Outcome;
@@ -81,6 +85,20 @@ impl Seen {
         request.extensions_mut().insert(trip.clone());
         let in_flight = InFlight::new(brings_payment);
         Journey { seen: self.clone(), trip, span, began, asked, is_over: false, _in_flight: in_flight }
+    }
+
+    fn now(&self) -> UnixSeconds {
+        self.0.clock.now()
+    }
+
+    fn since(&self) -> UnixSeconds {
+        self.0.since
+    }
+
+    /// Endings between these moments, by the beginning of stretches of so many seconds.
+    fn endings(&self, since: UnixSeconds, before: UnixSeconds, bucket_seconds: u64) -> Vec<(UnixSeconds, Ending, u64)> {
+        let tally = self.0.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.endings(since, before, bucket_seconds).map(|(at, ending, count)| (at, ending.clone(), count)).collect()
     }
 
     fn count(&self, notes: &Notes, (outcome, reason): &Judged) {

@@ -64,15 +64,13 @@ impl Tally {
         since: UnixSeconds,
         before: UnixSeconds,
         bucket_seconds: u64,
-    ) -> Vec<(UnixSeconds, &Ending, u64)> {
-        let ring = if bucket_seconds % HOUR_SECONDS == 0 { &self.hours } else { &self.minutes };
-        let within = ring.stretches.iter().filter(|(at, _)| *at >= since && *at < before);
-        let mut endings = Vec::new();
-        for (at, counts) in within {
+    ) -> impl Iterator<Item = (UnixSeconds, &Ending, u64)> {
+        let ring = if bucket_seconds.is_multiple_of(HOUR_SECONDS) { &self.hours } else { &self.minutes };
+        let within = ring.stretches.iter().filter(move |(at, _)| *at >= since && *at < before);
+        within.flat_map(move |(at, counts)| {
             let bucket = UnixSeconds(at.0.saturating_sub(at.0 % bucket_seconds.max(1)));
-            endings.extend(counts.iter().map(|(ending, count)| (bucket, ending, *count)));
-        }
-        endings
+            counts.iter().map(move |(ending, count)| (bucket, ending, *count))
+        })
     }
 }
 
@@ -118,12 +116,12 @@ mod tests {
         tally.count(UnixSeconds(10_800), &ending("/a", Outcome::Paid));
         let counts = |bucket| {
             let endings = tally.endings(UnixSeconds(7_200), UnixSeconds(20_000), bucket);
-            endings.iter().map(|(at, ending, count)| (at.0, ending.outcome, *count)).collect::<Vec<_>>()
+            endings.map(|(at, ending, count)| (at.0, ending.outcome, count)).collect::<Vec<_>>()
         };
         use Outcome::{Paid, Required};
         assert_eq!(counts(60), [(7_200, Required, 2), (7_260, Required, 1), (10_800, Required, 1), (10_800, Paid, 1)]);
         assert_eq!(counts(3_600), [(7_200, Required, 3), (10_800, Required, 1), (10_800, Paid, 1)]);
-        assert_eq!(tally.endings(UnixSeconds(7_201), UnixSeconds(7_261), 60).len(), 1);
+        assert_eq!(tally.endings(UnixSeconds(7_201), UnixSeconds(7_261), 60).count(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod openapi;
 mod refunds;
 mod reload;
 mod serve;
+mod watching;
 mod wiring;
 
 use std::path::{Path, PathBuf};

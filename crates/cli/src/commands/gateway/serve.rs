@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::openapi;
 use super::reload::Reload;
+use super::watching::Watching;
 use super::wiring::{Parts, Wired};
 use super::{Gateway, check, refunds};
 use crate::config::gateway::Config;
@@ -33,8 +34,12 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let listener = serve::listen(listen).with_context(|| format!("{listen} cannot be listened on"))?;
     let certificates = certificates(config).with_context(place)?;
     let tls = certificates.as_ref().map(Certificates::acceptor).transpose().with_context(place)?;
+    let watching = Watching::prepare(config).with_context(place)?;
     let store = Store::open(&store_url, Access::Own).await.with_context(|| format!("the book {store_url} cannot be used"))?;
-    let Wired { gateway, upstream, local } = parts.wire(config, Some(&store)).await.with_context(place)?;
+    let wired = parts.wire(config, Some(&store)).await.with_context(place)?;
+    let admin = watching.as_ref().map(Watching::url).transpose()?;
+    let watched = watching.map(|watching| watching.start(&wired, &store));
+    let Wired { gateway, upstream, local } = wired;
     if let Some(imported) = openapi::from_file(config, described.folder()).with_context(place)? {
         gateway.import(imported);
     }
@@ -51,7 +56,7 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     let watch = tokio::spawn(upstream.watch());
     let refunds = local.as_ref().map(|local| tokio::spawn(refunds::carry(store.clone(), Arc::clone(local))));
     let scheme = if tls.is_some() { "https" } else { "http" };
-    announce(config, &format!("{scheme}://{}", listener.local_addr()?), &store_url.to_string(), as_json)?;
+    announce(config, &format!("{scheme}://{}", listener.local_addr()?), &store_url.to_string(), admin.as_deref(), as_json)?;
     let app = gateway.router();
     let importing = tokio::spawn(openapi::take_from_upstream(gateway.clone(), config.gateway.discovery.openapi.clone()));
     let reloading = tokio::spawn(reload.run(gateway, described, store.clone(), certificates));
@@ -64,6 +69,9 @@ pub async fn run(described: Gateway, as_json: bool, until_stdin_ends: bool) -> a
     }
     if let Some(local) = local {
         local.stop().await;
+    }
+    if let Some(watched) = watched {
+        watched.abort();
     }
     store.close().await;
     if let Some(traces) = traces {
@@ -82,14 +90,14 @@ fn certificates(config: &Config) -> anyhow::Result<Option<Certificates>> {
     Ok(Some(certificates))
 }
 
-fn announce(config: &Config, url: &str, store: &str, as_json: bool) -> anyhow::Result<()> {
+fn announce(config: &Config, url: &str, store: &str, admin: Option<&str>, as_json: bool) -> anyhow::Result<()> {
     let upstream = config.gateway.upstream.url.origin();
     let networks: Vec<&str> = config.pay_to.0.iter().map(|(network, _)| network.as_str()).collect();
     let settled_by = check::settled_by(config);
     if as_json {
         let facts = json!({
             "listening": url, "upstream": upstream, "networks": networks, "settledBy": settled_by, "store": store,
-            "routes": config.route.len(),
+            "routes": config.route.len(), "admin": admin,
         });
         return say_json(&facts);
     }
@@ -97,5 +105,8 @@ fn announce(config: &Config, url: &str, store: &str, as_json: bool) -> anyhow::R
     let routes = config.route.len();
     let plural = if routes == 1 { "" } else { "s" };
     say(format!("{FAINT}{routes} route{plural}   settled by {settled_by}   book {store}{PLAIN}"));
+    if let Some(admin) = admin {
+        say(format!("{FAINT}dashboard {PLAIN}{admin}/{FAINT}   metrics {admin}/metrics{PLAIN}"));
+    }
     Ok(())
 }
