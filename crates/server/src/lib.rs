@@ -54,6 +54,7 @@ mod sending;
 mod server;
 mod settle;
 mod stop;
+mod streaming;
 mod template;
 pub mod usage;
 

@@ -1,4 +1,4 @@
-//! Core's books on disk: [`Settlements`], [`Outbox`], [`Deliveries`], [`SignIns`] and [`Ledger`] on SQLite and PostgreSQL.
+//! Core's books on disk: [`Settlements`], [`Outbox`], [`Deliveries`], [`SignIns`], [`Debts`] and [`Ledger`] on SQLite and PostgreSQL.
 //!
 //! 1. What a call answers `Ok` to is durable: SQLite has synced it, PostgreSQL has committed it.
 //! 2. The books' rules are written once (`books/`), as operations over the few statements both databases share; a
@@ -20,7 +20,7 @@ mod url;
 
 pub use error::StoreError;
 #[cfg(doc)]
-use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements, SignIns};
+use farthing_core::books::{Debts, Deliveries, Ledger, Outbox, Settlements, SignIns};
 pub use options::Options;
 pub use store::{Access, Store};
 pub use url::{PostgresUrl, StoreUrl};

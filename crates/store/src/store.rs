@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements, SignIns};
+use farthing_core::books::{Debts, Deliveries, Ledger, Outbox, Settlements, SignIns};
 
 use crate::books::Books;
 use crate::database::Database;
@@ -66,6 +66,11 @@ impl Store {
     /// Who may come back without paying.
     pub fn sign_ins(&self) -> Arc<dyn SignIns> {
         Arc::clone(&self.0) as Arc<dyn SignIns>
+    }
+
+    /// Who owes what.
+    pub fn debts(&self) -> Arc<dyn Debts> {
+        Arc::clone(&self.0) as Arc<dyn Debts>
     }
 
     /// Waits for the writes under way and gives up the node, so that others take over without waiting. What is called

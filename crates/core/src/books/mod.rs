@@ -2,11 +2,13 @@
 //!
 //! - [`Settlements`] (facilitator): what was sent to the chain, and what became of it; its [`Outbox`] is the relayer's
 //!   side of the same book.
-//! - [`Deliveries`] (server): which payment bought which request; [`SignIns`] beside it: who may come back without paying.
+//! - [`Deliveries`] (server): which payment bought which request; [`SignIns`] beside it: who may come back without paying;
+//!   [`Debts`]: what was delivered before it was paid.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
 
+mod debts;
 mod deliveries;
 mod ledger;
 mod memory;
@@ -14,6 +16,7 @@ mod outbox;
 mod settlements;
 mod sign_ins;
 
+pub use debts::{Debt, Debts, MemoryDebts};
 pub use deliveries::{
     Answered, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, MemoryDeliveries, Naming, Owed,
     Presented, Purchase, PurchaseName, Receipt, Standing, StoredAnswer,

@@ -8,4 +8,5 @@ mod moves;
 mod prices;
 mod routes;
 mod shop;
+mod streams;
 mod wall;

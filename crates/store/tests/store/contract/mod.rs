@@ -1,5 +1,6 @@
 //! The tests that every implementation of core's books must pass: one file per book, one [`Harness`] per implementation.
 
+pub mod debts;
 pub mod deliveries;
 pub mod durability;
 pub mod lanes;
@@ -15,7 +16,7 @@ pub mod sample;
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Settlements, SignIns};
+use farthing_core::books::{Debts, Deliveries, Ledger, Outbox, Settlements, SignIns};
 
 /// One process on a book.
 pub struct Node {
@@ -24,6 +25,7 @@ pub struct Node {
     pub deliveries: Arc<dyn Deliveries>,
     pub ledger: Arc<dyn Ledger>,
     pub sign_ins: Arc<dyn SignIns>,
+    pub debts: Arc<dyn Debts>,
     /// How the harness knows it.
     pub number: u64,
 }
@@ -92,6 +94,8 @@ macro_rules! contract {
                 a_grant_opens_one_resource_to_one_payer a_grant_reaches_as_far_as_the_signature
                 a_grant_lasts_until_the_latest_moment_that_was_paid_for names_of_any_length_and_kind_are_kept_apart
                 sign_ins_survive_a_kill,
+            debts: debts_stay_within_the_limit what_is_paid_is_owed_no_more
+                concurrent_debts_do_not_pass_the_limit_together debts_survive_a_kill,
             listing: every_filter_matches_what_it_says pages_follow_each_other_without_a_gap replaced_transactions_are_found,
             durability: what_was_answered_is_there_after_a_kill a_killed_nodes_lane_is_taken_with_what_is_under_way,
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemorySettlements, MemorySignIns};
+use farthing_core::books::{MemoryDebts, MemoryDeliveries, MemoryLedger, MemorySettlements, MemorySignIns};
 
 use crate::contract::{Harness, Node};
 
@@ -12,6 +12,7 @@ pub struct Memory {
     nodes: Mutex<Vec<(MemorySettlements, MemoryDeliveries)>>,
     ledger: Arc<MemoryLedger>,
     sign_ins: Arc<MemorySignIns>,
+    debts: Arc<MemoryDebts>,
     next: AtomicU64,
 }
 
@@ -45,6 +46,7 @@ impl Harness for Memory {
             deliveries: Arc::new(deliveries),
             ledger: self.ledger.clone(),
             sign_ins: self.sign_ins.clone(),
+            debts: self.debts.clone(),
             number: self.next.fetch_add(1, Ordering::Relaxed),
         }
     }

@@ -42,6 +42,7 @@ pub fn node_of(store: &Store, number: u64) -> Node {
         deliveries: store.deliveries(),
         ledger: store.ledger(),
         sign_ins: store.sign_ins(),
+        debts: store.debts(),
         number,
     }
 }
