@@ -48,6 +48,11 @@ pub enum Fault {
     /// It is wrong with one name of a menu.
     #[error("{0} {1:?}: {2}")]
     Named(&'static str, String, #[source] Box<Self>),
+    /// An answer that streams may end before its count.
+    #[error(
+        "uncounted: expected what an answer costs that ends before its count, because its client may leave; set price.uncounted"
+    )]
+    Uncounted,
     /// The body of every request is read for its price already.
     #[error("bound_body_bytes: a payment is bound to the body already, because its price is counted in that; leave it out")]
     BoundTwice,
@@ -397,15 +402,28 @@ impl<S: Answering> Till<'_, S> {
         }
         let one = server.price_up_to(&rate.each().one())?;
         let assets = payable(&one).ok_or(Fault::NoDecimals)?;
-        let metering = Metering::new(rate.clone(), assets, self.settings.max_held_body_bytes);
+        let streams = self.sale.settle == Settle::Stream;
+        if streams && rate.lacks_uncounted() {
+            return Err(Fault::Uncounted);
+        }
+        let metering = Metering::new(rate.clone(), assets, self.settings.max_held_body_bytes, streams);
         let voice = Voice::Fixed(Ask::up_to(ceiling).only_on(accepts.iter().cloned()));
         Ok(Priced { voice, offers, metering: Some(metering) })
     }
 
     /// All that a sale says besides its price.
     fn dress<P>(&self, mut layer: PaymentLayer<P>) -> Result<PaymentLayer<P>, RouteError> {
-        let Sale { description, mime_type, max_timeout_seconds, settle, payment_identifier, sign_in, bound_body_bytes, .. } =
-            self.sale;
+        let Sale {
+            description,
+            mime_type,
+            max_timeout_seconds,
+            settle,
+            debt_limit,
+            payment_identifier,
+            sign_in,
+            bound_body_bytes,
+            ..
+        } = self.sale;
         layer = layer.sold_as(self.name.clone())?;
         if let Some(description) = description {
             layer = layer.description(description);
@@ -420,6 +438,8 @@ impl<S: Answering> Till<'_, S> {
             Settle::After => layer,
             Settle::Head => layer.settling_at_head()?,
             Settle::Upfront => layer.upfront()?,
+            // The file asks for a limit where answers stream.
+            Settle::Stream => debt_limit.iter().try_fold(layer, |layer, limit| layer.streaming(limit.price().clone()))?,
         };
         if let Some(identifier) = payment_identifier {
             layer = layer.payment_identifier(*identifier == Identifier::Required)?;

@@ -222,7 +222,12 @@ impl Gate {
     /// Lets a payment in that may have been charged before, once it is certain that it was; or gives it the answer that did not
     /// get out.
     async fn resume(&self, mut claim: Claim, mut order: Box<Order>, owed: Owed, span: Span) -> Result<Admitted, Stop> {
-        let settled = match self.settle_owed(&claim, &mut order, &owed).await {
+        let settled = self.settle_owed(&claim, &mut order, &owed).await;
+        if settled.is_ok() {
+            // Whatever left before it was paid is paid now.
+            self.forgive(claim.key()).await;
+        }
+        let settled = match settled {
             Ok(response) => {
                 let bill = order.bill(self.clock.now(), Some(&response));
                 match owed.answer {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use farthing_core::asset::{AccountId, NameError};
-use farthing_core::books::{Deliveries, MemoryDeliveries, MemorySignIns, SignIns};
+use farthing_core::books::{Debts, Deliveries, MemoryDebts, MemoryDeliveries, MemorySignIns, SignIns};
 use farthing_core::erased::ServerSchemes;
 use farthing_core::extension::builder_code::{self, Code};
 use farthing_core::extension::offer_receipt::Issuer;
@@ -38,6 +38,7 @@ pub struct ServerBuilder {
     max_held_body_bytes: Option<usize>,
     keep_answers: KeepAnswers,
     sign_ins: Option<Arc<dyn SignIns>>,
+    debts: Option<Arc<dyn Debts>>,
     verifiers: Vec<Arc<dyn MessageVerifier>>,
     entropy: Option<Arc<dyn Entropy>>,
     issuer: Option<Issuer>,
@@ -184,6 +185,13 @@ impl ServerBuilder {
         self
     }
 
+    /// The book of what was delivered before it was paid, for routes whose answers [stream](crate::PaymentLayer::streaming). In
+    /// memory unless set: then a process that ends forgets who owes what. Servers that sell to the same buyers must share one.
+    pub fn debts(mut self, book: Arc<dyn Debts>) -> Self {
+        self.debts = Some(book);
+        self
+    }
+
     /// Who checks the signatures of visitors on the networks of one chain family; in the place of whoever did before.
     pub fn message_verifier(mut self, verifier: Arc<dyn MessageVerifier>) -> Self {
         self.verifiers.retain(|other| other.namespace() != verifier.namespace());
@@ -278,12 +286,13 @@ impl ServerBuilder {
         }
         let deliveries = self.deliveries.unwrap_or_else(|| Arc::new(MemoryDeliveries::default()));
         let book = self.sign_ins.unwrap_or_else(|| Arc::new(MemorySignIns::default()));
+        let debts = self.debts.unwrap_or_else(|| Arc::new(MemoryDebts::default()));
         let (verifiers, entropy) = (self.verifiers, self.entropy);
         let desk = origin.map(|origin| Arc::new(Desk { origin, book, verifiers, entropy, clock: Arc::clone(&clock) }));
         let (codes, issuer, known) = (self.codes, self.issuer, supported.extensions);
         let seller = Seller { codes, issuer, known, networks, desk, clock: Some(Arc::clone(&clock)) };
         Ok(Server(Arc::new(Shared {
-            gate: Gate::new(facilitator, deliveries, clock).keep_answers(self.keep_answers).hooks(self.hooks),
+            gate: Gate::new(facilitator, deliveries, clock).debts(debts).keep_answers(self.keep_answers).hooks(self.hooks),
             accepts,
             seller,
             quotes,

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use farthing_core::amount::Amount;
 use farthing_core::asset::{AccountId, AssetId};
-use farthing_core::books::{BookError, Deliveries};
+use farthing_core::books::{BookError, Debts, Deliveries, MemoryDebts};
 use farthing_core::facilitator::{Facilitator, FacilitatorError};
 use farthing_core::network::Network;
 use farthing_core::reason::Refusal;
@@ -56,6 +56,7 @@ use crate::usage::{Usage, UsageError};
 pub struct Gate {
     pub(crate) facilitator: Arc<dyn Facilitator>,
     pub(crate) deliveries: Arc<dyn Deliveries>,
+    pub(crate) debts: Arc<dyn Debts>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) departed: Departed,
     pub(crate) keep: KeepAnswers,
@@ -165,7 +166,14 @@ impl Gate {
     /// forgets by this clock what has expired.
     pub fn new(facilitator: Arc<dyn Facilitator>, deliveries: Arc<dyn Deliveries>, clock: Arc<dyn Clock>) -> Self {
         let departed = Departed::new(Arc::clone(&deliveries));
-        Self { facilitator, deliveries, departed, clock, keep: KeepAnswers::default(), hooks: HookList::default() }
+        let debts = Arc::new(MemoryDebts::default());
+        Self { facilitator, deliveries, debts, departed, clock, keep: KeepAnswers::default(), hooks: HookList::default() }
+    }
+
+    /// The same gate with another book of what was delivered before it was paid; one in memory unless set.
+    #[must_use]
+    pub fn debts(self, debts: Arc<dyn Debts>) -> Self {
+        Self { debts, ..self }
     }
 
     /// The same gate with these hooks, in this order, in the place of those that it had. The one for requests of whatever kind,

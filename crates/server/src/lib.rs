@@ -56,6 +56,7 @@ mod server;
 mod settle;
 mod sold;
 mod stop;
+mod streaming;
 mod template;
 pub mod usage;
 

@@ -69,6 +69,15 @@ pub enum RouteError {
     /// What is used is known at the end of an answer.
     #[error("settling at the head of an answer: expected prices that are known then, got one up to a ceiling")]
     MeteredHead,
+    /// Nothing is used that could be paid for at the end.
+    #[error("streaming: expected a price up to a ceiling, got none; settle at the head of the answer instead")]
+    UnmeteredStream,
+    /// Not even one answer could stream.
+    #[error("streaming: expected a debt limit of at least what one answer may come to, got {limit}")]
+    DebtLimit {
+        /// The limit.
+        limit: Price,
+    },
     /// A payment that may take no time can never be made.
     #[error("max_timeout_seconds: expected at least 1, got 0")]
     NoTime,

@@ -105,6 +105,11 @@ impl Usage {
         self.0.ceiling
     }
 
+    /// In what it is charged.
+    pub(crate) fn asset(&self) -> &Asset {
+        &self.0.asset
+    }
+
     /// Whether less than the offer can be charged here.
     pub fn is_metered(&self) -> bool {
         self.0.is_metered

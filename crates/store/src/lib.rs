@@ -1,4 +1,4 @@
-//! Core's books on disk: [`Settlements`], [`Outbox`], [`Deliveries`], [`Sales`], [`Refunds`], [`SignIns`] and [`Ledger`] on SQLite and PostgreSQL.
+//! Core's books on disk, all of [`books`](farthing_core::books), on SQLite and PostgreSQL.
 //!
 //! 1. What a call answers `Ok` to is durable: SQLite has synced it, PostgreSQL has committed it.
 //! 2. The books' rules are written once (`books/`), as operations over the few statements both databases share; a
@@ -19,8 +19,6 @@ mod store;
 mod url;
 
 pub use error::StoreError;
-#[cfg(doc)]
-use farthing_core::books::{Deliveries, Ledger, Outbox, Refunds, Sales, Settlements, SignIns};
 pub use options::Options;
 pub use store::{Access, Store};
 pub use url::{PostgresUrl, StoreUrl};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Refunds, Sales, Settlements, SignIns};
+use farthing_core::books::{Debts, Deliveries, Ledger, Outbox, Passes, Quotas, Refunds, Sales, Settlements, SignIns};
 
 use crate::books::Books;
 use crate::database::Database;
@@ -86,6 +86,11 @@ impl Store {
     /// What was bought for later.
     pub fn passes(&self) -> Arc<dyn Passes> {
         Arc::clone(&self.0) as Arc<dyn Passes>
+    }
+
+    /// Who owes what.
+    pub fn debts(&self) -> Arc<dyn Debts> {
+        Arc::clone(&self.0) as Arc<dyn Debts>
     }
 
     /// Waits for the writes under way and gives up the node, so that others take over without waiting. What is called

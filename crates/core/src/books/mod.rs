@@ -4,11 +4,12 @@
 //!   side of the same book.
 //! - [`Deliveries`] (server): which payment bought which request, and with them the [`Sales`], for ever, and [`Refunds`] of
 //!   those; [`SignIns`] beside them: who may come back without paying; [`Quotas`]: what may be had so many times in a period;
-//!   and [`Passes`]: what was bought for later.
+//!   [`Passes`]: what was bought for later; and [`Debts`]: what was delivered before it was paid.
 //! - [`Ledger`] (client): what was promised and what was spent.
 //!
 //! The in-memory versions here are for tests, demos and single processes that may forget.
 
+mod debts;
 mod deliveries;
 mod ledger;
 mod memory;
@@ -20,6 +21,7 @@ mod sales;
 mod settlements;
 mod sign_ins;
 
+pub use debts::{Debt, Debts, MemoryDebts};
 pub use deliveries::{
     Answered, Charged, ClaimId, Deliveries, Delivery, DeliveryClaim, Fingerprint, KEEP_EXPIRED_SECONDS, MemoryDeliveries,
     Naming, Owed, Presented, Purchase, PurchaseName, Receipt, Standing, StoredAnswer,

@@ -13,7 +13,7 @@ use super::read::parsed;
 use super::tools::{Items, Menu, MenuError, items};
 use super::{Entry, Fallback, FreeQuota, OrOff, Proof, RateLimit};
 use crate::pattern::Pattern;
-use crate::tariff::Tariff;
+use crate::tariff::{Money, Tariff};
 
 /// A route: the first one in the file that is for a request decides.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -55,6 +55,8 @@ pub struct Sale {
     pub max_timeout_seconds: Option<u64>,
     /// When the money moves.
     pub settle: Settle,
+    /// What a payer may owe at most where answers stream.
+    pub debt_limit: Option<Money>,
     /// Whether purchases may, or must, have a name.
     pub payment_identifier: Option<Identifier>,
     /// Whether who has paid may come back by signing in.
@@ -87,6 +89,8 @@ pub enum Settle {
     Head,
     /// Before the upstream is asked.
     Upfront,
+    /// At its end, for what was used, while it goes out as it is made: for event streams.
+    Stream,
 }
 
 /// Names of purchases (`payment-identifier`).
@@ -124,6 +128,8 @@ struct Keys {
     max_timeout_seconds: Option<u64>,
     upfront: Option<bool>,
     settle: Option<Settle>,
+    #[serde(default, deserialize_with = "maybe_money")]
+    debt_limit: Option<Money>,
     payment_identifier: Option<Identifier>,
     sign_in: Option<SignInKeys>,
     #[serde(default, deserialize_with = "networks")]
@@ -176,6 +182,10 @@ enum Contradiction {
     Metered(Pattern, &'static str),
     #[error("{0}: upfront = true is short for settle = \"upfront\"; expected one of upfront and settle, got both")]
     Twice(Pattern),
+    #[error("{0}: settle = \"stream\" is for prices that are counted in the answer; settle at its head instead")]
+    Unmetered(Pattern),
+    #[error("{0}: settle = \"stream\" and debt_limit belong together; expected both or neither")]
+    Limit(Pattern),
     #[error("{0}: settle = \"head\" is for GET, because an answer that breaks off is fetched again")]
     NoDownload(Pattern),
     #[error("{0}: free_methods are for routes with [route.tools], [route.resources] or [route.prompts]")]
@@ -222,6 +232,12 @@ impl TryFrom<Keys> for Route {
         if settle == Settle::Head && !matches.is_for(&Method::GET) {
             return Err(Contradiction::NoDownload(matches));
         }
+        if settle == Settle::Stream && !price.is_metered() {
+            return Err(Contradiction::Unmetered(matches));
+        }
+        if (settle == Settle::Stream) != keys.debt_limit.is_some() {
+            return Err(Contradiction::Limit(matches));
+        }
         let (upfront, head) = (settle == Settle::Upfront, settle == Settle::Head);
         for (is_set, name) in [(upfront, "upfront"), (head, "settle = \"head\""), (sign_in.is_some(), "sign_in")] {
             if is_set && price.is_metered() {
@@ -234,6 +250,7 @@ impl TryFrom<Keys> for Route {
             mime_type: keys.mime_type,
             max_timeout_seconds: keys.max_timeout_seconds,
             settle,
+            debt_limit: keys.debt_limit,
             payment_identifier: keys.payment_identifier,
             sign_in,
             accepts: keys.accepts,
@@ -273,6 +290,7 @@ impl Keys {
             (self.max_timeout_seconds.is_some(), "max_timeout_seconds"),
             (self.upfront.is_some(), "upfront"),
             (self.settle.is_some(), "settle"),
+            (self.debt_limit.is_some(), "debt_limit"),
             (self.payment_identifier.is_some(), "payment_identifier"),
             (self.sign_in.is_some(), "sign_in"),
             (!self.accepts.is_empty(), "accepts"),
@@ -317,6 +335,7 @@ impl Sale {
             mime_type: None,
             max_timeout_seconds: None,
             settle: Settle::After,
+            debt_limit: None,
             payment_identifier: None,
             sign_in: None,
             accepts: Vec::new(),
@@ -324,6 +343,10 @@ impl Sale {
             bazaar: None,
         }
     }
+}
+
+fn maybe_money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
+    parsed(deserializer).map(Some)
 }
 
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {

@@ -133,6 +133,11 @@ fn keys_that_contradict_each_other_are_refused() {
     let metered = "price = { each = \"$1\", per = \"MB\", of = \"response\", at_most = \"$2\" }\n";
     refused(&route(&format!("{metered}upfront = true")), "upfront cannot be had where the price is counted in the answer");
     refused(&route(&format!("{metered}sign_in = true")), "sign_in cannot be had");
+    let stream = "settle = \"stream\"\n";
+    refused(&route(&format!("{metered}{stream}")), "settle = \"stream\" and debt_limit belong together");
+    refused(&route(&format!("{metered}debt_limit = \"$2\"")), "belong together");
+    refused(&route(&format!("price = \"$1\"\n{stream}debt_limit = \"$2\"")), "is for prices that are counted in the answer");
+    refused(&route("free = true\ndebt_limit = \"$1\""), "debt_limit is for routes that have a price");
     refused(&route(&format!("{metered}settle = \"head\"")), "settle = \"head\" cannot be had");
     refused(&route("price = \"$1\"\naccepts = []"), "at least one network");
 }

@@ -24,6 +24,7 @@ use super::found::is_encoded;
 use super::quantity::Quantity;
 use super::rate::Rate;
 use super::source::{Pointer, Source};
+use super::streamed::{Gauge, Scanner, Streamed};
 use super::unit::Unit;
 use crate::problem::Problem;
 use crate::service::{Answering, BoxAnswer};
@@ -35,6 +36,8 @@ pub(crate) struct Metering {
     assets: Vec<Payable>,
     /// The largest answer that is read.
     max_body_bytes: usize,
+    /// Whether answers are counted as they go out, where they can be.
+    streams: bool,
 }
 
 /// An asset, and how many decimals it has.
@@ -54,7 +57,7 @@ pub(crate) struct Meter<S> {
 
 /// Why an answer cannot be charged for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Unmetered {
+pub(super) enum Unmetered {
     #[error("it broke off")]
     BrokeOff,
     #[error("it is larger than the {0} bytes that are held back until a payment has settled")]
@@ -70,8 +73,23 @@ enum Unmetered {
 }
 
 impl Metering {
-    pub(crate) const fn new(rate: Rate, assets: Vec<Payable>, max_body_bytes: usize) -> Self {
-        Self { rate, assets, max_body_bytes }
+    pub(crate) const fn new(rate: Rate, assets: Vec<Payable>, max_body_bytes: usize, streams: bool) -> Self {
+        Self { rate, assets, max_body_bytes, streams }
+    }
+
+    /// How an answer is counted as it goes out, if it is.
+    fn gauge(&self, headers: &HeaderMap, began: Instant) -> Option<Gauge> {
+        let unit = self.rate.per.unit;
+        match (self.pointer(), unit) {
+            _ if !self.streams => None,
+            (None, Unit::Bytes) => Some(Gauge::Bytes(0)),
+            (None, Unit::Seconds) => Some(Gauge::Time(began)),
+            (Some(pointer), _) if !is_encoded(headers) => match form_of(headers) {
+                Form::One => None,
+                form @ (Form::Events | Form::Lines) => Some(Gauge::Events(Scanner::new(form, pointer.clone(), unit))),
+            },
+            _ => None,
+        }
     }
 
     /// Whether this is what that payment took.
@@ -103,16 +121,13 @@ impl Metering {
         let text = std::str::from_utf8(body).map_err(|_| Unmetered::NotUtf8)?;
         let count = match self.pointer() {
             None => unit.in_text(text),
-            Some(pointer) => {
-                let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-                Form::of(media_type).last(text, pointer).and_then(|value| unit.in_json(&value, true))
-            }
+            Some(pointer) => form_of(headers).last(text, pointer).and_then(|value| unit.in_json(&value, true)),
         };
         count.ok_or(Unmetered::Missing)
     }
 
     /// What a count costs, in the asset that the buyer chose, and never more than was signed for.
-    fn charge(&self, count: Option<Quantity>, paid: &Paid) -> Result<(), Unmetered> {
+    pub(super) fn charge(&self, count: Option<Quantity>, paid: &Paid) -> Result<(), Unmetered> {
         let is_paid = |asset: &&Payable| asset.network == paid.network && asset.asset == paid.asset;
         let decimals = self.assets.iter().find(is_paid).ok_or(Unmetered::Charge)?.decimals;
         let cost = match (count, &self.rate.uncounted) {
@@ -184,9 +199,20 @@ impl<S: Answering> Service<Request<Body>> for Meter<S> {
             if is_head || is_bodiless(answer.status()) {
                 return Ok(free(answer, &paid, version));
             }
+            if let Some(gauge) = metering.gauge(answer.headers(), began) {
+                let (parts, body) = answer.into_parts();
+                let streamed = Streamed::new(body, Arc::clone(&metering), paid, gauge);
+                let streamed = streamed.map(|body| Response::from_parts(parts, Body::new(body)));
+                return Ok(streamed.unwrap_or_else(|why| unmetered(&metering.rate, &why, version)));
+            }
             Ok(metering.meter(answer, &paid, began).await.unwrap_or_else(|why| unmetered(&metering.rate, &why, version)))
         })
     }
+}
+
+/// How an answer holds JSON.
+fn form_of(headers: &HeaderMap) -> Form {
+    Form::of(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default())
 }
 
 fn is_bodiless(status: StatusCode) -> bool {

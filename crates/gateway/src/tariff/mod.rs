@@ -27,6 +27,7 @@ mod quantity;
 mod rate;
 mod several;
 mod source;
+mod streamed;
 mod unit;
 
 use std::fmt;

@@ -86,6 +86,11 @@ impl Rate {
         Ok(Self { uncounted: Some(price), ..self })
     }
 
+    /// Whether nobody knows what an answer costs that ends before its count.
+    pub(crate) fn lacks_uncounted(&self) -> bool {
+        matches!(&self.of, Source::Response(pointer) if !pointer.is_whole()) && self.uncounted.is_none()
+    }
+
     /// Whether it is counted in the answer.
     pub(crate) const fn is_metered(&self) -> bool {
         self.of.is_of_response()

@@ -15,4 +15,5 @@ mod payers;
 mod prices;
 mod routes;
 mod shop;
+mod streams;
 mod wall;

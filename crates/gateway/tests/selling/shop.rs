@@ -312,6 +312,13 @@ async fn answer(State(stub): State<Stub>, request: Request) -> Response {
             large(1 << 20, is_first.then_some(1 << 19))
         }
         "/broken" => large(1 << 20, Some(1 << 19)),
+        "/talk" => {
+            let count = format!("data: {}\n\n", usage(&String::from_utf8_lossy(&body)));
+            let events = ["data: {\"usage\":null}\n\n".to_owned(), count, "data: [DONE]\n\n".to_owned()];
+            let events = futures_util::stream::iter(events.map(Ok::<_, std::convert::Infallible>));
+            ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
+        }
+        "/endless" => large(usize::MAX, None),
         "/zipped" => ([("content-encoding", "gzip")], "????").into_response(),
         "/described" => typed("application/json", DESCRIPTION.to_owned()),
         "/echo" => Body::from(body).into_response(),

@@ -6,13 +6,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use farthing_core::wire::Version;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Either;
+use tokio::task::JoinHandle;
 
 use super::headers;
 use crate::departed::InTransit;
 use crate::sending::Sending;
+use crate::settle::Settled;
+use crate::streaming::Streaming;
 
 /// The body of an answer that has passed a [`PaymentService`](super::PaymentService) around a service with bodies `B`.
 pub type PaymentBody<B> = Either<Held, Passed<B>>;
@@ -54,20 +58,38 @@ impl Held {
 /// handler say what became of a payment.
 pub struct Passed<B> {
     body: Pin<Box<B>>,
-    /// What was paid for it before it was whole, until it is.
-    sending: Option<Sending>,
     /// How many bytes there still are, where that is known.
     left_bytes: Option<u64>,
+    end: End,
+}
+
+/// Who is to hear when a body has gone out.
+enum End {
+    /// Nobody.
+    Unheard,
+    /// Who was paid before.
+    Paid(Sending),
+    /// Who is paid then.
+    Owed(Streaming),
+    /// It has gone out, and is being settled; its own trailers are still to come.
+    Settling(JoinHandle<Settled>, Version, HeaderMap),
+    /// Nothing more comes.
+    Settled,
 }
 
 impl<B: Body> Passed<B> {
     pub(super) fn new(body: B) -> Self {
-        Self { left_bytes: body.size_hint().exact(), body: Box::pin(body), sending: None }
+        Self { left_bytes: body.size_hint().exact(), body: Box::pin(body), end: End::Unheard }
     }
 
     /// One that was paid for, and says when it has gone out.
     pub(super) fn paid(body: B, sending: Sending) -> Self {
-        Self { sending: Some(sending), ..Self::new(body) }
+        Self { end: End::Paid(sending), ..Self::new(body) }
+    }
+
+    /// One that is paid for when it has gone out, and ends with a trailer that says so.
+    pub(super) fn owed(body: B, streaming: Streaming) -> Self {
+        Self { end: End::Owed(streaming), ..Self::new(body) }
     }
 
     /// Not every reader asks again when it has what it was told to expect.
@@ -75,14 +97,35 @@ impl<B: Body> Passed<B> {
         let sent = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(sent));
         if self.left_bytes == Some(0) || self.body.is_end_stream() {
-            self.has_ended();
+            self.has_ended(HeaderMap::new());
         }
     }
 
-    fn has_ended(&mut self) {
-        if let Some(sending) = self.sending.take() {
-            sending.has_ended();
+    fn has_ended(&mut self, trailers: HeaderMap) {
+        self.end = match std::mem::replace(&mut self.end, End::Unheard) {
+            End::Unheard => End::Unheard,
+            End::Paid(sending) => {
+                sending.has_ended();
+                End::Unheard
+            }
+            End::Owed(streaming) => match streaming.has_ended() {
+                Some((settling, version)) => End::Settling(settling, version, trailers),
+                None => End::Unheard,
+            },
+            later @ (End::Settling(..) | End::Settled) => later,
+        };
+    }
+
+    /// The trailers of a body that has gone out, once it is settled.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<HeaderMap>> {
+        let End::Settling(settling, version, trailers) = &mut self.end else { return Poll::Ready(None) };
+        let settled = std::task::ready!(Pin::new(settling).poll(context));
+        let mut trailers = std::mem::take(trailers);
+        if let Ok(settled) = settled {
+            headers::tell_settlement(&mut trailers, settled.response(), *version);
         }
+        self.end = End::Settled;
+        Poll::Ready(Some(trailers).filter(|trailers| !trailers.is_empty()))
     }
 }
 
@@ -91,38 +134,54 @@ impl<B: Body<Data = Bytes>> Body for Passed<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = std::task::ready!(self.body.as_mut().poll_frame(context));
-        let frame = match polled {
+        if matches!(self.end, End::Settled) {
+            return Poll::Ready(None);
+        }
+        if matches!(self.end, End::Settling(..)) {
+            return self.poll_end(context).map(|trailers| trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        match std::task::ready!(self.body.as_mut().poll_frame(context)) {
             None => {
-                self.has_ended();
-                return Poll::Ready(None);
+                self.has_ended(HeaderMap::new());
+                self.poll_end(context).map(|trailers| trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
             Some(Err(error)) => {
                 // It has broken off, whatever its reader does with it now.
-                drop(self.sending.take());
-                return Poll::Ready(Some(Err(error)));
+                self.end = End::Unheard;
+                Poll::Ready(Some(Err(error)))
             }
-            Some(Ok(frame)) => frame,
-        };
-        Poll::Ready(Some(Ok(match frame.into_trailers() {
-            Ok(mut trailers) => {
-                self.has_ended();
-                headers::strip(&mut trailers);
-                Frame::trailers(trailers)
-            }
-            Err(frame) => {
-                self.has_sent(frame.data_ref().map_or(0, Bytes::len));
-                frame
-            }
-        })))
+            Some(Ok(frame)) => match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    headers::strip(&mut trailers);
+                    if matches!(self.end, End::Owed(_)) {
+                        self.has_ended(trailers);
+                        return self.poll_end(context).map(|trailers| trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                    }
+                    self.has_ended(HeaderMap::new());
+                    Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+                }
+                Err(frame) => {
+                    self.has_sent(frame.data_ref().map_or(0, Bytes::len));
+                    Poll::Ready(Some(Ok(frame)))
+                }
+            },
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match self.end {
+            End::Unheard | End::Paid(_) => self.body.is_end_stream(),
+            End::Owed(_) | End::Settling(..) => false,
+            End::Settled => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.end {
+            End::Unheard | End::Paid(_) => self.body.size_hint(),
+            // With an exact length HTTP/1 would leave the trailers out.
+            End::Owed(_) | End::Settling(..) | End::Settled => SizeHint::default(),
+        }
     }
 }
 

@@ -3,12 +3,13 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use farthing_core::price::Price;
 use farthing_core::scheme::PaymentFlow;
 use tower_layer::Layer;
 
 use super::last::LastAnswer;
 use super::service::PaymentService;
-use super::toll::{Charge, Toll};
+use super::toll::{Charge, Passing, Toll};
 use crate::extensions::{ExtensionError, SignInOptions, Wishes};
 use crate::offer::{Manner, Pricing};
 use crate::quotes::Quoter;
@@ -62,7 +63,7 @@ impl<P> PaymentLayer<P> {
             wishes,
             route,
             passes_preflights: false,
-            settles_at_head: false,
+            passing: Passing::Nothing,
             unpaid: LastAnswer::default(),
         };
         Ok(Self { toll: Arc::new(toll), price: PhantomData })
@@ -114,7 +115,31 @@ impl<P> PaymentLayer<P> {
         if self.toll.route.offer_list().iter().any(|offer| offer.scheme.is_metered()) {
             return Err(RouteError::MeteredHead);
         }
-        self.toll_mut().settles_at_head = true;
+        self.toll_mut().passing = Passing::Settled;
+        Ok(self)
+    }
+
+    /// Lets a metered answer go out as it is made, and takes the money at its end, for what was used: for event streams. An
+    /// answer that says that it is small enough to be [kept](crate::KeepAnswers) is held back as always, and so is one to a payer
+    /// who would then owe more than this, counting everything under way as the ceiling that was signed for it.
+    ///
+    /// However it ends, what was used by then is charged. What cannot be settled is owed, in the book of
+    /// [`debts`](crate::ServerBuilder::debts), until the same payment is presented with the same request and settles. What it
+    /// came to is told in the trailer `PAYMENT-RESPONSE`, to clients that take trailers.
+    ///
+    /// An error where nothing is metered, or one answer alone may come to more than the limit.
+    pub fn streaming(mut self, debt_limit: Price) -> Result<Self, RouteError> {
+        let mut metered = self.toll.route.offer_list().iter().filter(|offer| offer.scheme.is_metered()).peekable();
+        if metered.peek().is_none() {
+            return Err(RouteError::UnmeteredStream);
+        }
+        for offer in metered {
+            let limit = debt_limit.in_asset(&offer.asset)?;
+            if limit < offer.requirements.amount {
+                return Err(RouteError::DebtLimit { limit: debt_limit });
+            }
+        }
+        self.toll_mut().passing = Passing::Owed(debt_limit);
         Ok(self)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{Accepted, PaymentPayload, Version};
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER, TRAILER};
 use http::{Response, StatusCode};
 use http_body_util::Either;
 
@@ -23,6 +23,7 @@ use crate::resource::RequestFacts;
 use crate::route::Route;
 use crate::sending::{MAX_SENDS, SEND_AGAIN_SECONDS};
 use crate::settle::Settled;
+use crate::streaming::Streaming;
 
 /// One request at a priced route.
 pub(super) struct Sale<'a> {
@@ -159,6 +160,17 @@ impl Sale<'_> {
         headers::mark(&mut parts.headers, PAYER_ALONE);
         headers::tell_settlement(&mut parts.headers, sending.settlement(), version);
         Response::from_parts(parts, Either::Right(Passed::paid(body, sending)))
+    }
+
+    /// Lets an answer go out as it comes whose money moves at its end.
+    pub(super) fn stream<B: AnswerBody>(&self, answer: Response<B>, streaming: Streaming) -> Response<PaymentBody<B>> {
+        let (mut parts, body) = answer.into_parts();
+        headers::strip(&mut parts.headers);
+        headers::mark(&mut parts.headers, PAYER_ALONE);
+        // A length would leave no place for the trailer.
+        parts.headers.remove(CONTENT_LENGTH);
+        parts.headers.insert(TRAILER, HeaderValue::from_static("payment-response"));
+        Response::from_parts(parts, Either::Right(Passed::owed(body, streaming)))
     }
 
     /// The answer to a payment for which an answer has gone out, or begun to, as often as it may.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use farthing_core::Source;
 use farthing_core::wire::PaymentPayload;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Either;
 use tower_service::Service;
@@ -20,7 +20,7 @@ use super::future::PaymentFuture;
 use super::headers::{self, PAYER_ALONE};
 use super::request::{is_preflight, trace_of};
 use super::sale::Sale;
-use super::toll::{Arrival, Charge, Toll};
+use super::toll::{Arrival, Charge, Passing, Toll};
 use super::work::{self, AnswerBody, Failure, Hold, Work};
 use super::{asked, kept, overrides};
 use crate::extensions::Visitor;
@@ -184,7 +184,8 @@ where
         Ok(admitted) => admitted,
         Err(answer) => return Ok(answer.map(Either::Left)),
     };
-    let passes = sale.toll.settles_at_head && request.method() == Method::GET;
+    let passing = &sale.toll.passing;
+    let passes = passing.is_for(request.method(), admitted.paid());
     if passes && admitted.sends.are_used_up(gate.clock.now()) {
         return Ok(sale.use_up(admitted, &facts.resource_url).await.map(Either::Left));
     }
@@ -196,7 +197,16 @@ where
         Some(answer) => Work::Done(in_place(answer)),
         None => work::run(inner, request, hold).instrument(admitted.span.clone()).await,
     };
-    match overrides::follow(work, admitted.paid().usage()) {
+    let (work, admitted) = match (overrides::follow(work, admitted.paid().usage()), passing) {
+        (Work::Begun(answer), Passing::Owed(limit)) if admitted.charged().is_none() => {
+            match gate.begin_stream(admitted, limit).await {
+                Ok(streaming) => return Ok(sale.stream(answer, streaming)),
+                Err(admitted) => (work::hold(answer, server.max_held_body_bytes()).await, *admitted),
+            }
+        }
+        (work, _) => (work, admitted),
+    };
+    match work {
         Work::Done(answer) => {
             let version = admitted.version();
             let kept = kept::of(&answer, gate.kept_answers());

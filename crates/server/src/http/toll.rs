@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use farthing_core::extension::sign_in_with_x::SignIn;
+use farthing_core::price::Price;
 use farthing_core::reason::{Reason, Refusal};
 use farthing_core::wire::{Accepted, PaymentPayload};
 use http::{Extensions, Method, Request, Response, StatusCode};
@@ -16,6 +17,7 @@ use super::request::{payment_of, sign_in_of, url_of};
 use crate::accepted;
 use crate::count::Outcome;
 use crate::extensions::{ExtensionError, Fresh, Opened, SignInError, SignInRule, Visitor, Wishes};
+use crate::gate::Paid;
 use crate::hooks::{Access, ProtectedRequest, SignedIn, Welcome, log_failed};
 use crate::offer::{Manner, Pricing, echoed};
 use crate::quotes::{Premises, Quoter};
@@ -32,8 +34,7 @@ pub(super) struct Toll {
     /// What the route offers; where prices are asked, a sample of it.
     pub(super) route: Route,
     pub(super) passes_preflights: bool,
-    /// Whether large answers go out as they come, once their payment has settled.
-    pub(super) settles_at_head: bool,
+    pub(super) passing: Passing,
     pub(super) unpaid: LastAnswer,
 }
 
@@ -46,6 +47,28 @@ pub(super) enum Charge {
     Fixed(Pricing),
     /// What each request is said to cost.
     Asked(Arc<Quoter>),
+}
+
+/// Which answers go out as they come.
+#[derive(Clone)]
+pub(super) enum Passing {
+    /// None.
+    Nothing,
+    /// Large ones to GET, once their payment has settled.
+    Settled,
+    /// Large ones whose use is metered, while their payer owes no more than this.
+    Owed(Price),
+}
+
+impl Passing {
+    /// Whether the answer to a request by that method may, if it was let in by such a payment.
+    pub(super) fn is_for(&self, method: &Method, paid: &Paid) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Settled => *method == Method::GET,
+            Self::Owed(_) => paid.usage().is_metered(),
+        }
+    }
 }
 
 /// A request that cannot be answered at once.

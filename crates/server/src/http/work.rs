@@ -99,17 +99,26 @@ where
         if hold.passes_above_bytes.is_some_and(|bytes| is_larger(response.body(), bytes)) {
             return Work::Begun(response);
         }
-        let (parts, body) = response.into_parts();
-        match Limited::new(body, hold.max_bytes).collect().await {
-            Ok(collected) => {
-                let trailers = collected.trailers().cloned();
-                Work::Done(Response::from_parts(parts, Held::new(collected.to_bytes(), trailers)))
-            }
-            Err(error) if error.is::<LengthLimitError>() => Work::Failed(Failure::BodyTooLarge),
-            Err(_) => Work::Failed(Failure::BodyAborted),
-        }
+        collect(response, hold.max_bytes).await
     });
     work.catch_unwind().await.unwrap_or(Work::Failed(Failure::Panicked))
+}
+
+/// Holds an answer back that was to go out as it comes.
+pub(super) async fn hold<B: AnswerBody, E>(answer: Response<B>, max_bytes: usize) -> Work<B, E> {
+    AssertUnwindSafe(collect(answer, max_bytes)).catch_unwind().await.unwrap_or(Work::Failed(Failure::Panicked))
+}
+
+async fn collect<B: AnswerBody, E>(answer: Response<B>, max_bytes: usize) -> Work<B, E> {
+    let (parts, body) = answer.into_parts();
+    match Limited::new(body, max_bytes).collect().await {
+        Ok(collected) => {
+            let trailers = collected.trailers().cloned();
+            Work::Done(Response::from_parts(parts, Held::new(collected.to_bytes(), trailers)))
+        }
+        Err(error) if error.is::<LengthLimitError>() => Work::Failed(Failure::BodyTooLarge),
+        Err(_) => Work::Failed(Failure::BodyAborted),
+    }
 }
 
 /// Whether a body may have more bytes than that.

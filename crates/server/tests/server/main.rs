@@ -27,6 +27,7 @@ mod settling;
 mod sign_in_support;
 mod signing_in;
 mod startup;
+mod streaming;
 mod support;
 mod turned_away;
 mod unpaid;

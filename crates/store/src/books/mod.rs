@@ -1,5 +1,6 @@
 //! The books' rules, once for every database.
 
+mod debts;
 mod deliveries;
 mod lanes;
 mod ledger;

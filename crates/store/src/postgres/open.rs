@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0007.sql"),
     include_str!("../../migrations/postgres/0008.sql"),
     include_str!("../../migrations/postgres/0009.sql"),
+    include_str!("../../migrations/postgres/0010.sql"),
 ];
 
 /// The oldest server that can name a connection (`gen_random_uuid`).

@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0007.sql"),
     include_str!("../../migrations/sqlite/0008.sql"),
     include_str!("../../migrations/sqlite/0009.sql"),
+    include_str!("../../migrations/sqlite/0010.sql"),
 ];
 
 /// How long a write waits for another process that is writing (the client's ledger).

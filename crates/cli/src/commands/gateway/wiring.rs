@@ -54,7 +54,7 @@ impl Parts {
     pub async fn wire(self, config: &Config, store: Option<&Store>) -> anyhow::Result<Wired> {
         let Self { settler, builder, upstream } = self;
         let builder = match store {
-            Some(store) => builder.deliveries(store.deliveries()),
+            Some(store) => builder.deliveries(store.deliveries()).debts(store.debts()),
             None => builder,
         };
         // The book of who may come back is for servers that know their own address.

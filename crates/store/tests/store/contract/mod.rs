@@ -1,5 +1,6 @@
 //! The tests that every implementation of core's books must pass: one file per book, one [`Harness`] per implementation.
 
+pub mod debts;
 pub mod deliveries;
 pub mod durability;
 pub mod lanes;
@@ -19,7 +20,7 @@ pub mod sample;
 
 use std::sync::Arc;
 
-use farthing_core::books::{Deliveries, Ledger, Outbox, Passes, Quotas, Refunds, Sales, Settlements, SignIns};
+use farthing_core::books::{Debts, Deliveries, Ledger, Outbox, Passes, Quotas, Refunds, Sales, Settlements, SignIns};
 
 /// One process on a book.
 pub struct Node {
@@ -32,6 +33,7 @@ pub struct Node {
     pub sign_ins: Arc<dyn SignIns>,
     pub quotas: Arc<dyn Quotas>,
     pub passes: Arc<dyn Passes>,
+    pub debts: Arc<dyn Debts>,
     /// How the harness knows it.
     pub number: u64,
 }
@@ -112,6 +114,8 @@ macro_rules! contract {
             passes: a_payment_buys_one_pass_however_often_it_is_said
                 of_a_thousand_at_once_as_many_spend_as_there_are_credits_for time_is_added_to_what_is_left_of_it
                 holders_are_kept_apart_and_survive_a_kill,
+            debts: debts_stay_within_the_limit what_is_paid_is_owed_no_more
+                concurrent_debts_do_not_pass_the_limit_together debts_survive_a_kill,
             listing: every_filter_matches_what_it_says pages_follow_each_other_without_a_gap replaced_transactions_are_found,
             durability: what_was_answered_is_there_after_a_kill a_killed_nodes_lane_is_taken_with_what_is_under_way,
         }

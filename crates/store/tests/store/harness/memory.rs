@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use farthing_core::books::{MemoryDeliveries, MemoryLedger, MemoryPasses, MemoryQuotas, MemorySettlements, MemorySignIns};
+use farthing_core::books::{
+    MemoryDebts, MemoryDeliveries, MemoryLedger, MemoryPasses, MemoryQuotas, MemorySettlements, MemorySignIns,
+};
 
 use crate::contract::{Harness, Node};
 
@@ -14,6 +16,7 @@ pub struct Memory {
     sign_ins: Arc<MemorySignIns>,
     quotas: Arc<MemoryQuotas>,
     passes: Arc<MemoryPasses>,
+    debts: Arc<MemoryDebts>,
     next: AtomicU64,
 }
 
@@ -51,6 +54,7 @@ impl Harness for Memory {
             sign_ins: self.sign_ins.clone(),
             quotas: self.quotas.clone(),
             passes: self.passes.clone(),
+            debts: self.debts.clone(),
             number: self.next.fetch_add(1, Ordering::Relaxed),
         }
     }

@@ -46,6 +46,7 @@ pub fn node_of(store: &Store, number: u64) -> Node {
         sign_ins: store.sign_ins(),
         quotas: store.quotas(),
         passes: store.passes(),
+        debts: store.debts(),
         number,
     }
 }
