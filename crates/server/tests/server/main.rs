@@ -17,6 +17,7 @@ mod pricing;
 mod quote_support;
 mod quoting;
 mod receipts;
+mod refunding;
 mod remembering;
 mod remote;
 mod repeating;
