@@ -162,17 +162,6 @@ impl Sale<'_> {
         Response::from_parts(parts, Either::Right(Passed::paid(body, sending)))
     }
 
-    /// Lets an answer go out as it comes whose money moves at its end.
-    pub(super) fn stream<B: AnswerBody>(&self, answer: Response<B>, streaming: Streaming) -> Response<PaymentBody<B>> {
-        let (mut parts, body) = answer.into_parts();
-        headers::strip(&mut parts.headers);
-        headers::mark(&mut parts.headers, PAYER_ALONE);
-        // A length would leave no place for the trailer.
-        parts.headers.remove(CONTENT_LENGTH);
-        parts.headers.insert(TRAILER, HeaderValue::from_static("payment-response"));
-        Response::from_parts(parts, Either::Right(Passed::owed(body, streaming)))
-    }
-
     /// The answer to a payment for which an answer has gone out, or begun to, as often as it may.
     pub(super) async fn use_up(&self, admitted: Admitted, url: &str) -> Response<Held> {
         let (version, charged) = (admitted.version(), admitted.charged().cloned());
@@ -244,6 +233,17 @@ fn answered(route: &Route, url: &str, fresh: &Fresh, refusal: Option<&Refusal>) 
         Some(refusal) => challenge(route, url, fresh, refusal),
         None => first_challenge(route, url, fresh),
     }
+}
+
+/// Lets an answer go out as it comes whose money moves at its end.
+pub(super) fn stream<B: AnswerBody>(answer: Response<B>, streaming: Streaming) -> Response<PaymentBody<B>> {
+    let (mut parts, body) = answer.into_parts();
+    headers::strip(&mut parts.headers);
+    headers::mark(&mut parts.headers, PAYER_ALONE);
+    // A length would leave no place for the trailer.
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(TRAILER, HeaderValue::from_static("payment-response"));
+    Response::from_parts(parts, Either::Right(Passed::owed(body, streaming)))
 }
 
 fn turn_away(denied: &Denied) -> Response<Bytes> {

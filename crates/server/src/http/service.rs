@@ -19,7 +19,7 @@ use super::body::{Held, Passed, PaymentBody};
 use super::future::PaymentFuture;
 use super::headers::{self, PAYER_ALONE};
 use super::request::{is_preflight, trace_of};
-use super::sale::Sale;
+use super::sale::{Sale, stream};
 use super::toll::{Arrival, Charge, Passing, Toll};
 use super::work::{self, AnswerBody, Failure, Hold, Work};
 use super::{asked, kept, overrides};
@@ -200,7 +200,7 @@ where
     let (work, admitted) = match (overrides::follow(work, admitted.paid().usage()), passing) {
         (Work::Begun(answer), Passing::Owed(limit)) if admitted.charged().is_none() => {
             match gate.begin_stream(admitted, limit).await {
-                Ok(streaming) => return Ok(sale.stream(answer, streaming)),
+                Ok(streaming) => return Ok(stream(answer, streaming)),
                 Err(admitted) => (work::hold(answer, server.max_held_body_bytes()).await, *admitted),
             }
         }

@@ -71,12 +71,12 @@ async fn pay(app: &Router, payment: &Value) -> (Response, String, bool) {
 #[tokio::test]
 async fn an_answer_leaves_while_it_is_made_and_its_payment_has_settled_by_then() {
     let mut shop = Shop::open().await;
-    let (feed, fed) = mpsc::unbounded_channel::<&'static str>();
-    let fed = std::sync::Mutex::new(Some(fed));
+    let (feed, chunks) = mpsc::unbounded_channel::<&'static str>();
+    let chunks = std::sync::Mutex::new(Some(chunks));
     let app = app(&shop, move || {
-        let fed = fed.lock().unwrap().take().unwrap();
-        Body::from_stream(stream::unfold(fed, |mut fed| async {
-            fed.recv().await.map(|text| (Ok::<_, Infallible>(text), fed))
+        let chunks = chunks.lock().unwrap().take().unwrap();
+        Body::from_stream(stream::unfold(chunks, |mut chunks| async {
+            chunks.recv().await.map(|text| (Ok::<_, Infallible>(text), chunks))
         }))
     });
     let payment = payment(&terms(&app).await, "1");

@@ -28,7 +28,7 @@ const CHUNK: u64 = 100;
 
 type Chunk = Result<&'static str, std::io::Error>;
 
-/// A shop whose answers are fed by hand.
+/// A shop whose answers are chunks by hand.
 struct Studio {
     shop: Shop,
     debts: MemoryDebts,
@@ -39,17 +39,17 @@ struct Studio {
 /// `/talk` for at most a cent, streaming, of which each chunk costs the same. Every request hands out its feed.
 fn app(server: &Server, limit: &str, feeds: mpsc::UnboundedSender<mpsc::UnboundedSender<Chunk>>) -> Router {
     let talk = move |Extension(paid): Extension<Paid>| {
-        let (feed, fed) = mpsc::unbounded_channel::<Chunk>();
+        let (feed, chunks) = mpsc::unbounded_channel::<Chunk>();
         feeds.send(feed).unwrap();
         if paid.usage().charge() == CEILING.into() {
             paid.usage().set(0).unwrap();
         }
-        let body = Body::from_stream(stream::unfold((fed, paid), |(mut fed, paid)| async move {
-            let chunk = fed.recv().await?;
+        let body = Body::from_stream(stream::unfold((chunks, paid), |(mut chunks, paid)| async move {
+            let chunk = chunks.recv().await?;
             if chunk.is_ok() {
                 paid.usage().add(CHUNK).ok();
             }
-            Some((chunk, (fed, paid)))
+            Some((chunk, (chunks, paid)))
         }));
         async { Response::new(body) }
     };
