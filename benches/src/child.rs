@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use crate::load::Load;
 use crate::measure::{count, cpu_microseconds_of, memory_kib_of};
 use crate::sample::{self, NETWORK, OPERATOR, PAY_TO, PRICE};
-use crate::{rejects, resource};
+use crate::{gateway, rejects, resource};
 
 /// The longest answer of a route, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -96,14 +96,19 @@ impl Drop for Child {
     }
 }
 
-/// The child's side: `facilitator RPC_URL`, `resource FACILITATOR_URL RPC_URL`, or `devnet SECONDS_PER_BLOCK`.
+/// The child's side: `facilitator RPC_URL`, `resource FACILITATOR_URL RPC_URL`, `devnet SECONDS_PER_BLOCK`, `origin`, or
+/// `proxy ORIGIN`.
 pub async fn serve(arguments: &[String]) -> anyhow::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["facilitator", rpc_url] => serve_router(facilitator(rpc_url).await?).await,
         ["resource", facilitator_url, rpc_url] => serve_router(priced(facilitator_url, rpc_url).await?).await,
         ["devnet", seconds_per_block] => serve_devnet(seconds_per_block.parse()?).await,
-        _ => bail!("expected facilitator RPC_URL, resource FACILITATOR_URL RPC_URL, or devnet SECONDS_PER_BLOCK"),
+        ["origin"] => serve_router(gateway::origin()).await,
+        ["proxy", origin] => serve_proxy(origin.parse()?).await,
+        _ => bail!(
+            "expected facilitator RPC_URL, resource FACILITATOR_URL RPC_URL, devnet SECONDS_PER_BLOCK, origin, or proxy ORIGIN"
+        ),
     }
 }
 
@@ -112,6 +117,16 @@ async fn serve_router(app: Router) -> anyhow::Result<()> {
     println!("{}", listener.local_addr()?);
     tokio::select! {
         served = axum::serve(listener, app) => Ok(served?),
+        ended = parent_ended() => ended,
+    }
+}
+
+/// A reverse proxy that does nothing else.
+async fn serve_proxy(origin: SocketAddr) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    println!("{}", listener.local_addr()?);
+    tokio::select! {
+        served = gateway::bare::serve(listener, origin) => served,
         ended = parent_ended() => ended,
     }
 }

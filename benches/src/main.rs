@@ -9,6 +9,7 @@
 //! - [`verify`]: verification with the chain's answers from memory, and with a slow node (P1, P3, P4).
 //! - [`kinds`]: the same, and settling, of payments through Permit2, by `upto` and from smart wallets (P1, P3, P6).
 //! - [`resource`]: a priced route, unpaid and paid, against the bare route (P9, P10).
+//! - [`gateway`]: a gateway's free routes, against a reverse proxy that does nothing else (P11).
 //! - [`settle`]: settlements against the chain's own ceiling (P6, P8).
 //! - [`settle::blocks`]: settlements over slow blocks (P5, P8).
 //! - [`settle::crowd`]: a thousand at once, and through a kill (P7).
@@ -28,6 +29,7 @@ mod chain;
 mod child;
 mod contender;
 mod durable;
+mod gateway;
 mod kinds;
 mod limits;
 mod load;
@@ -53,8 +55,8 @@ use tokio::runtime::Runtime;
 
 use crate::report::Report;
 
-const GROUPS: [&str; 11] =
-    ["micro", "rejects", "verify", "resource", "settle", "blocks", "crowd", "durable", "memory", "peers", "start"];
+const GROUPS: [&str; 12] =
+    ["micro", "rejects", "verify", "resource", "gateway", "settle", "blocks", "crowd", "durable", "memory", "peers", "start"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -84,6 +86,7 @@ fn measure_group(group: &str, runtime: &Runtime, report: &mut Report) -> anyhow:
             kinds::verify(runtime, report)
         }
         "resource" => runtime.block_on(resource::run(report)),
+        "gateway" => runtime.block_on(gateway::run(report)),
         "settle" => {
             runtime.block_on(settle::run(report))?;
             kinds::settle(runtime, report)

@@ -87,7 +87,8 @@ async fn paid(child: &Child, rpc_url: &str, report: &mut Report) -> anyhow::Resu
     Ok(())
 }
 
-fn paying(sample: &Sample, path: &str, serial: u32) -> anyhow::Result<Vec<u8>> {
+/// A request that pays with the payment of that serial number.
+pub fn paying(sample: &Sample, path: &str, serial: u32) -> anyhow::Result<Vec<u8>> {
     let mut payment = sample.good(serial)?;
     payment.resource = None;
     let payment = header::encode(&payment)?;
@@ -95,7 +96,7 @@ fn paying(sample: &Sample, path: &str, serial: u32) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Payments that take the very offer that the route makes.
-async fn sample_of_the_route(rpc_url: &str) -> anyhow::Result<Sample> {
+pub async fn sample_of_the_route(rpc_url: &str) -> anyhow::Result<Sample> {
     let seller = farthing::Server::builder().facilitator(Arc::new(InProcess::new(rpc_url)?))?;
     let seller: Server = seller.pay_to(NETWORK, PAY_TO)?.build().await?;
     let route = seller.route(&PRICE.parse()?)?;
@@ -106,7 +107,7 @@ async fn sample_of_the_route(rpc_url: &str) -> anyhow::Result<Sample> {
 }
 
 /// A facilitator that finds everything good, on loopback.
-async fn serve_stub() -> anyhow::Result<String> {
+pub async fn serve_stub() -> anyhow::Result<String> {
     let supported = serde_json::json!({"kinds": [{"x402Version": 2, "scheme": "exact", "network": NETWORK}]});
     let verified = serde_json::json!({"isValid": true, "payer": PAY_TO});
     let app = Router::new()

@@ -141,6 +141,11 @@ impl Good {
         matches!(self, Self::Report | Self::Failing)
     }
 
+    /// Whether a gateway's file can describe it.
+    pub const fn is_for_gateways(self) -> bool {
+        !matches!(self, Self::Signed | Self::SignedJws | Self::Attributed)
+    }
+
     /// Whether the server signs what it asks and what it was paid.
     pub const fn is_signed(self) -> bool {
         matches!(self, Self::Signed | Self::SignedJws)

@@ -42,6 +42,8 @@ role! {
     Server {
         /// `farthing-server` in axum: versions 1 and 2 on one URL.
         Farthing = "farthing",
+        /// `farthing-gateway` in front of an app that knows nothing of payments: versions 1 and 2 on one URL.
+        Gateway = "gateway",
         /// `@x402/express`: version 2.
         Ts = "ts",
         /// Python `x402` in a `FastAPI` app: version 2.
@@ -104,6 +106,15 @@ impl Combination {
         Self::of(Client::Farthing, Server::V1, Facilitator::Ts),
         Self::of(Client::PythonRequests, Server::Farthing, Facilitator::Farthing),
         Self::of(Client::V1, Server::V1, Facilitator::Ts),
+        Self::of(Client::V1, Server::Gateway, Facilitator::Farthing),
+        Self::of(Client::PythonRequests, Server::Gateway, Facilitator::Farthing),
+    ];
+
+    /// What everything is sold through besides that a file of a gateway can describe.
+    pub const GATEWAY: &[Self] = &[
+        Self::of(Client::Farthing, Server::Gateway, Facilitator::Farthing),
+        Self::of(Client::Ts, Server::Gateway, Facilitator::Ts),
+        Self::of(Client::PythonHttpx, Server::Gateway, Facilitator::Python),
     ];
 
     const fn of(client: Client, server: Server, facilitator: Facilitator) -> Self {
@@ -117,7 +128,14 @@ impl Combination {
 
     /// Whether Farthing plays a role. Otherwise the combination tells only of the peers.
     pub fn has_farthing(self) -> bool {
-        self.client == Client::Farthing || self.server == Server::Farthing || self.facilitator == Facilitator::Farthing
+        self.client == Client::Farthing || self.server.is_ours() || self.facilitator == Facilitator::Farthing
+    }
+}
+
+impl Server {
+    /// Whether it is Farthing, as a library or as a gateway.
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::Farthing | Self::Gateway)
     }
 }
 

@@ -32,8 +32,11 @@ const NO_STATEMENTS: &str = "the Python SDK has no offer-receipt";
 impl Sale {
     /// Every good through every combination that it is to be sold by, possible or not.
     pub fn all() -> impl Iterator<Item = Self> {
-        let combinations =
-            |good: &Good| Combination::SQUARE.iter().chain(if good.is_plain() { Combination::PLAIN } else { &[] });
+        let combinations = |good: &Good| {
+            let plain = if good.is_plain() { Combination::PLAIN } else { &[] };
+            let by_gateways = if good.is_for_gateways() { Combination::GATEWAY } else { &[] };
+            Combination::SQUARE.iter().chain(plain).chain(by_gateways)
+        };
         Good::ALL.iter().flat_map(move |good| combinations(good).map(move |by| Self { good: *good, by: *by }))
     }
 
@@ -133,12 +136,28 @@ mod tests {
     }
 
     #[test]
+    fn every_client_buys_from_a_gateway_everything_that_its_file_can_describe() {
+        let tested = Sale::ours();
+        for good in Good::ALL.iter().copied().filter(|good| good.is_for_gateways()) {
+            for client in Combination::CLIENTS {
+                let is_tested = |sale: &Sale| {
+                    let by = sale.by;
+                    sale.good == good && by.client == client && by.server == Server::Gateway
+                };
+                assert!(tested.iter().any(is_tested), "{good}: {client} buys from a gateway");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_tested_and_what_cannot_be_is_counted() {
         let sales = Sale::possible();
         let names: BTreeSet<String> = sales.iter().map(ToString::to_string).collect();
         assert_eq!(names.len(), sales.len());
-        assert_eq!(Sale::all().count(), Good::ALL.len() * Combination::SQUARE.len() + 2 * Combination::PLAIN.len());
-        assert_eq!(Sale::all().filter(|sale| sale.obstacle().is_some()).count(), 13);
-        assert_eq!((Sale::ours().len(), Sale::theirs().len()), (181, 47));
+        let by_gateways = Good::ALL.iter().filter(|good| good.is_for_gateways()).count() * Combination::GATEWAY.len();
+        let all = Good::ALL.len() * Combination::SQUARE.len() + 2 * Combination::PLAIN.len() + by_gateways;
+        assert_eq!(Sale::all().count(), all);
+        assert_eq!(Sale::all().filter(|sale| sale.obstacle().is_some()).count(), 14);
+        assert_eq!((Sale::ours().len(), Sale::theirs().len()), (248, 47));
     }
 }

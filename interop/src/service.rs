@@ -85,6 +85,7 @@ pub(crate) async fn start_server(server: Server, facilitator_url: &str, rpc_url:
     let (payee, plain_token, plain_amount) = (PAYEE.to_string(), PLAIN_TOKEN.address.to_string(), PRICE_ATOMIC.to_string());
     let (script, network) = match server {
         Server::Farthing => return farthing::server(facilitator_url, rpc_url).await,
+        Server::Gateway => return farthing::gateway(facilitator_url, rpc_url).await,
         Server::Ts => (Script::Ts("server.mjs"), NETWORK),
         Server::Python => (Script::Python("server.py"), NETWORK),
         Server::V1 => (Script::TsV1("server.mjs"), NETWORK_V1),

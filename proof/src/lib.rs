@@ -13,7 +13,8 @@
 //! What is done:
 //! - [`payments`]: payments of every kind, and what their payers need before.
 //! - [`replica`], [`store`], [`stores`]: facilitators that settle them, and where their books are.
-//! - [`seller`], [`buyer`]: who sells through them, and who buys, over HTTP.
+//! - [`seller`], [`gateway`], [`buyer`]: who sells through them, in a program of their own or by a file alone, and who buys, over
+//!   HTTP.
 //! - [`simulation`]: a whole world in one thread and in its own time.
 //! - [`campaign`]: crash at every point, chaos, races; small as tests, large as `cargo xtask soak`.
 
@@ -23,6 +24,7 @@ pub mod chain;
 pub mod chance;
 pub mod chaos;
 pub mod crash;
+pub mod gateway;
 pub mod invariants;
 pub mod payments;
 pub mod replica;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::extract::{Path, Request};
 use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
+use farthing::core::BoxFuture;
 use farthing::server::Paid;
 use farthing_interop::chain::{NETWORK, PAYEE};
 use farthing_interop::service::PRICE;
@@ -16,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::gateway;
 use crate::payments::Kind;
 use crate::replica::{Parts, Replica};
 use crate::store;
@@ -33,6 +36,21 @@ pub struct Seller {
     serving: JoinHandle<std::io::Result<()>>,
     replica: Replica,
     store: Store,
+}
+
+/// How a seller is set up.
+#[derive(Clone, Copy)]
+pub struct Plan<'a> {
+    /// Where its books are.
+    pub store_url: &'a str,
+    /// Where its node is.
+    pub rpc_url: &'a str,
+    /// The keys of its sending accounts.
+    pub keys: &'a [[u8; 32]],
+    /// Which of its lives it is, counted from one: its work is not the same in all of them.
+    pub life: u64,
+    /// Who does the work, where the seller is a gateway in front of it.
+    pub origin_url: Option<&'a str>,
 }
 
 /// What is for sale.
@@ -58,18 +76,24 @@ impl Goods {
         &self.path
     }
 
-    /// What one gets there.
+    /// What one gets there, or the part of it that says so.
     pub fn report(&self) -> String {
-        report(self.path.rsplit('/').next().unwrap_or_default())
+        report(self.name())
+    }
+
+    /// Under which name.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
     }
 }
 
-fn report(name: &str) -> String {
+/// What there is under a name.
+pub(crate) fn report(name: &str) -> String {
     format!("the report on {name}")
 }
 
 /// What the work says that it used, which is never the same in two lives, and rarely for two things.
-fn used(how_many: &str, name: &str, life: u64) -> Option<u64> {
+pub(crate) fn used(how_many: &str, name: &str, life: u64) -> Option<u64> {
     let letters = u64::try_from(name.len()).unwrap_or(u64::MAX);
     match how_many {
         "none" => Some(life.saturating_sub(1).saturating_mul(NEXT_LIFE_ATOMIC)),
@@ -79,10 +103,10 @@ fn used(how_many: &str, name: &str, life: u64) -> Option<u64> {
 }
 
 impl Seller {
-    /// Opens the shop, on a port of its own, in the so many-th of its lives, with somebody who looks on.
-    pub async fn open(store_url: &str, rpc_url: &str, keys: &[[u8; 32]], life: u64, watch: &Arc<dyn Watch>) -> Result<Self> {
-        let store = store::open(store_url).await?;
-        let replica = Parts::new(&store, rpc_url, keys)?.watched(watch).start()?;
+    /// Opens the shop, on a port of its own, with somebody who looks on.
+    pub async fn open(plan: Plan<'_>, watch: &Arc<dyn Watch>) -> Result<Self> {
+        let store = store::open(plan.store_url).await?;
+        let replica = Parts::new(&store, plan.rpc_url, plan.keys)?.watched(watch).start()?;
         let server = farthing::Server::builder()
             .facilitator(Arc::clone(replica.local()))?
             .pay_to(NETWORK, &PAYEE.to_string())?
@@ -90,7 +114,11 @@ impl Seller {
             .public_url(PUBLIC_URL)?
             .build()
             .await?;
-        let app = shop(&server, life, watch)?;
+        let app = match plan.origin_url {
+            None => shop(&server, plan.life, watch)?,
+            Some(origin) => gateway::routes(&server, origin, plan.life, watch)?,
+        };
+        let app = app.layer(from_fn(door(watch)));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (close, closing) = oneshot::channel();
@@ -116,9 +144,24 @@ impl Seller {
     }
 }
 
-/// The routes. The work, and the moment before an answer that was paid for leaves, are looked at, too.
+/// The moment before an answer leaves that was paid for is looked at, too.
+fn door(watch: &Arc<dyn Watch>) -> impl Fn(Request, Next) -> BoxFuture<'static, Response> + Clone + Send + Sync + 'static {
+    let watch = Arc::clone(watch);
+    move |request: Request, next: Next| {
+        let watch = Arc::clone(&watch);
+        Box::pin(async move {
+            let answer = next.run(request).await;
+            if answer.status().is_success() {
+                watch.before("answer");
+            }
+            answer
+        })
+    }
+}
+
+/// The routes. The work is looked at, too.
 fn shop(server: &farthing::server::Server, life: u64, watch: &Arc<dyn Watch>) -> Result<Router> {
-    let (at_work, at_meter, at_door) = (Arc::clone(watch), Arc::clone(watch), Arc::clone(watch));
+    let (at_work, at_meter) = (Arc::clone(watch), Arc::clone(watch));
     let work = move |Path(name): Path<String>| async move {
         at_work.before("work");
         let report = report(&name);
@@ -134,18 +177,7 @@ fn shop(server: &farthing::server::Server, life: u64, watch: &Arc<dyn Watch>) ->
         at_meter.after("work");
         Ok::<_, String>(report)
     };
-    let leave = move |request: Request, next: Next| {
-        let watch = Arc::clone(&at_door);
-        async move {
-            let answer = next.run(request).await;
-            if answer.status().is_success() {
-                watch.before("answer");
-            }
-            answer
-        }
-    };
-    let routes = Router::new()
+    Ok(Router::new()
         .route("/reports/{name}", get(work).layer(server.price(PRICE)?))
-        .route("/words/{how_many}/{name}", get(count).layer(server.price_up_to(PRICE)?));
-    Ok(routes.layer(from_fn(leave)))
+        .route("/words/{how_many}/{name}", get(count).layer(server.price_up_to(PRICE)?)))
 }

@@ -1,4 +1,4 @@
-//! A facilitator, and a seller, is killed before and after each call of its books and its node, all of them. That enough was
+//! A facilitator, a seller, and a gateway is killed before and after each call of its books and its node, all of them. That enough was
 //! fatal is part of each scenario.
 
 use farthing_interop::chain::ChainKind;
@@ -61,4 +61,16 @@ async fn a_seller_on_postgres_serves_every_payment_once_wherever_it_is_killed() 
 async fn a_sellers_other_node_serves_every_payment_once_wherever_the_first_is_killed() {
     let kinds = [Kind::Eip3009, Kind::Metered];
     kill_everywhere(Role::Seller, (Stores::Postgres, Survivor::Replica), ChainKind::Devnet, &kinds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_on_sqlite_serves_every_payment_once_wherever_it_is_killed() {
+    let kinds = [Kind::Eip3009, Kind::Metered];
+    kill_everywhere(Role::Gateway, (Stores::Sqlite, Survivor::Itself), ChainKind::Devnet, &kinds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateways_other_node_serves_every_payment_once_wherever_the_first_is_killed() {
+    let kinds = [Kind::Permit2, Kind::Unused];
+    kill_everywhere(Role::Gateway, (Stores::Postgres, Survivor::Replica), ChainKind::Devnet, &kinds).await;
 }

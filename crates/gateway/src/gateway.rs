@@ -16,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use farthing_core::books::MemoryQuotas;
 use farthing_server::Server;
-use farthing_server::http::OverTls;
+use farthing_server::http::{BrokeOff, OverTls};
 use http::header::UPGRADE;
 use http::{HeaderName, Request, Response, StatusCode};
 use tower::ServiceExt;
@@ -256,6 +256,9 @@ where
 {
     let origin = preflight::allowed(origins, request.headers());
     let mut answer = answered(service.oneshot(request).await).map(Body::new);
+    if answer.extensions().get::<BrokeOff>().is_some() {
+        *answer.status_mut() = StatusCode::BAD_GATEWAY;
+    }
     preflight::open(origin, &mut answer);
     answer
 }

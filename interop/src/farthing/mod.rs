@@ -1,6 +1,7 @@
 //! Farthing in each role, through its public API and over real sockets, as a user would run it.
 
 mod buyer;
+mod gateway;
 mod seller;
 mod statements;
 
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use self::buyer::Buyer;
+pub use self::gateway::gateway;
 pub use self::seller::server;
 use crate::chain::{FACILITATOR_KEY, NETWORK, PLAIN_TOKEN};
 use crate::service::{Service, WALLET_CODE};

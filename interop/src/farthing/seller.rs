@@ -28,7 +28,7 @@ use super::{open, place, plain_token, signer};
 use crate::chain::{NETWORK, PAYEE, TOKEN};
 use crate::service::{APP_CODE, ISSUER_KEY, PRICE, SERVICE_CODE, Service};
 
-const REPORT: &str = "a farthing's worth";
+pub(super) const REPORT: &str = "a farthing's worth";
 /// [`PRICE`] in the plain token.
 const PRICE_IN_PLAIN_TOKEN: &str = "0.01 SILENT";
 
@@ -93,9 +93,9 @@ async fn extensions(facilitator_url: &str, rpc_url: &str, url: &str) -> Result<R
 }
 
 /// What the last visitor signed, seen before it is checked: handlers never see it.
-type SignInHeader = Arc<Mutex<Option<String>>>;
+pub(super) type SignInHeader = Arc<Mutex<Option<String>>>;
 
-async fn see(State(seen): State<SignInHeader>, request: Request, next: Next) -> Response {
+pub(super) async fn see(State(seen): State<SignInHeader>, request: Request, next: Next) -> Response {
     let header = request.headers().get("SIGN-IN-WITH-X").and_then(|value| value.to_str().ok());
     if let Some(header) = header {
         *held(&seen) = Some(header.to_owned());
@@ -103,7 +103,7 @@ async fn see(State(seen): State<SignInHeader>, request: Request, next: Next) -> 
     next.run(request).await
 }
 
-fn held(seen: &SignInHeader) -> MutexGuard<'_, Option<String>> {
+pub(super) fn held(seen: &SignInHeader) -> MutexGuard<'_, Option<String>> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -117,7 +117,7 @@ fn charged(paid: &Paid, charge: &str) -> Result<Json<Value>, StatusCode> {
 }
 
 /// A seller for whom Permit2 moves whatever is paid, USDC included.
-async fn seller_by_permit2(facilitator: impl IntoFacilitator) -> Result<Server> {
+pub(super) async fn seller_by_permit2(facilitator: impl IntoFacilitator) -> Result<Server> {
     let usdc = AssetConfig {
         network: NETWORK.parse()?,
         address: TOKEN.to_string(),
@@ -138,7 +138,7 @@ async fn seller_by_permit2(facilitator: impl IntoFacilitator) -> Result<Server> 
 }
 
 /// A facilitator as a seller knows it who has not asked what else it does: nothing is said of approvals that it would sponsor.
-struct Silent(RemoteFacilitator);
+pub(super) struct Silent(pub(super) RemoteFacilitator);
 
 impl Facilitator for Silent {
     fn supported(&self) -> BoxFuture<'_, Result<SupportedResponse, FacilitatorError>> {

@@ -36,7 +36,7 @@ enum Campaign {
     Races(RacesArguments),
     /// Whole worlds in simulated time, one for each seed.
     Simulate(SimulateArguments),
-    /// A facilitator, and then a seller, dies before and after each call of its books and its node.
+    /// A facilitator, then a seller, then a gateway, dies before and after each call of its books and its node.
     Crash(CrashArguments),
 }
 
@@ -114,6 +114,7 @@ struct CrashArguments {
 enum RoleName {
     Facilitator,
     Seller,
+    Gateway,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -250,12 +251,13 @@ async fn run_crash(report: Report, arguments: CrashArguments) -> Result<()> {
         ("PostgreSQL, two nodes", Stores::Postgres, crash::Survivor::Replica),
     ];
     let CrashArguments { role, payments, chain, jobs } = arguments;
-    let roles = role.map_or_else(|| vec![RoleName::Facilitator, RoleName::Seller], |role| vec![role]);
+    let roles = role.map_or_else(|| vec![RoleName::Facilitator, RoleName::Seller, RoleName::Gateway], |role| vec![role]);
     for role in roles {
         for (place, stores, survivor) in places {
             let (role, name) = match role {
                 RoleName::Facilitator => (crash::Role::Facilitator, format!("crash, {place}")),
                 RoleName::Seller => (crash::Role::Seller, format!("crash of a seller, {place}")),
+                RoleName::Gateway => (crash::Role::Gateway, format!("crash of a gateway, {place}")),
             };
             let scenario = crash::Scenario {
                 role,

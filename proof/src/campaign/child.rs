@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use crate::crash::{Point, Side, Tripwire};
 use crate::payments;
 use crate::replica::Parts;
-use crate::seller::Seller;
+use crate::seller::{Plan, Seller};
 use crate::store;
 use crate::watched::Watch;
 
@@ -51,8 +51,9 @@ pub struct Job {
 pub enum Work {
     /// Settles the payments in this file, says each [`Answer`], and ends.
     Settle(PathBuf),
-    /// Opens a shop, says its URL, and closes it when nobody holds the other end of its input any more.
-    Sell,
+    /// Opens a shop, or a gateway in front of who does the work there, says its URL, and closes it when nobody holds the other
+    /// end of its input any more.
+    Sell(Option<String>),
 }
 
 /// One answer of a child.
@@ -90,7 +91,7 @@ impl Job {
         let wire = Arc::new(Tripwire::new(fatal, &self.report)?);
         match &self.work {
             Work::Settle(payments) => self.settle(payments, &wire).await,
-            Work::Sell => self.sell(&wire).await,
+            Work::Sell(origin_url) => self.sell(origin_url.as_deref(), &wire).await,
         }
     }
 
@@ -119,10 +120,12 @@ impl Job {
         Ok(())
     }
 
-    async fn sell(&self, wire: &Arc<Tripwire>) -> Result<()> {
+    async fn sell(&self, origin_url: Option<&str>, wire: &Arc<Tripwire>) -> Result<()> {
         let watch: Arc<dyn Watch> = wire.clone();
         wire.pass("start", Side::Before);
-        let seller = Seller::open(&self.store_url, &self.rpc_url, &self.keys, self.life, &watch).await?;
+        let (store_url, rpc_url, keys) = (self.store_url.as_str(), self.rpc_url.as_str(), self.keys.as_slice());
+        let plan = Plan { store_url, rpc_url, keys, life: self.life, origin_url };
+        let seller = Seller::open(plan, &watch).await?;
         wire.pass("start", Side::After);
         println!("{}", seller.url());
         spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;

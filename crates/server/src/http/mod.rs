@@ -86,3 +86,4 @@ pub use future::PaymentFuture;
 pub use layer::{AskedPrice, FixedPrice, PaymentLayer};
 pub use request::{MAX_URL_BYTES, OverTls};
 pub use service::PaymentService;
+pub use work::BrokeOff;

@@ -21,7 +21,7 @@ use super::headers::{self, PAYER_ALONE};
 use super::request::{is_preflight, trace_of};
 use super::sale::{Sale, stream};
 use super::toll::{Arrival, Charge, Passing, Toll};
-use super::work::{self, AnswerBody, Failure, Hold, Work};
+use super::work::{self, AnswerBody, BrokeOff, Failure, Hold, Work};
 use super::{asked, kept, overrides};
 use crate::extensions::Visitor;
 use crate::gate::Admitted;
@@ -278,7 +278,12 @@ fn failed(failure: Failure, admitted: &Admitted) -> Response<Bytes> {
     } else {
         "nothing was charged"
     };
-    problem(StatusCode::INTERNAL_SERVER_ERROR, failure.code(), &format!("{}; {then}", failure.message()))
+    let message = format!("{}; {then}", failure.message());
+    let mut answer = problem(StatusCode::INTERNAL_SERVER_ERROR, failure.code(), &message);
+    if matches!(failure, Failure::BodyAborted) {
+        answer.extensions_mut().insert(BrokeOff);
+    }
+    answer
 }
 
 /// Says in an answer that nobody wants to pay for that the money had moved before.

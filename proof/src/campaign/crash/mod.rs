@@ -5,7 +5,7 @@
 //! on its way back. Two nodes: the other one, which was running all the time, is presented them, and takes over.
 //!
 //! - `settling`: the process is a facilitator.
-//! - `serving`: it is a seller, with a facilitator in it, and its buyers ask over HTTP.
+//! - `serving`: it is a seller, with a facilitator in it, or a gateway, and its buyers ask over HTTP.
 
 mod serving;
 mod settling;
@@ -27,6 +27,7 @@ use serde_json::json;
 use super::child::{Ended, Job, Work};
 use super::{PATIENCE, SENDER_WEI};
 use crate::crash::{Fatal, Point};
+use crate::gateway::Origin;
 use crate::invariants::{self, Findings};
 use crate::payments::{self, Bill, Kind, MachineClock, Payer};
 use crate::replica;
@@ -60,6 +61,8 @@ pub enum Role {
     Facilitator,
     /// A seller with a facilitator in the same process, which has buyers.
     Seller,
+    /// The same, and it is a gateway in front of somebody who does the work.
+    Gateway,
 }
 
 /// Who goes on after the crash.
@@ -127,6 +130,8 @@ struct Run<'a> {
     store: Fresh,
     keys: Vec<[u8; 32]>,
     payers: Vec<Payer>,
+    /// Who works behind a gateway, and survives it.
+    origin: Option<Origin>,
 }
 
 /// How a run went.
@@ -141,7 +146,7 @@ impl Scenario {
     /// Kills it everywhere. That so much was fatal that it proves something is part of it.
     pub async fn run(&self) -> Result<Summary> {
         let summary = self.kill_at(<[Point]>::to_vec).await?;
-        let also = if self.role == Role::Seller { SERVING } else { &[] };
+        let also = if self.role == Role::Facilitator { &[] } else { SERVING };
         for call in SETTLING.iter().chain(also) {
             ensure!(summary.calls.contains(*call), "never died at {call}: {:?}", summary.calls);
         }
@@ -193,7 +198,7 @@ impl Scenario {
         let run = Run::new(self).await?;
         let survived = match self.role {
             Role::Facilitator => settling::survive(&run, death).await,
-            Role::Seller => serving::survive(&run, death).await,
+            Role::Seller | Role::Gateway => serving::survive(&run, death).await,
         };
         let survived = survived.with_context(|| format!("what is left is in {}", run.folder.display()))?;
         run.remove().await?;
@@ -218,11 +223,12 @@ impl<'a> Run<'a> {
         for (payer, kind) in (0..).zip(&scenario.kinds) {
             payers.push(match scenario.role {
                 Role::Facilitator => Payer::furnished(&chain, &market, (number, payer), *kind, 1).await?,
-                Role::Seller => Payer::at_a_shop(&chain, &market, (number, payer), *kind).await?,
+                Role::Seller | Role::Gateway => Payer::at_a_shop(&chain, &market, (number, payer), *kind).await?,
             });
         }
         let store = scenario.stores.fresh(&folder).await?;
-        Ok(Self { scenario, folder, chain, store, keys, payers })
+        let origin = if scenario.role == Role::Gateway { Some(Origin::open().await?) } else { None };
+        Ok(Self { scenario, folder, chain, store, keys, payers, origin })
     }
 
     fn job(&self, work: Work, (life, fatal): (u64, Option<&Fatal>), report: &str) -> Job {

@@ -25,9 +25,10 @@ use super::super::child::{Ended, Work};
 use super::{Death, PATIENCE, Run, Survived, Survivor};
 use crate::buyer::{Bought, Buyer, Doors, Visit};
 use crate::crash::{self, Fatal, Side, Tripwire};
+use crate::gateway::Origin;
 use crate::invariants;
 use crate::payments::{Authorization, Bill, Payer};
-use crate::seller::{Goods, Seller};
+use crate::seller::{Goods, Plan, Seller};
 use crate::store;
 use crate::watched::Watch;
 
@@ -52,6 +53,8 @@ struct Trade {
     authorization: Authorization,
     /// The buyer's own visit, one with a copy for something else, and the buyer's next one.
     visits: [Visit; 3],
+    /// What the buyer wants, and what the copy is for.
+    goods: [Goods; 2],
 }
 
 /// The first node's first life.
@@ -99,7 +102,8 @@ async fn sell(
     is_closing: &watch::Receiver<bool>,
 ) -> Result<Life> {
     let live = |life, fatal: Option<Fatal>, report| async move {
-        let mut process = run.job(Work::Sell, (life, fatal.as_ref()), report).start(&run.scenario.child)?;
+        let work = Work::Sell(run.origin.as_ref().map(|origin| origin.url().to_owned()));
+        let mut process = run.job(work, (life, fatal.as_ref()), report).start(&run.scenario.child)?;
         let url = process.first_line().await?;
         doors.send_modify(|doors| doors.urls.splice(0..0, url.clone()).for_each(drop));
         let ended = process.end(closed(is_closing)).await?;
@@ -135,7 +139,8 @@ async fn sell_elsewhere(
     }
     run.first_node_leads("report", death).await;
     let watch: Arc<dyn Watch> = Arc::new(Tripwire::new(None, &run.folder.join("report-elsewhere"))?);
-    let seller = Seller::open(run.store.url(), run.chain.rpc_url(), &run.keys, OTHER_LIFE, &watch).await?;
+    let (store_url, rpc_url, origin_url) = (run.store.url(), run.chain.rpc_url(), run.origin.as_ref().map(Origin::url));
+    let seller = Seller::open(Plan { store_url, rpc_url, keys: &run.keys, life: OTHER_LIFE, origin_url }, &watch).await?;
     doors.send_modify(|doors| doors.urls.push(seller.url().to_owned()));
     closed(is_closing).await;
     seller.stop().await
@@ -169,7 +174,8 @@ async fn trade(buyer: &Buyer, number: usize, payer: &Payer) -> Result<Trade> {
         buyer.present(&other, &payment).await
     };
     let (visit, copy) = tokio::try_join!(visit, copy)?;
-    Ok(Trade { authorization: Authorization::of(&payment)?, visits: [visit, copy, buyer.present(&own, &payment).await?] })
+    let visits = [visit, copy, buyer.present(&own, &payment).await?];
+    Ok(Trade { authorization: Authorization::of(&payment)?, visits, goods: [own, other] })
 }
 
 /// Everything that must hold at the end.
@@ -193,6 +199,12 @@ async fn check(run: &Run<'_>, life: &Life, trades: &[Trade]) -> Result<Trading> 
         let unheard =
             if life.ended.was_killed { life.passed("deliveries.served", Side::Before).saturating_sub(heard) } else { 0 };
         ensure!(answers_lost <= unheard, "{answers_lost} payments moved and bought nothing; {unheard} answers can be lost");
+    }
+    if let Some(origin) = &run.origin {
+        let deaths = u64::from(life.ended.was_killed).saturating_add(u64::from(life.was_killed_twice));
+        for (number, trade) in trades.iter().enumerate() {
+            trade.check_work(origin, deaths).with_context(|| format!("payment {number}"))?;
+        }
     }
     let store = store::open(run.store.url()).await?;
     invariants::check_sales(store.sales().as_ref(), &entries).await?;
@@ -234,6 +246,18 @@ fn find(entries: &[SettlementEntry], authorization: Authorization) -> Option<&Se
 }
 
 impl Trade {
+    /// Holds how often was worked for one payment against what it bought: at least once, and again only for a process that has
+    /// died since.
+    fn check_work(&self, origin: &Origin, deaths: u64) -> Result<()> {
+        let [own, other] = self.goods.each_ref().map(|goods| origin.worked_for(goods.name()));
+        let [first, copy, again] = self.visits.each_ref().map(|visit| matches!(visit.bought, Bought::Served { .. }));
+        ensure!(own > 0 || !(first || again), "it bought something that nobody worked for");
+        ensure!(other > 0 || !copy, "a copy bought something that nobody worked for");
+        let (worked, allowed) = (own.saturating_add(other), deaths.saturating_add(1));
+        ensure!((1..=allowed).contains(&worked), "worked {worked} times for one payment, and {deaths} died: {:?}", self.visits);
+        Ok(())
+    }
+
     /// Holds what the buyers saw of one payment against the book, which does not have it if nothing was charged; returns
     /// which node has served it.
     fn check(&self, entry: Option<&SettlementEntry>, trading: &mut Trading) -> Result<Option<&str>> {
