@@ -9,7 +9,9 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use farthing::client::Client;
 use farthing::core::BoxFuture;
-use farthing::core::books::{Bill, Deliveries, DeliveryClaim, Fingerprint, MemoryDeliveries, Presented, SaleQuery, Sales};
+use farthing::core::books::{
+    Bill, Deliveries, DeliveryClaim, Fingerprint, MemoryDeliveries, Presented, SaleQuery, Sales, Standing,
+};
 use farthing::core::scheme::PaymentKey;
 use farthing::core::time::{Clock, UnixSeconds};
 use farthing::evm::signer::LocalSigner;
@@ -147,8 +149,8 @@ impl Till {
         let presented =
             Presented { key: PaymentKey([number; 32]), request: Fingerprint("a".to_owned()), expires_at: None, now };
         let DeliveryClaim::New(claim) = self.book.claim(&presented).await.unwrap() else { panic!("somebody has it") };
-        self.book.settling(claim, &Bill { at: now, ..last.bill }).await.unwrap();
-        self.book.unsettled(claim).await.unwrap();
+        let settling = self.book.settling(claim, &Bill { at: now, ..last.bill }).await.unwrap();
+        assert_eq!((settling, self.book.unsettled(claim).await.unwrap()), (Standing::Held, Standing::Held));
     }
 
     pub async fn api(&self, path: &str) -> Value {
@@ -160,7 +162,7 @@ impl Till {
 
 async fn answer(request: Request) -> Response {
     match request.uri().path() {
-        "/fails" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        "/fails" => StatusCode::NOT_FOUND.into_response(),
         _ => Body::from("14 ships in").into_response(),
     }
 }
