@@ -30,7 +30,7 @@ async fn what_is_sold_is_plotted_and_told_and_nobody_else_is_asked() {
     person.sees("#open >> text=farthing ledger show 0909").await.unwrap();
     person.sees("#revenue .legend >> text=GET /datasets/**").await.unwrap();
     assert!(person.text("#tiles").await.unwrap().contains("$0.27"));
-    assert!(person.text("#conversion").await.unwrap().contains("75%"), "three of four");
+    assert!(person.text("#tiles").await.unwrap().contains("75%"), "three of four");
     assert!(person.text("#failures").await.unwrap().contains("The work failed, nobody paid"));
     assert!(person.text("#attention").await.unwrap().contains("is low: fund it"));
     let link = person.value("document.querySelector('#sales a').href").await.unwrap();
