@@ -22,7 +22,7 @@ async fn sums_are_exact_and_by_route_network_and_payer() {
     }
     assert_eq!(till.sell(0, "GET", "/reports/3", 5 * 3_600).await, 200);
     assert_eq!(till.ask("/reports/9", 0).await, 402);
-    assert_eq!(till.sell(0, "GET", "/fails", 0).await, 500);
+    assert_eq!(till.sell(0, "GET", "/fails", 0).await, 404);
 
     let day = till.api("/api/revenue?range=24h&by=route").await;
     let unit = &day["units"][0];

@@ -62,14 +62,14 @@ function showRequests({ points, routes, failures, total, from, bucketSeconds, si
   });
   plot(place, {
     label: "Requests that were told the price, and that paid, over time", from, length: bucketSeconds, isWhole: true,
-    series: [line("", "paid", 0, point => of(point, "paid")), line("402", "told the price", 6, point => of(point, "required"))],
-    sum: index => `${percent(of(points[index], "paid"), of(points[index], "required"))} paid`,
+    series: [line("", "paid", 0, point => of(point, "paid")), line("told the price (402)", "asked, and did not pay", 6, point => Math.max(0, of(point, "required") - of(point, "paid")))],
+    sum: index => `${percent(of(points[index], "paid"), of(points[index], "required"))} of ${decimal(String(of(points[index], "required")))} paid`,
     axis: number => decimal(String(number)),
   });
   const priced = routes.filter(({ counts }) => of(counts, "required") + of(counts, "paid") > 0);
   const rows = priced.map(({ route, counts }) => make("tr", {}, cell("", route), cell("n", decimal(String(of(counts, "required")))),
     cell("n", decimal(String(of(counts, "paid")))), cell("n", percent(of(counts, "paid"), of(counts, "required")))));
-  const byRoute = rows.length ? table([["Route"], ["Told the price", true], ["Paid", true], ["Conversion", true]], rows, "Conversion by route") : null;
+  const byRoute = rows.length ? table([["Route"], ["Asked", true], ["Paid", true], ["Share", true]], rows, "Conversion by route") : null;
   find("#conversion .plots").replaceChildren(...[place, byRoute, make("p", { class: "quiet" }, `Counted since the start, ${moment(since)}. Most purchases ask first and pay then.`)].filter(Boolean));
   find("#failures .plots").replaceChildren(failures.length ? failureBars(failures) : make("p", { class: "quiet" }, "Nothing, since the start."));
   return { asked, paid };

@@ -23,18 +23,15 @@ const money = (text, unit) => (unit === "USD" ? "$" + decimal(text, 2) : `${deci
 const count = (number, one, many = one + "s") => `${decimal(String(number))} ${number === 1 ? one : many}`;
 
 const chain = network => NETWORKS[chainIdOf(network)] ?? [];
-const networkName = network => chain(network)[0] ?? network;
 /** A long name by its ends. */
 const short = text => (text.length > 18 ? `${text.slice(0, 8)}…${text.slice(-6)}` : text);
 
 /** Where a transaction can be looked up; its bare name where that is not known. */
 function transactionLink(network, transaction) {
   if (!transaction) return make("span", { class: "quiet" }, "none known");
-  const explorer = chain(network)[3];
+  const url = transactionUrl(network, transaction);
   const name = make("code", { title: transaction }, short(transaction));
-  const isHash = /^0x[0-9a-fA-F]{64}$/.test(transaction);
-  if (!explorer || !isHash) return name;
-  return make("a", { href: `${explorer}/tx/${transaction}`, rel: "noreferrer noopener", target: "_blank" }, name);
+  return url ? make("a", { href: url, rel: "noreferrer noopener", target: "_blank" }, name) : name;
 }
 
 const formats = {};
