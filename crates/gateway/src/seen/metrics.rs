@@ -47,7 +47,7 @@ pub fn describe_metrics() {
 pub(super) fn ended(route: &Arc<str>, outcome: Outcome, reason: Option<&str>, took: Duration) {
     counter!(REQUESTS, "route" => shared(route), "outcome" => outcome.as_str()).increment(1);
     if outcome.is_failure() {
-        let reason = reason.unwrap_or("unknown").to_owned();
+        let reason = reason.unwrap_or(outcome.as_str()).to_owned();
         counter!(REASONS, "route" => shared(route), "outcome" => outcome.as_str(), "reason" => reason).increment(1);
     }
     histogram!(SECONDS, "route" => shared(route)).record(took);

@@ -156,7 +156,9 @@ impl Drop for Journey {
 /// The code of an answer that the gateway made itself: it is in memory, and small.
 async fn code_of(answer: Response<Body>) -> (Response<Body>, Option<Cow<'static, str>>) {
     let (parts, body) = answer.into_parts();
-    let is_small = http_body::Body::size_hint(&body).exact().is_some_and(|bytes| bytes <= MAX_PROBLEM_BYTES as u64);
+    let is_small = http_body::Body::size_hint(&body)
+        .exact()
+        .is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_PROBLEM_BYTES));
     if !is_small {
         return (Response::from_parts(parts, body), None);
     }
@@ -164,15 +166,15 @@ async fn code_of(answer: Response<Body>) -> (Response<Body>, Option<Cow<'static,
         return (Response::from_parts(parts, Body::empty()), None);
     };
     let code =
-        serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|said| bounded_code(said.get("error")?.as_str()?));
+        serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|said| said.get("error")?.as_str().map(bounded_code));
     (Response::from_parts(parts, Body::from(text)), code)
 }
 
 /// A code as a label. Codes are words of ours; what does not look like one is not shown.
-fn bounded_code(code: &str) -> Option<Cow<'static, str>> {
+fn bounded_code(code: &str) -> Cow<'static, str> {
     if let Some(known) = Reason::ALL.iter().find(|known| known.as_str() == code) {
-        return Some(Cow::Borrowed(known.as_str()));
+        return Cow::Borrowed(known.as_str());
     }
     let is_word = code.len() <= MAX_CODE_BYTES && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    Some(if is_word { Cow::Owned(code.to_owned()) } else { Cow::Borrowed(OTHER) })
+    if is_word { Cow::Owned(code.to_owned()) } else { Cow::Borrowed(OTHER) }
 }

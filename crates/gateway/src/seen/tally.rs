@@ -101,6 +101,7 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use super::Outcome::{Paid, Required};
     use super::*;
 
     fn ending(route: &str, outcome: Outcome) -> Ending {
@@ -118,7 +119,6 @@ mod tests {
             let endings = tally.endings(UnixSeconds(7_200), UnixSeconds(20_000), bucket);
             endings.map(|(at, ending, count)| (at.0, ending.outcome, count)).collect::<Vec<_>>()
         };
-        use Outcome::{Paid, Required};
         assert_eq!(counts(60), [(7_200, Required, 2), (7_260, Required, 1), (10_800, Required, 1), (10_800, Paid, 1)]);
         assert_eq!(counts(3_600), [(7_200, Required, 3), (10_800, Required, 1), (10_800, Paid, 1)]);
         assert_eq!(tally.endings(UnixSeconds(7_201), UnixSeconds(7_261), 60).count(), 1);

@@ -50,7 +50,7 @@ async fn what_is_sold_is_plotted_and_told_and_nobody_else_is_asked() {
     person.click("#revenue summary").await.unwrap();
     assert!(person.text("#revenue table").await.unwrap().contains("$0.26 (2 sales)"));
 
-    person.click("text=1 h").await.unwrap();
+    person.click("#ranges input[value='1h']").await.unwrap();
     shows(&person, "1h route").await;
     assert!(person.text("#tiles").await.unwrap().contains("$0.01"));
     person.click("#revenue >> text=Payer").await.unwrap();

@@ -1,5 +1,6 @@
 //! How requests ended over time, as this process has counted them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ pub(super) async fn requests(State(admin): State<Arc<Admin>>, RawQuery(query): R
             *sum = sum.saturating_add(count);
         }
         if ending.outcome.is_failure() {
-            let key = (ending.route.to_string(), ending.outcome, ending.reason.map(|reason| reason.into_owned()));
+            let key = (ending.route.to_string(), ending.outcome, ending.reason.map(Cow::into_owned));
             let sum = failures.entry(key).or_default();
             *sum = sum.saturating_add(count);
         }

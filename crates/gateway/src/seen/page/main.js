@@ -87,7 +87,7 @@ function showTiles(revenue, requests, open) {
   find("#tiles").replaceChildren(
     tile("Revenue", first ? money(first.amount, first.unit) : "$0.00", others.length ? "and " + others.map(unit => money(unit.amount, unit.unit)).join(", ") : null),
     tile("Sales", decimal(String(sales))),
-    tile("Paid, of those asked to", percent(paid, asked), `${decimal(String(paid))} of ${decimal(String(asked))}`),
+    tile("Asked, and paid", percent(paid, asked), `${decimal(String(paid))} of ${decimal(String(asked))}`),
     tile("Came to nothing", decimal(String(failed)), count(of(requests.total, "failed_free"), "failure", "failures") + " of work"),
     tile("Open payments", open.entries.length + more, unknown ? `${unknown}${more} unknown` : "all well"),
   );
