@@ -1,5 +1,5 @@
-//! What the examples stand in front of: Python's own web server, and a stub that speaks as an API, a model server and a source of
-//! events do.
+//! What the examples stand in front of: Python's own web server, and a stub that speaks as an API, a model server and a source
+//! of events do.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
