@@ -38,20 +38,20 @@ everything_is_sold! {
     }
 }
 
-async fn everything_is_sold(kind: ChainKind, facilitator: Facilitator, by: fn(&Sale) -> bool) -> Result<()> {
-    let sales = Sale::ours().into_iter().filter(by).collect();
+async fn everything_is_sold(kind: ChainKind, facilitator: Facilitator, by: fn(Sale) -> bool) -> Result<()> {
+    let sales = Sale::ours().into_iter().filter(|sale| by(*sale)).collect();
     Shop::open(kind, facilitator, sales).await?.sells_all().await
 }
 
-fn by_anybody(_: &Sale) -> bool {
+fn by_anybody(_: Sale) -> bool {
     true
 }
 
-fn by_gateways(sale: &Sale) -> bool {
+fn by_gateways(sale: Sale) -> bool {
     sale.by.server == Server::Gateway
 }
 
-fn by_servers(sale: &Sale) -> bool {
+fn by_servers(sale: Sale) -> bool {
     !by_gateways(sale)
 }
 

@@ -11,21 +11,25 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(150);
 
 /// Opens a store as a facilitator does.
 pub async fn open(url: &str) -> Result<Store> {
-    open_for(url, Access::Own).await
+    let options = Options { node_ttl: NODE_TTL, heartbeat_interval: HEARTBEAT_INTERVAL, ..Options::default() };
+    open_with(url, Access::Own, options).await
+}
+
+/// Opens a store to hold it against the chain, which nobody takes over: a machine that is busy may be late with its beats.
+pub async fn open_to_check(url: &str) -> Result<Store> {
+    open_with(url, Access::Own, Options::default()).await
 }
 
 /// Opens a store to look at it.
 pub async fn look(url: &str) -> Result<Store> {
-    open_for(url, Access::Read).await
+    open_with(url, Access::Read, Options::default()).await
 }
 
-async fn open_for(url: &str, access: Access) -> Result<Store> {
+async fn open_with(url: &str, access: Access, options: Options) -> Result<Store> {
     let options = Options {
-        node_ttl: NODE_TTL,
-        heartbeat_interval: HEARTBEAT_INTERVAL,
         // What dies here is the process, not the machine.
         accept_lost_commits: true,
-        ..Options::default()
+        ..options
     };
     let url: StoreUrl = url.parse()?;
     Store::open_with(&url, access, &options).await.with_context(|| format!("{url} cannot be opened"))

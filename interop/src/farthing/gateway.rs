@@ -56,8 +56,8 @@ struct File {
     route: Vec<Route>,
 }
 
-/// Gateways on one free port, which charge as [`server`](super::server) does, and what is behind them. A file says for all of its
-/// routes who settles and how dollars move, so there is one for each.
+/// Gateways on one free port, which charge as [`server`](super::server) does, and what is behind them. A file says for all of
+/// its routes who settles and how dollars move, so there is one for each.
 pub async fn gateway(facilitator_url: &str, rpc_url: &str) -> Result<Service> {
     let (listener, url) = place().await?;
     let upstream = serve(app()).await?;

@@ -14,6 +14,9 @@ use farthing_proof::stores::Stores;
 use serde::Serialize;
 use serde_json::json;
 
+/// Gateways are paid one of so many payments that facilitators settle: with each is bought over HTTP, and with a copy of it.
+const SHARE_OF_GATEWAYS: u64 = 10;
+
 /// Holds Farthing's invariants against crashes, faults and races.
 #[derive(Parser)]
 struct Arguments {
@@ -32,7 +35,8 @@ struct Arguments {
 enum Campaign {
     /// Payments through a node where every so many-th exchange goes wrong.
     Chaos(ChaosArguments),
-    /// Replicas on one PostgreSQL: copies of one payment, then many payments with a kill in the middle.
+    /// Replicas on one PostgreSQL: copies of one payment, then many payments with a kill in the middle, of facilitators and of
+    /// gateways.
     Races(RacesArguments),
     /// Whole worlds in simulated time, one for each seed.
     Simulate(SimulateArguments),
@@ -230,17 +234,23 @@ async fn run_races(report: Report, arguments: RacesArguments) -> Result<()> {
     let chain = arguments.chain.into();
     let config = races::Config { stores, chain, replicas: 2, kinds: Kind::ALL.to_vec(), copies: arguments.copies };
     report.show("copies", &races::copies(&config).await?);
-    let scenario = crash::Scenario {
-        role: crash::Role::Facilitator,
-        stores,
-        survivor: crash::Survivor::Replica,
-        chain,
-        kinds: Kind::mix(arguments.payments, usize::try_from(arguments.payments)?),
-        relapses: false,
-        jobs: 1,
-        child: child()?,
-    };
-    report.show("kill in the middle", &scenario.run_in_the_middle().await?);
+    let of_gateways = arguments.payments.checked_div(SHARE_OF_GATEWAYS).unwrap_or_default().max(1);
+    for (role, payments, name) in [
+        (crash::Role::Facilitator, arguments.payments, "kill in the middle"),
+        (crash::Role::Gateway, of_gateways, "kill of a gateway in the middle"),
+    ] {
+        let scenario = crash::Scenario {
+            role,
+            stores,
+            survivor: crash::Survivor::Replica,
+            chain,
+            kinds: Kind::mix(payments, usize::try_from(payments)?),
+            relapses: false,
+            jobs: 1,
+            child: child()?,
+        };
+        report.show(name, &scenario.run_in_the_middle().await?);
+    }
     Ok(())
 }
 

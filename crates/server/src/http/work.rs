@@ -33,8 +33,8 @@ pub(super) enum Work<B, E> {
     Error(E),
 }
 
-/// Said in an answer's extensions where the answer of the work broke off before it was whole, so that a proxy can say 502 in the
-/// place of 500.
+/// Said in an answer's extensions where the answer of the work broke off before it was whole, so that a proxy can say 502 in
+/// the place of 500.
 #[derive(Clone, Copy, Debug)]
 pub struct BrokeOff;
 

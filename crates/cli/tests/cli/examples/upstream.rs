@@ -1,5 +1,5 @@
-//! What the examples stand in front of: Python's own web server, and a stub that speaks as an API, a model server and a source of
-//! events do.
+//! What the examples stand in front of: Python's own web server, and a stub that speaks as an API, a model server and a source
+//! of events do.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
@@ -141,10 +141,11 @@ async fn recorded(State(worked): Worked) -> Response {
 
 /// A day of events.
 pub fn recording() -> String {
-    (0..100).map(|hour| format!("event: tide\ndata: {{\"hour\":{hour},\"height\":{}}}\n\n", hour % 7)).collect()
+    let event = |hour: u32| format!("event: tide\ndata: {{\"hour\":{hour},\"height\":{}}}\n\n", hour % 7);
+    (0..100).map(event).collect::<Vec<_>>().concat()
 }
 
-/// As OpenAI's API answers, whole and as a stream whose last event has the usage.
+/// As a model server answers, whole and as a stream whose last event has the usage.
 async fn chat(State(worked): Worked, Json(question): Json<Value>) -> Response {
     worked.fetch_add(1, Ordering::SeqCst);
     let text = "A quarter of a penny.";
