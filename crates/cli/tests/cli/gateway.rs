@@ -289,7 +289,7 @@ fn check_says_what_start_up_would_refuse_and_where() {
         (
             "free = true",
             "free = true\ndeny = true",
-            "/free: expected exactly one of price, free = true and deny = true, got several",
+            "/free: expected exactly one of price, free = true and deny = true, or tables such as [route.tools], got several",
         ),
         ("\"/free\"", "\"GET /reports/1\"", "line 14, route: GET /reports/1: no request gets here, because GET /reports/*"),
         ("env:UPSTREAM_KEY", "env:NOT_SET", "gateway.headers.authorization: the environment variable NOT_SET is not set"),
