@@ -28,7 +28,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn open(test: &str, keys: &str, admin: &str) -> Self {
+    fn open(name: &str, keys: &str, admin: &str) -> Self {
         let chain = Chain::open();
         let upstream = chain.runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,19 +40,19 @@ impl Watched {
             tokio::spawn(async move { axum::serve(listener, app).await });
             url
         });
-        let folder = Folder::new(test);
-        let text = format!(
+        let folder = Folder::new(name);
+        let written = format!(
             "[gateway]\nlisten = \"127.0.0.1:0\"\nupstream = {upstream:?}\n{keys}\n[gateway.admin]\nlisten = \"127.0.0.1:0\"\n{admin}\n\
              [log]\nformat = \"json\"\n[pay_to]\n{NETWORK:?} = {SELLER:?}\n[network.{NETWORK:?}]\nrpc = {:?}\n\
              signer = \"env:FACILITATOR_KEY\"\n[network.{NETWORK:?}.gas]\nlow_balance_gwei = 20_000_000\n{ROUTES}",
             chain.rpc_url()
         );
-        let config = folder.file("farthing.toml", &text);
+        let config = folder.file("farthing.toml", &written);
         let gateway = farthing(["gateway", "--json", "--config", config.to_str().unwrap()]);
         let mut service = gateway.env("FACILITATOR_KEY", OPERATOR_KEY).env("ADMIN_KEY", ADMIN_KEY).start();
         let facts = service.facts();
-        let text = |name: &str| facts[name].as_str().unwrap().to_owned();
-        Self { chain, url: text("listening"), admin: text("admin"), service, _folder: folder }
+        let fact = |name: &str| facts[name].as_str().unwrap().to_owned();
+        Self { chain, url: fact("listening"), admin: fact("admin"), service, _folder: folder }
     }
 
     fn at(&self, path: &str) -> String {
