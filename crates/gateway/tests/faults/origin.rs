@@ -73,13 +73,13 @@ impl Origin {
                 stream.write_all(b"HTTP/1.1 500 Oh\r\nconnection: close\r\ncontent-length: 2\r\n\r\noh").await
             }
             "never-answers" => pending().await,
-            "drips-its-head" => loop {
+            "drips-its-head" => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nx: ").await?;
                 loop {
                     stream.write_all(b"x").await?;
                     tokio::time::sleep(DRIP).await;
                 }
-            },
+            }
             "stalls-in-the-body" => {
                 stream.write_all(format!("{begin}content-length: {}\r\n\r\n{body}", length + 1).as_bytes()).await?;
                 pending().await

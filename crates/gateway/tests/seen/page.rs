@@ -37,9 +37,9 @@ async fn what_is_sold_is_plotted_and_told_and_nobody_else_is_asked() {
     assert!(link.as_str().unwrap().starts_with("https://sepolia.basescan.org/tx/0x"), "{link}");
 
     // Three hours ago twenty-six cents were sold: the plot says so by its height, by the keyboard, and in its table.
-    let tall = "(() => { const bars = [...document.querySelectorAll('#revenue svg rect:not(.hit)')].map(bar => bar.height.baseVal.value); \
+    let heights = "(() => { const bars = [...document.querySelectorAll('#revenue svg rect:not(.hit)')].map(bar => bar.height.baseVal.value); \
                 return Math.max(...bars) / Math.min(...bars) })()";
-    let ratio = person.value(tall).await.unwrap().as_f64().unwrap();
+    let ratio = person.value(heights).await.unwrap().as_f64().unwrap();
     assert!((24.0..26.0).contains(&ratio), "25 cents are {ratio} times a cent");
     person.value("document.querySelector('#revenue svg').focus()").await.unwrap();
     for _ in 0..4 {
