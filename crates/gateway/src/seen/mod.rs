@@ -1,8 +1,8 @@
 //! What is seen of the gateway: metrics, the access log, traces, and the page for whoever runs it.
 //!
-//! Each request takes a [`Trip`] along, on which the gateway and the upstream's side note what they learn. When it has an
-//! answer, [`outcome`] says in one word how it ended; that is counted for an operator's recorder ([`metrics`](describe_metrics)),
-//! counted over time for the page ([`tally`]), and written into the access log ([`access`]).
+//! Each request takes a `Trip` along, on which the gateway and the upstream's side note what they learn. When it has an
+//! answer, `outcome` says in one word how it ended; that is counted for an operator's recorder ([`metrics`](describe_metrics)),
+//! counted over time for the page (`tally`), and written into the access log (`access`).
 //!
 //! Nothing here decides about a request, and no failure here becomes one of a request.
 
