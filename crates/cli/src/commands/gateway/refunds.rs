@@ -20,7 +20,7 @@ pub async fn carry(store: Store, local: Arc<Local>) {
     let book = store.refunds();
     let facilitator: &dyn Facilitator = &*local;
     let desk = RefundDesk { book: &*book, facilitator, knows_all: true, clock: &SystemClock };
-    let query = RefundQuery { state: Some(RefundStateName::Open), limit: REFUNDS_PER_LOOK, ..RefundQuery::default() };
+    let mut query = RefundQuery { state: Some(RefundStateName::Open), limit: REFUNDS_PER_LOOK, ..RefundQuery::default() };
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
         let open = match book.list(&query).await {
@@ -30,6 +30,8 @@ pub async fn carry(store: Store, local: Arc<Local>) {
                 continue;
             }
         };
+        // The next look goes on behind this one: refunds that cannot be settled keep no others waiting.
+        query.after = open.last().filter(|_| open.len() == REFUNDS_PER_LOOK).map(|last| (last.at, last.id));
         for refund in &open {
             match desk.carry(refund).await {
                 Ok(state) => tracing::info!(refund = %refund.id, state = state.name().as_str(), "a refund was carried"),
